@@ -1,0 +1,7 @@
+"""Tensors in, tensors out, no state: the networks of XMem."""
+
+from xmem.network.decoder import aggregate, padding_to_stride
+from xmem.network.model import XMem, load_state
+from xmem.network.sizes import ModelSizes, lite_sizes, xmem_sizes
+
+__all__ = ["ModelSizes", "XMem", "aggregate", "lite_sizes", "load_state", "padding_to_stride", "xmem_sizes"]
