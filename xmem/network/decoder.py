@@ -104,6 +104,6 @@ def aggregate(prob: Tensor) -> Tensor:
 
 
 def padding_to_stride(height: int, width: int, stride: int = 16) -> tuple[int, int, int, int]:
-    """Zero padding (left, right, top, bottom), in pixels, to multiples of `stride`; an odd pixel goes right or below."""
+    """Zero padding in pixels (left, right, top, bottom) to multiples of `stride`; the odd one goes right or below."""
     down, right = math.ceil(height / stride) * stride - height, math.ceil(width / stride) * stride - width
     return right // 2, right - right // 2, down // 2, down - down // 2

@@ -66,4 +66,4 @@ def xmem_sizes(sensory_channels: int = 64) -> ModelSizes:
 
 def lite_sizes() -> ModelSizes:
     """Sizes of the embedded xmem-lite."""
-    return ModelSizes("lite", 64, 128, 32, (128, 64, 32), 64, 1)
+    return ModelSizes("lite", 64, 128, 32, (96, 48, 32), 64, 1)
