@@ -1,0 +1,64 @@
+"""Where the network runs, and with how many threads."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from pathlib import Path
+
+import torch
+
+from xmem.errors import InputError
+
+log = logging.getLogger("xmem")
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # control groups, version 2: "QUOTA PERIOD" or "max PERIOD"
+
+
+def select_device(choice: str = "auto") -> torch.device:
+    """The device that `choice` names: "cpu", "cuda", "mps", or "auto" for the first at hand of cuda, mps, cpu.
+
+    Choosing the CPU also sets torch's thread count to the cores that this process may use.
+    Raises InputError for an unknown name and for a device that this machine does not have.
+    """
+    if choice not in DEVICES:
+        raise InputError(f"'{choice}' is not a device: choose one of {', '.join(DEVICES)}.")
+    at_hand = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    if choice == "auto":
+        choice = next(name for name, is_available in at_hand.items() if is_available())
+        log.info("Device chosen automatically: %s.", choice)
+    elif not at_hand[choice]():
+        raise InputError(
+            f"This machine has no usable '{choice}' device: choose 'cpu', or 'auto' to take what there is."
+        )
+    if choice == "cpu":
+        _use_allowed_cores()
+    return torch.device(choice)
+
+
+def describe_device(device: torch.device) -> str:
+    """A few words for people: "NVIDIA H100 80GB HBM3 (CUDA)", "Apple GPU (MPS)", "CPU, 4 threads"."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} (CUDA)"
+    if device.type == "mps":
+        return "Apple GPU (MPS)"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def allowed_cores() -> int:
+    """CPU cores that this process may use: its affinity, and the quota of the container it runs in."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_QUOTA.read_text().split()
+    except (OSError, ValueError):  # no container, or another system
+        return cores
+    return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
+
+
+def _use_allowed_cores() -> None:
+    """torch counts the host's cores; in a container with a quota, so many threads only wait for each other."""
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > allowed_cores():
+        torch.set_num_threads(allowed_cores())
