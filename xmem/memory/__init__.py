@@ -1,0 +1,5 @@
+"""What is remembered between frames: attention over it, the store of its elements, the three memories."""
+
+from xmem.memory.memory import Memory
+
+__all__ = ["Memory"]

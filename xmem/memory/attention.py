@@ -1,0 +1,61 @@
+"""Reading memory: anisotropic L2 similarity, top-k softmax, sparse readout (XMem, section 3.5, equations 1 to 4).
+
+Everything that decides who is read runs in float32 with the row's maximum subtracted, whatever the network's precision:
+keys far from every query would underflow to 0/0, and squares overflow half precision.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK_ELEMENTS = 2**25  # similarities held at once (128 MiB): bounds memory at large frames
+
+
+def prepare_memory(key: Tensor, shrinkage: Tensor) -> Tensor:
+    """The memory side of the similarity, so that one matrix product gives it; computed once per element.
+
+    key [N, C_k], shrinkage [N, 1] -> [N, 2 C_k + 1].
+    """
+    key, shrinkage = key.float(), shrinkage.float()
+    rows = torch.cat([-key.square(), 2 * key, -torch.ones_like(shrinkage)], 1)
+    return rows * (shrinkage / math.sqrt(key.shape[1]))
+
+
+def prepare_query(key: Tensor, selection: Tensor) -> Tensor:
+    """The query side: key [Q, C_k], selection [Q, C_k] -> [Q, 2 C_k + 1]."""
+    key, selection = key.float(), selection.float()
+    weighted = selection * key
+    return torch.cat([selection, weighted, (weighted * key).sum(1, keepdim=True)], 1)
+
+
+def similarity(query: Tensor, memory: Tensor) -> Tensor:
+    """S_ij = -s_i sum_c e_cj (k_ci - q_cj)^2 / sqrt(C_k) of prepared rows: [Q, C], [N, C] -> [Q, N]."""
+    with torch.autocast(query.device.type, enabled=False):
+        return query @ memory.T
+
+
+def top_k_softmax(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Softmax over each row's k highest scores, or over all if there are fewer.
+
+    scores [Q, N] -> weights [Q, k], summing to one, and their element indices [Q, k].
+    """
+    best, index = scores.topk(min(k, scores.shape[1]), dim=1, sorted=False)
+    return torch.softmax(best, 1), index  # softmax subtracts the maximum
+
+
+def read_values(values: Tensor, weights: Tensor, index: Tensor) -> Tensor:
+    """Weighted sums of only the k values that each query chose: no dense [Q, N] product.
+
+    values [N, C], weights [Q, k], index [Q, k] -> [Q, C].
+    """
+    return F.embedding_bag(index, values, per_sample_weights=weights.to(values.dtype), mode="sum")
+
+
+def query_chunks(queries: int, elements: int) -> list[slice]:
+    """Query ranges small enough that their similarities to all elements fit in CHUNK_ELEMENTS."""
+    step = max(CHUNK_ELEMENTS // max(elements, 1), 1)
+    return [slice(start, min(start + step, queries)) for start in range(0, queries, step)]

@@ -1,0 +1,133 @@
+"""The three memories of XMem (section 3): sensory, working and long-term, behind read, append and update."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xmem.config import MemoryConfig
+from xmem.memory.attention import (
+    prepare_query,
+    query_chunks,
+    read_values,
+    similarity,
+    top_k_softmax,
+)
+from xmem.memory.store import ElementStore
+
+
+class Memory:
+    """What is remembered between the frames of one video.
+
+    Objects are channels in order of arrival; those that arrive on the same frame form a group. Working and long-term
+    elements live in one store (one element = one stride-16 position of one memory frame).
+    """
+
+    def __init__(self, config: MemoryConfig):
+        self.config = config
+        self.sensory: Tensor | None = None  # [1, O, C_h, h, w]
+        self._store: ElementStore | None = None
+        self._frame_elements = 0  # HW, elements per frame
+
+    @property
+    def working_size(self) -> int:
+        """Elements in working memory."""
+        return self._store.working_size if self._store else 0
+
+    @property
+    def long_term_size(self) -> int:
+        """Elements in long-term memory."""
+        return self._store.long_term_size if self._store else 0
+
+    def read(self, key: Tensor, selection: Tensor) -> Tensor:
+        """key, selection [1, C_k, h, w] of the query frame -> readout [1, O, C_v, h, w].
+
+        Each group's softmax runs over the elements for which it has values, in both memories.
+        """
+        store, config = self._store, self.config
+        height, width = key.shape[-2:]
+        query = prepare_query(_elements(key), _elements(selection))  # [HW, 2 C_k + 1]
+        out = [store_rows.new_empty((len(query), store_rows.shape[1])) for store_rows in self._values()]
+        used = []
+        for chunk in query_chunks(len(query), len(store)):
+            scores = similarity(query[chunk], store.column("prepared"))  # [Q, N]
+            for i, group in enumerate(store.groups):
+                weights, index = top_k_softmax(store.group_columns(group, scores), config.top_k)
+                out[i][chunk] = read_values(group.values.rows, weights, index)
+                if i == 0 and config.long_term:
+                    used.append((weights, index))
+        for weights, index in used:
+            store.count_usage(weights, index)
+        store.count_life()
+        pairs = zip(out, store.groups, strict=True)
+        groups = [rows.T.reshape(group.objects, -1, height, width) for rows, group in pairs]
+        return torch.cat(groups)[None]
+
+    def _values(self) -> list[Tensor]:
+        return [group.values.rows for group in self._store.groups]
+
+    def append(self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor) -> None:
+        """Remember a frame: key, selection [1, C_k, h, w], shrinkage [1, 1, h, w], values [1, O, C_v, h, w].
+
+        Objects beyond those known form a new group. Consolidates working memory where it has reached T_max frames.
+        """
+        config = self.config
+        self._frame_elements = key.shape[-2] * key.shape[-1]
+        if self._store is None:
+            frames = config.max_working_frames if config.long_term else 16
+            capacity = frames * self._frame_elements + config.prototypes * config.long_term
+            self._store = ElementStore(capacity, keep_selection=config.long_term)
+        known = [group.objects for group in self._store.groups]
+        new = values.shape[1] - sum(known)
+        counts = [*known, new] if new else known
+        rows = [part.flatten(0, 1).flatten(1).T for part in values[0].split(counts)]  # each [HW, O_g C_v]
+        self._store.append_frame(
+            _elements(key).float(), _elements(shrinkage).float(), _elements(selection).float(), rows
+        )
+        if new:
+            self._store.groups[-1].objects = new
+        if config.long_term and self.working_size >= config.max_working_frames * self._frame_elements:
+            self._consolidate()
+
+    def add_sensory(self, objects: Tensor) -> None:
+        """Append sensory rows [1, O_new, C_h, h, w] for objects that have just arrived."""
+        self.sensory = objects if self.sensory is None else torch.cat([self.sensory, objects], 1)
+
+    def _consolidate(self) -> None:
+        """Working memory -> prototypes in long-term memory (section 3.3.2)."""
+        store, config = self._store, self.config
+        first = self._frame_elements
+        latest = store.working_size - (config.min_working_frames - 1) * self._frame_elements
+        start, end = store.long_term_size + first, store.long_term_size + latest
+        usage = store.usage()
+        count = min(config.prototypes, latest - first)
+        chosen = usage[start:end].topk(count).indices.sort().values  # in order of time
+        kept = torch.arange(store.long_term_size, device=usage.device)
+        if store.long_term_size + count > config.max_long_term:
+            room = config.max_long_term - config.prototypes
+            kept = usage[: store.long_term_size].topk(min(room, len(kept))).indices.sort().values
+
+        key = store.column("key")[start:end][chosen]
+        query = prepare_query(key, store.column("selection")[start:end][chosen])
+        scores = similarity(query, store.column("prepared")[start:end])  # [P, candidates]
+        shrinkage = torch.softmax(scores, 1) @ store.column("shrinkage")[start:end]
+        values = [self._prototype_values(group, scores, chosen, first, latest) for group in store.groups]
+        store.consolidate(kept, first, latest, {"key": key, "shrinkage": shrinkage}, values)
+
+    def _prototype_values(self, group, scores: Tensor, chosen: Tensor, first: int, latest: int) -> Tensor:
+        """Values [P_g, O_g C_v] of the prototypes at whose own position the group has a value (the last P_g).
+
+        Potentiation: read out from all of the group's candidates, softmax over all of them (equation 6).
+        """
+        absent = max(self._store.working_size - group.working - first, 0)  # candidates older than the group
+        own = chosen >= absent
+        working = group.values.rows[group.long_term :]
+        offset = self._store.working_size - group.working
+        candidates = working[max(first - offset, 0) : max(latest - offset, 0)]
+        affinity = torch.softmax(scores[own][:, absent:], 1)
+        return (affinity @ candidates.float()).to(candidates.dtype)
+
+
+def _elements(x: Tensor) -> Tensor:
+    """[1, C, h, w] -> [h w, C]."""
+    return x[0].flatten(1).T

@@ -1,0 +1,158 @@
+"""One frame in, probabilities out: the networks and the memories, stepped through a video (XMem, section 3)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xmem.config import MemoryConfig
+from xmem.errors import InputError
+from xmem.memory import Memory
+from xmem.network import XMem, aggregate, padding_to_stride
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB in [0, 1]
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+class Propagator:
+    """Carries the masks of one video from frame to frame.
+
+    model: an XMem network; its device and precision are used. config: the memories. size: shorter side, in pixels,
+    at which the networks run (bilinear, antialiased); None = the frame's own.
+    Objects may be given on any frame. `memory` tells how many elements are held; `objects` the ids in channel order.
+    """
+
+    def __init__(self, model: XMem, config: MemoryConfig | None = None, size: int | None = None):
+        if size is not None and size < 16:
+            raise InputError(f"An inference size of {size} pixels is too small: choose at least 16.")
+        self.model = model
+        self.config = config or MemoryConfig()
+        self.size = size
+        self.memory = Memory(self.config)
+        self._arrived: list[int] = []  # ids in order of arrival: the memory's channels
+        self._frame = -1
+        self._last_memory = self._last_deep = None
+        self._frame_shape: tuple[int, int] | None = None
+
+    @property
+    def objects(self) -> list[int]:
+        """Object ids in the order of the channels that `step` returns (background, channel 0, left out)."""
+        return sorted(self._arrived)
+
+    @torch.inference_mode()
+    def step(self, frame: np.ndarray, mask: np.ndarray | None = None, *, last: bool = False) -> Tensor:
+        """Take the next frame; return the probabilities of background and objects.
+
+        frame: uint8 [H, W, 3] RGB. mask: index mask uint8 [H, W] or None; it speaks for the ids that it contains, ids
+        that are new join, others are predicted. last: no frame follows, so that nothing needs to be remembered.
+        Returns float32 [O + 1, H, W] on the model's device, background first, at the frame's size.
+        Raises InputError where frame or mask do not have these shapes, or the frame size changes.
+        """
+        self._check(frame, mask)
+        self._frame += 1
+        given = [int(i) for i in np.unique(mask) if i] if mask is not None else []
+        if not given and not self._arrived:
+            return torch.ones((1, *frame.shape[:2]), device=self.model.device)
+        image = self._prepare_image(frame)
+        prob = self._propagate(image, self._prepare_masks(mask, given, image), given, last)
+        order = [0] + [1 + self._arrived.index(i) for i in self.objects]
+        return self._to_frame(prob[0, order])
+
+    def _propagate(self, image: Tensor, masks: Tensor | None, given: list[int], last: bool) -> Tensor:
+        """image [1, 3, H', W'], masks [1, G, H', W'] of the given ids -> probabilities [1, O + 1, H', W']."""
+        config, memory = self.config, self.memory
+        is_memory = not last and (bool(given) or self._frames_since(self._last_memory) >= config.mem_every)
+        synchronised = config.deep_update_every < 0
+        is_deep = is_memory and (synchronised or self._frames_since(self._last_deep) >= config.deep_update_every)
+
+        key, shrinkage, selection, features = self.model.encode_key(image)
+        prob = None
+        if any(i not in given for i in self._arrived):
+            readout = memory.read(key, selection)
+            update = not last and not (synchronised and is_deep)  # the deep update would replace it unread
+            logits, memory.sensory = self.model.decode(features, readout, memory.sensory, update)
+            prob = torch.softmax(aggregate(torch.sigmoid(logits.float())), 1)
+        if given:
+            prob = self._override(prob, masks, given, key.shape[-2:])
+        if is_memory:
+            objects = prob[:, 1:].to(image.dtype)
+            values, sensory = self.model.encode_value(image, features[0], objects, memory.sensory, is_deep)
+            memory.append(key, shrinkage, selection, values)
+            self._last_memory = self._frame
+            if is_deep:
+                memory.sensory, self._last_deep = sensory, self._frame
+        return prob
+
+    def _override(self, prob: Tensor | None, masks: Tensor, given: list[int], grid: tuple[int, int]) -> Tensor:
+        """Given masks override: others keep their probability, but not where a given mask claims the pixel."""
+        new = [i for i in given if i not in self._arrived]
+        known = len(self._arrived)
+        self._arrived += new
+        merged = masks.new_zeros((1, len(self._arrived), *masks.shape[-2:]))
+        if prob is not None:
+            merged[:, :known] = prob[:, 1:]
+            merged[(masks.sum(1, keepdim=True) > 0.5).expand_as(merged)] = 0
+        merged[:, [self._arrived.index(i) for i in given]] = masks
+        if new:
+            self.memory.add_sensory(self.model.initial_sensory(1, len(new), *grid))
+        return torch.softmax(aggregate(merged), 1)
+
+    def _frames_since(self, frame: int | None) -> float:
+        return float("inf") if frame is None else self._frame - frame
+
+    def _check(self, frame: np.ndarray, mask: np.ndarray | None) -> None:
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise InputError(f"A frame must be uint8 [height, width, 3] in RGB, not {frame.dtype} {list(frame.shape)}.")
+        shape = frame.shape[:2]
+        if self._frame_shape not in (None, shape):
+            before, now = self._frame_shape, shape
+            raise InputError(
+                f"The frame size changed from {before[1]}x{before[0]} to {now[1]}x{now[0]}: give frames of one size."
+            )
+        if mask is not None and (mask.shape != shape or not np.issubdtype(mask.dtype, np.integer)):
+            raise InputError(
+                f"A mask must be an index mask of the frame's size {list(shape)}, not {mask.dtype} {list(mask.shape)}."
+            )
+        self._frame_shape = shape
+
+    def _prepare_image(self, frame: np.ndarray) -> Tensor:
+        """uint8 [H, W, 3] -> normalised, resized, padded [1, 3, H', W']."""
+        device = self.model.device
+        image = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None].float() / 255
+        mean = torch.tensor(IMAGE_MEAN, device=device).view(1, 3, 1, 1)
+        std = torch.tensor(IMAGE_STD, device=device).view(1, 3, 1, 1)
+        return self._to_network((image - mean) / std).to(self.model.dtype)
+
+    def _prepare_masks(self, mask: np.ndarray | None, given: list[int], image: Tensor) -> Tensor | None:
+        """Index mask [H, W] -> soft masks of the given ids, [1, G, H', W'], the way that the image goes."""
+        if not given:
+            return None
+        index = torch.from_numpy(mask.astype(np.int32)).to(image.device)
+        masks = torch.stack([index == i for i in given])[None].float()
+        return self._to_network(masks)
+
+    def _to_network(self, x: Tensor) -> Tensor:
+        """Resize [1, C, H, W] to the inference size and pad with zeros to multiples of 16."""
+        size = self._network_size()
+        if x.shape[-2:] != size:
+            x = F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
+        return F.pad(x, padding_to_stride(*size))
+
+    def _to_frame(self, prob: Tensor) -> Tensor:
+        """Crop [O + 1, H', W'] and resize it to the frame's size."""
+        height, width = self._network_size()
+        left, _, top, _ = padding_to_stride(height, width)
+        prob = prob[:, top : top + height, left : left + width]
+        if (height, width) != self._frame_shape:
+            prob = F.interpolate(prob[None], size=self._frame_shape, mode="bilinear", align_corners=False)[0]
+        return prob
+
+    def _network_size(self) -> tuple[int, int]:
+        height, width = self._frame_shape
+        if self.size is None:
+            return height, width
+        if height <= width:
+            return self.size, int(self.size * width / height)
+        return int(self.size * height / width), self.size
