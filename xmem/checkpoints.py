@@ -8,7 +8,6 @@ Of a released checkpoint the SHA-256 is kept beside it from its first fetch or u
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import hashlib
 import logging
@@ -183,13 +182,16 @@ def fetch(name: str, url: str | None = None) -> Iterator[FetchProgress]:
         handle = yield from hold(part)
     except OSError as error:
         raise InputError(f"{name} cannot be kept in {place.parent} ({error.strerror}).") from error
-    with contextlib.closing(handle):
+    try:
         if place.is_file():  # another process brought it while this one waited
-            part.unlink()
             yield FetchProgress(place.stat().st_size, place.stat().st_size)
-            return
-        yield from download(address, handle, name)
-        _take_place(record, part, place)
+        else:
+            yield from download(address, handle, name)
+            _take_place(record, part, place)
+    finally:
+        if part.exists() and part.stat().st_size == 0:
+            part.unlink()
+        handle.close()
 
 
 def fetch_with_bar(name: str) -> Path:
@@ -344,15 +346,13 @@ def _load_registered(record: Checkpoint) -> XMem:
 def _build(path: Path, record: Checkpoint | None = None) -> XMem:
     """The network of a file; with a record, one whose encoders are of the record's kind."""
     from xmem.network import load_state
-    from xmem.network.sizes import ModelSizes
 
     state = read_state(path)
     try:
-        encoder = ModelSizes.of(state).encoder
         model = load_state(state)
     except InputError as error:
         raise InputError(f"{path.name} cannot be loaded. {error}") from error
-    if record is not None and encoder != record.encoder:
+    if record is not None and model.sizes.encoder != record.encoder:
         raise InputError(f"{path.name} holds another network than {record.name}: give it a name of its own.")
     return model
 

@@ -148,7 +148,9 @@ def _open(url: str, name: str, offset: int, validator: str | None) -> http.clien
 def _expected_bytes(response: http.client.HTTPResponse, handle: FileIO, name: str) -> int | None:
     """Size of the whole file as the server says it; a server that sends it from the start empties the part file."""
     if response.headers.get_content_type() == "text/html":
-        raise InputError(f"The address of {name} serves an HTML page instead of the checkpoint: try another network.")
+        raise InputError(
+            f"The address of {name} serves an HTML page instead of the file: a login page of the network, perhaps?"
+        )
     if response.status != 206:
         handle.truncate(0)
         length = response.headers.get("Content-Length")
