@@ -1,0 +1,134 @@
+"""What a step promises: shapes, ids, given masks, late objects, any size, any precision."""
+
+import numpy as np
+import pytest
+import torch
+from reference_weights import released_state
+
+from xmem.config import MemoryConfig
+from xmem.errors import InputError
+from xmem.network import load_state
+from xmem.propagator import Propagator
+
+
+def frames(count: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (count, height, width, 3), np.uint8)
+
+
+def mask(height: int, width: int, **ids: tuple[slice, slice]) -> np.ndarray:
+    """An index mask; ids as id_7=(rows, columns)."""
+    index = np.zeros((height, width), np.uint8)
+    for name, region in ids.items():
+        index[region] = int(name.split("_")[1])
+    return index
+
+
+LEFT, RIGHT = (slice(5, 20), slice(3, 20)), (slice(8, 30), slice(30, 50))
+
+
+@pytest.mark.parametrize("size", [None, 32, 64])
+def test_probabilities_have_the_frames_size_and_sum_to_one(tiny_model, size):
+    """Odd sizes are padded on both axes and cropped back; an inference size is undone."""
+    engine = Propagator(tiny_model, size=size)
+    for t, frame in enumerate(frames(3, 37, 53)):
+        prob = engine.step(frame, mask(37, 53, id_1=LEFT, id_2=RIGHT) if t == 0 else None)
+        assert prob.shape == (3, 37, 53) and prob.dtype == torch.float32
+        assert torch.allclose(prob.sum(0), torch.ones(37, 53), atol=1e-5)
+
+
+def test_the_first_frame_returns_the_given_mask(tiny_model):
+    given = mask(37, 53, id_1=LEFT, id_2=RIGHT)
+    prob = Propagator(tiny_model).step(frames(1, 37, 53)[0], given)
+    assert (prob.argmax(0).numpy() == given).all()
+
+
+def test_a_mask_speaks_for_the_ids_it_contains_and_new_ids_join(tiny_model):
+    """Ids need not be consecutive; channels follow id order whatever the order of arrival."""
+    engine, video = Propagator(tiny_model, MemoryConfig(mem_every=2)), frames(5, 32, 64)
+    engine.step(video[0], mask(32, 64, id_7=LEFT))
+    assert engine.objects == [7]
+    engine.step(video[1])
+    late = mask(32, 64, id_3=RIGHT)
+    prob = engine.step(video[2], late)
+    assert engine.objects == [3, 7] and prob.shape[0] == 3
+    assert (prob[1][late == 3] > 0.99).all(), "the given object is channel 1 now"
+    assert (prob[2][late == 3] < 0.01).all(), "the predicted one gives way where a mask claims the pixel"
+    assert engine.step(video[3]).shape[0] == 3
+
+
+def test_a_given_mask_corrects_an_object_later(tiny_model):
+    engine, video = Propagator(tiny_model), frames(3, 32, 64)
+    engine.step(video[0], mask(32, 64, id_1=LEFT))
+    engine.step(video[1])
+    corrected = mask(32, 64, id_1=RIGHT)
+    assert (engine.step(video[2], corrected).argmax(0).numpy() == corrected).all()
+
+
+def test_frames_before_the_first_mask_are_background(tiny_model):
+    engine, video = Propagator(tiny_model), frames(3, 32, 64)
+    assert (engine.step(video[0]) == 1).all()
+    assert (engine.step(video[1], np.zeros((32, 64), np.uint8)) == 1).all(), "an empty mask names nobody"
+    assert engine.step(video[2], mask(32, 64, id_1=LEFT)).shape[0] == 2
+
+
+def test_the_last_frame_may_skip_its_memory_work(tiny_model):
+    """Its probabilities are the same; nothing is remembered."""
+    video, given = frames(3, 32, 64), mask(32, 64, id_1=LEFT)
+    results = []
+    for last in (False, True):
+        engine = Propagator(tiny_model, MemoryConfig(mem_every=2))
+        engine.step(video[0], given)
+        engine.step(video[1])
+        results.append(engine.step(video[2], last=last))
+        assert engine.memory.working_size == (8 if last else 16)
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("every", [-1, 1, 3])
+def test_deep_updates_run_synchronised_or_on_their_own_beat(tiny_model, every, monkeypatch):
+    """Deep updates happen on memory frames only: synchronised on every one, else when `every` frames have passed."""
+    deep, original = [], tiny_model.encode_value
+
+    def encode_value(*args):
+        deep.append(args[-1])
+        return original(*args)
+
+    monkeypatch.setattr(tiny_model, "encode_value", encode_value)
+    engine = Propagator(tiny_model, MemoryConfig(mem_every=2, deep_update_every=every))
+    for t, frame in enumerate(frames(9, 32, 32)):
+        engine.step(frame, mask(32, 32, id_1=LEFT) if t == 0 else None)
+    assert deep == {-1: [True] * 5, 1: [True] * 5, 3: [True, False, True, False, True]}[every]
+
+
+def test_a_checkpoint_without_sensory_memory_runs():
+    model = load_state(released_state(sensory=False))
+    assert model.sizes.sensory_channels == 0
+    engine = Propagator(model, MemoryConfig(mem_every=1))
+    for t, frame in enumerate(frames(3, 32, 48)):
+        prob = engine.step(frame, mask(32, 48, id_1=LEFT) if t == 0 else None)
+    assert torch.isfinite(prob).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_stays_finite_and_near_float32(dtype):
+    """Aggregation and similarity run in float32: 1 - 1e-7 and squared keys have no place in half precision."""
+    video, given = frames(4, 32, 48), mask(32, 48, id_1=LEFT, id_2=RIGHT)
+    last = []
+    for precision in (torch.float32, dtype):
+        engine = Propagator(load_state(released_state()).to(precision), MemoryConfig(mem_every=1))
+        for t, frame in enumerate(video):
+            prob = engine.step(frame, given if t == 0 else None)
+        last.append(prob)
+    assert torch.isfinite(last[1]).all()
+    assert (last[0] - last[1]).abs().mean() < 0.02
+
+
+def test_a_frame_or_mask_of_another_size_is_refused_in_one_sentence(tiny_model):
+    engine = Propagator(tiny_model)
+    with pytest.raises(InputError, match="index mask of the frame's size"):
+        engine.step(frames(1, 32, 48)[0], mask(16, 16, id_1=(slice(2, 5), slice(2, 5))))
+    engine.step(frames(1, 32, 48)[0], mask(32, 48, id_1=LEFT))
+    with pytest.raises(InputError, match="frame size changed from 48x32 to 32x32"):
+        engine.step(frames(1, 32, 32)[0])
+    with pytest.raises(InputError, match="uint8"):
+        engine.step(frames(1, 32, 48)[0].astype(np.float32))
