@@ -1,0 +1,1 @@
+"""Results as people see and keep them: colours, overlays, mask files."""

@@ -1,0 +1,157 @@
+"""From an opened file to pictures in presentation order, every one with a time."""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from xmem.errors import InputError
+from xmem.video.colour import Colour, colour_of, to_rgb
+from xmem.video.source import open_container, video_stream
+from xmem.video.timeline import Timeline
+
+_log = logging.getLogger("xmem")
+_FALLBACK_RATE = Fraction(25)  # frames per second for streams that do not say
+_DECODER_THREADS = 4  # each holds a frame
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How to show a decoded picture: transpose first, then flip. All right angles and mirrors of a display matrix."""
+
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    @classmethod
+    def of(cls, frame: VideoFrame) -> "Orientation":
+        """The orientation in a frame's display matrix; upright where it has none."""
+        data = frame.side_data.get("DISPLAYMATRIX")
+        if data is None:
+            return cls()
+        a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5]  # x' = a x + c y, y' = b x + d y
+        if abs(int(b)) > abs(int(a)):
+            return cls(True, bool(c < 0), bool(b < 0))
+        return cls(False, bool(a < 0), bool(d < 0))
+
+    @property
+    def degrees(self) -> int:
+        """Clockwise turn, 0, 90, 180 or 270; a mirrored picture counts by its turn alone."""
+        if self.transpose:
+            return 270 if self.flip_y else 90
+        return 180 if self.flip_x and self.flip_y else 0
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, 3] turned upright; [W, H, 3] when transposed."""
+        if self.transpose:
+            image = cv2.transpose(image)
+        if self.flip_x or self.flip_y:
+            image = cv2.flip(image, -1 if self.flip_x and self.flip_y else int(self.flip_x))
+        return image
+
+
+@dataclass(frozen=True)
+class TimedPicture:
+    """A decoded, unconverted frame with its time and duration in seconds from the first frame."""
+
+    picture: VideoFrame
+    time: Fraction
+    duration: Fraction
+
+
+class VideoDecoder:
+    """Decodes one file front to back. Iterating yields a TimedPicture per frame; none is dropped, none repeated.
+
+    start: the first frame's time on the file's own clock, in seconds, to which its sound refers.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._container = open_container(path)
+        try:
+            self._stream = video_stream(self._container, path)
+            self._stream.thread_type = "AUTO"
+            self._stream.codec_context.thread_count = min(_DECODER_THREADS, os.cpu_count() or 1)
+            self.rate = stream_rate(self._stream)
+            self.time_base: Fraction = self._stream.time_base or 1 / self.rate
+            self.codec = self._stream.codec_context.name
+            self._damaged = False
+            self._pictures = self._timed()
+            self._first: TimedPicture | None = next(self._pictures, None)
+            if self._first is None:
+                raise InputError(f"No picture can be decoded from {path.name!r}: it is damaged or cut; copy it again.")
+        except BaseException:
+            self._container.close()
+            raise
+        picture = self._first.picture
+        self.orientation = Orientation.of(picture)
+        self.colour: Colour = colour_of(picture)
+        self._size = (picture.width, picture.height)
+        self._reformatter = VideoReformatter()
+        sides = self._size[::-1] if self.orientation.transpose else self._size
+        self.width, self.height = sides
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        self.sample_aspect = 1 / aspect if self.orientation.transpose and aspect else aspect or Fraction(1)
+
+    def __iter__(self) -> Iterator[TimedPicture]:
+        if self._first is not None:
+            first, self._first = self._first, None
+            yield first
+        yield from self._pictures
+
+    def to_rgb(self, picture: VideoFrame) -> np.ndarray:
+        """uint8 [height, width, 3] RGB, upright; a picture of another size than the first is resized to it."""
+        return self.orientation.apply(to_rgb(picture, self._reformatter, *self._size))
+
+    def close(self) -> None:
+        """Free the file and the decoder; repeated calls do nothing."""
+        self._container.close()
+
+    def _timed(self) -> Iterator[TimedPicture]:
+        timeline = Timeline(self.time_base, 1 / self.rate)
+        first: int | None = None
+        for picture in self._decoded():
+            stamp = timeline.place(picture.dts if picture.pts is None else picture.pts)
+            if first is None:
+                first = stamp
+                self.start = first * self.time_base
+            duration = picture.duration * self.time_base if picture.duration else 1 / self.rate
+            yield TimedPicture(picture, (stamp - first) * self.time_base, duration)
+
+    def _decoded(self) -> Iterator[VideoFrame]:
+        try:
+            for packet in self._container.demux(self._stream):
+                yield from self._decode(packet)
+        except (av.error.FFmpegError, OSError) as error:  # the demuxer gives up; what it gave still holds frames
+            self._warn(error)
+            yield from self._decode(None)
+
+    def _decode(self, packet: av.Packet | None) -> list[VideoFrame]:
+        try:
+            return self._stream.decode(packet)
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError as error:
+            self._warn(error)
+            return []
+
+    def _warn(self, error: Exception) -> None:
+        if not self._damaged:
+            _log.warning("%s is damaged or cut (%s); going on with what can be decoded.", self.path.name, error)
+        self._damaged = True
+
+
+def stream_rate(stream: av.VideoStream) -> Fraction:
+    """Average frames per second as the container tells or guesses it; 25 where it does neither."""
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate:
+            return Fraction(rate)
+    return _FALLBACK_RATE

@@ -1,0 +1,83 @@
+"""A folder of images as a video: natural order, upright, one size."""
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from xmem.errors import InputError
+from xmem.video.colour import on_white
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+IMAGE_RATE = Fraction(24)  # frames per second given to a folder, which has no timing of its own
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The images of a folder in natural order (frame2 before frame10).
+
+    Raises InputError when there are none, or when two share a name, since masks are named after them.
+    """
+    images = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    if not images:
+        raise InputError(f"The folder {folder.name!r} holds no images; it needs {', '.join(IMAGE_SUFFIXES)} files.")
+    images.sort(key=lambda path: _natural_key(path.name))
+    seen: dict[str, str] = {}
+    for path in images:
+        if path.stem in seen:
+            raise InputError(f"The images {seen[path.stem]!r} and {path.name!r} share a name; rename or remove one.")
+        seen[path.stem] = path.name
+    return images
+
+
+def check_sizes(images: list[Path]) -> tuple[int, int]:
+    """Width and height (pixels, upright) that all images share, from their headers. Raises InputError naming a misfit."""
+    first = _upright_size(images[0])
+    for path in images[1:]:
+        size = _upright_size(path)
+        if size != first:
+            raise InputError(
+                f"The image {path.name!r} is {size[0]}x{size[1]} but {images[0].name!r} is {first[0]}x{first[1]}; "
+                "all images of a folder must have one size."
+            )
+    return first
+
+
+def load_image(path: Path) -> np.ndarray:
+    """uint8 [H, W, 3] RGB, turned upright by its EXIF orientation, transparent parts on white. Raises InputError."""
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I"):  # 16 bits: Pillow would clip, not scale
+                return np.repeat((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            alpha = "A" in image.mode or "transparency" in image.info
+            return on_white(np.array(image.convert("RGBA" if alpha else "RGB")))
+    except _UNREADABLE as error:
+        raise _unreadable(path) from error
+
+
+def _natural_key(name: str) -> list[tuple[int, int, str]]:
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(0, int(part), "") if "0" <= part[0] <= "9" else (1, 0, part.lower()) for part in parts]
+
+
+def _upright_size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            return (height, width) if image.getexif().get(0x0112) in _SIDEWAYS else (width, height)
+    except _UNREADABLE as error:
+        raise _unreadable(path) from error
+
+
+_UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def _unreadable(path: Path) -> InputError:
+    return InputError(f"The image {path.name!r} cannot be read; remove it or save it again.")

@@ -1,0 +1,157 @@
+"""RGB frames to an H.264 MP4 that plays in browsers, with the source's timing, colours and sound."""
+
+import os
+import tempfile
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, VideoReformatter
+
+from xmem.video.audio import AudioTrack
+from xmem.video.colour import to_yuv420
+from xmem.video.reader import Frame, FrameReader
+
+# No B-frames: each frame's time is then written as it is, without reordering delays at either end.
+_X264_OPTIONS = {"crf": "18", "preset": "veryfast", "bf": "0"}
+_KEY_FRAME_SECONDS = 2  # how far apart a player finds places to seek to
+_FINEST_CLOCK = 1_000_000  # ticks per second that players still accept
+_MPEG_CLOCK = Fraction(1, 90_000)
+
+
+class VideoWriter:
+    """Writes an MP4 (H.264 yuv420p, faststart) to `path`, timed and coloured like `reader`, with its sound.
+
+    The sound is read from the source alongside; where writing stops before the source ends, it ends with the video.
+    The file appears under its name only on close(), complete and valid after any number of frames; without frames there
+    is none. 4:2:0 H.264 has even sides only (its cropping, too, counts in steps of two): an odd side gets one more row or
+    column, a copy of the edge.
+    """
+
+    def __init__(self, path: str | Path, reader: FrameReader) -> None:
+        self._path = Path(path)
+        self._reader = reader
+        self._reformatter = VideoReformatter()
+        self._container: av.container.OutputContainer | None = None
+        self._partial: Path | None = None
+        self._audio: AudioTrack | None = None
+        self._origin = Fraction(0)  # source seconds of the first frame written
+        self._end = Fraction(0)  # output seconds at which the last frame ends
+        self._last_tick = -1
+        self._durations: dict[int, int] = {}  # ticks by tick, of frames inside the encoder
+        self._closed = False
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def write(self, image: np.ndarray, frame: Frame) -> None:
+        """Append image, uint8 [H, W, 3] RGB of the source's size, at the time of `frame`; times must increase."""
+        if self._closed:
+            raise ValueError("The writer is closed.")
+        try:
+            if self._container is None:
+                self._open(image, frame)
+            self._encode(image, frame)
+        except BaseException:
+            self._discard()
+            raise
+
+    def close(self) -> None:
+        """Finish the file and give it its name. Repeated calls do nothing; a failure leaves no file."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._container is None:
+            return
+        try:
+            self._mux(self._video.encode(None))
+            if self._audio is not None:
+                self._audio.finish(None if self._reader.finished else self._end)
+            self._container.close()
+            os.replace(self._partial, self._path)
+        except BaseException:
+            self._discard()
+            raise
+        finally:
+            self._close_audio()
+
+    def _open(self, image: np.ndarray, frame: Frame) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{self._path.stem}-", suffix=".part", dir=self._path.parent)
+        os.close(handle)
+        self._partial = Path(name)
+        self._partial.chmod(0o644)
+        self._container = av.open(name, "w", format="mp4", container_options={"movflags": "+faststart"})
+        self._origin = frame.time
+        self._add_video(image.shape[1], image.shape[0])
+        if self._reader.audio_path is not None:
+            self._audio = AudioTrack.open(self._reader.audio_path, self._container, self._reader.start + self._origin)
+
+    def _add_video(self, width: int, height: int) -> None:
+        info, colour = self._reader.info, self._reader.colour
+        clock = self._reader.time_base
+        self._clock = clock if clock.denominator <= _FINEST_CLOCK else _MPEG_CLOCK
+        stream = self._container.add_stream("libx264", rate=info.rate.limit_denominator(65535), options=_X264_OPTIONS)
+        stream.time_base = self._clock
+        context = stream.codec_context
+        context.time_base = self._clock
+        context.width, context.height = width + width % 2, height + height % 2
+        context.pix_fmt = "yuv420p"
+        context.gop_size = max(1, min(250, round(info.rate * _KEY_FRAME_SECONDS)))
+        context.sample_aspect_ratio = self._reader.sample_aspect
+        context.colorspace = colour.matrix
+        context.color_primaries = colour.primaries
+        context.color_trc = colour.transfer
+        context.color_range = ColorRange.MPEG
+        self._video = stream
+
+    def _encode(self, image: np.ndarray, frame: Frame) -> None:
+        time = frame.time - self._origin
+        tick = round(time / self._clock)
+        if tick <= self._last_tick:
+            raise ValueError(f"Frame {frame.index} is not later than the frame before it.")
+        self._last_tick = tick
+        duration = max(1, round(frame.duration / self._clock))
+        self._durations[tick] = duration
+        self._end = time + frame.duration
+        picture = to_yuv420(_even(image), self._reader.colour, self._reformatter)
+        picture.pts = tick
+        picture.time_base = self._clock
+        picture.duration = duration
+        self._mux(self._video.encode(picture))
+        if self._audio is not None:
+            self._audio.advance(time)
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
+            self._container.mux(packet)
+
+    def _discard(self) -> None:
+        """Leave nothing behind after a failure."""
+        self._closed = True
+        self._close_audio()
+        if self._container is not None:
+            with suppress(av.error.FFmpegError, OSError):  # the failure that brought us here is the one to tell
+                self._container.close()
+        if self._partial is not None:
+            self._partial.unlink(missing_ok=True)
+
+    def _close_audio(self) -> None:
+        if self._audio is not None:
+            self._audio.close()
+
+
+def _even(image: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] with even sides, by repeating the last row or column."""
+    height, width = image.shape[:2]
+    if height % 2 or width % 2:
+        return cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(image)
