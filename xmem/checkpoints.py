@@ -17,7 +17,6 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -26,11 +25,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xmem.device import describe_device, select_device
-from xmem.download import FetchProgress, download, hold
+from xmem.download import FetchProgress, download, hold, release
 from xmem.errors import InputError
-
-if TYPE_CHECKING:
-    from xmem.network import XMem
+from xmem.network import XMem, load_state
 
 __all__ = [
     "EMBEDDED",
@@ -45,6 +42,7 @@ __all__ = [
     "find",
     "folder",
     "load_model",
+    "own_files",
     "read_state",
     "select_device",
 ]
@@ -157,6 +155,13 @@ def find(name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+def own_files() -> list[Path]:
+    """Checkpoint files that were put into the folder and are no registered ones, by name."""
+    registered = {record.file_name for record in REGISTRY.values()}
+    files = sorted(folder().glob("*")) if folder().is_dir() else []
+    return [path for path in files if path.suffix in SUFFIXES and path.name not in registered]
+
+
 def fetch(name: str, url: str | None = None) -> Iterator[FetchProgress]:
     """Bring the released checkpoint `name` into the folder, verified; a no-op where it is there already.
 
@@ -189,16 +194,18 @@ def fetch(name: str, url: str | None = None) -> Iterator[FetchProgress]:
             yield from download(address, handle, name)
             _take_place(record, part, place)
     finally:
-        if part.exists() and part.stat().st_size == 0:
-            part.unlink()
-        handle.close()
+        release(part, handle)
 
 
 def fetch_with_bar(name: str) -> Path:
     """`fetch` with a progress bar on standard error; returns the file."""
-    with tqdm(desc=f"fetching {name}", unit="B", unit_scale=True, total=REGISTRY[name].size_bytes) as bar:
-        for progress in fetch(name):
-            bar.total = progress.total_bytes or bar.total
+    steps = fetch(name)
+    first = next(steps)  # where the attempt fails at once, no bar is drawn
+    with tqdm(
+        desc=f"fetching {name}", unit="B", unit_scale=True, total=first.total_bytes, initial=first.done_bytes
+    ) as bar:
+        for progress in steps:
+            bar.total = progress.total_bytes
             bar.update(progress.done_bytes - bar.n)
     return find(name)
 
@@ -312,8 +319,6 @@ def load_model(source: str | os.PathLike | Mapping = EMBEDDED, device: str | tor
     tensors; all sizes are read off the weights. device: see `select_device`, or a torch device.
     Raises InputError for what cannot be found, fetched, or loaded as an XMem network.
     """
-    from xmem.network import load_state  # the network is not needed to list or fetch checkpoints
-
     place = device if isinstance(device, torch.device) else select_device(device)
     if isinstance(source, Mapping):
         model = load_state(source)
@@ -345,8 +350,6 @@ def _load_registered(record: Checkpoint) -> XMem:
 
 def _build(path: Path, record: Checkpoint | None = None) -> XMem:
     """The network of a file; with a record, one whose encoders are of the record's kind."""
-    from xmem.network import load_state
-
     state = read_state(path)
     try:
         model = load_state(state)

@@ -53,12 +53,26 @@ def hold(part: Path) -> Generator[FetchProgress, None, FileIO]:
             while not _try_lock(handle):
                 yield FetchProgress(os.fstat(handle.fileno()).st_size, None)
                 time.sleep(POLL_SECONDS)
-            if part.exists() and os.path.samestat(os.fstat(handle.fileno()), part.stat()):
+            if _is_at(part, handle):
                 return handle
         except BaseException:
             handle.close()
             raise
         handle.close()
+
+
+def release(part: Path, handle: FileIO) -> None:
+    """Let go of what `hold` gave; a part file without content leaves nothing behind."""
+    with handle:
+        if _size(handle) == 0 and _is_at(part, handle):
+            part.unlink()
+
+
+def _is_at(part: Path, handle: FileIO) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), part.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _try_lock(handle: FileIO) -> bool:

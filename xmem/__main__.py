@@ -1,0 +1,7 @@
+"""`python -m xmem`: segment, evaluate, models, train."""
+
+import sys
+
+from xmem.cli import main
+
+sys.exit(main())
