@@ -36,7 +36,7 @@ def read_mask(source: str | Path | np.ndarray | Image.Image, width: int, height:
     - RGB: flat colours are objects. Background is black, or without black the colour along most of the border. Soft
       edges and JPEG noise make no objects. Colours that all come from one list have their places in it as ids: the
       brush's, else the DAVIS palette, else red, green, blue, yellow, magenta, cyan. Other ids count in reading order.
-    - RGBA with transparency: transparent is background; flat colours as above, all else (a cut-out photo) is one object.
+    - RGBA with transparency: transparent is background; flat colours as above, all else (a cut-out) is one object.
 
     A mask of another size but the same aspect (within 1 %) is resized, nearest, and the note says so.
     Raises InputError for an unreadable, empty or misshapen mask, and for one of more than 64 objects.

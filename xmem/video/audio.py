@@ -82,7 +82,7 @@ class AudioTrack:
                 if time + (packet.duration or 0) * base > -_PREROLL:
                     yield time, packet
         except (av.error.FFmpegError, OSError) as error:
-            _log.warning("The sound ends early: its file is damaged or cut (%s).", error)
+            _log.warning("The sound ends early: its file is damaged or cut (%s).", error.strerror)
 
 
 class _CopiedTrack(AudioTrack):

@@ -117,12 +117,14 @@ class VideoDecoder:
 
     def _timed(self) -> Iterator[TimedPicture]:
         timeline = Timeline(self.time_base, 1 / self.rate)
+        # AVI knows no presentation times: what it offers as such is in decoding order.
+        is_avi = self._container.format.name == "avi"
         first: int | None = None
         for picture in self._decoded():
-            stamp = timeline.place(picture.dts if picture.pts is None else picture.pts)
+            stamp = timeline.place(picture.dts if is_avi or picture.pts is None else picture.pts)
             if first is None:
                 first = stamp
-                self.start = first * self.time_base
+                self.start = (self._stream.start_time or 0 if is_avi else first) * self.time_base
             duration = picture.duration * self.time_base if picture.duration else 1 / self.rate
             yield TimedPicture(picture, (stamp - first) * self.time_base, duration)
 
@@ -143,9 +145,9 @@ class VideoDecoder:
             self._warn(error)
             return []
 
-    def _warn(self, error: Exception) -> None:
+    def _warn(self, error: OSError) -> None:
         if not self._damaged:
-            _log.warning("%s is damaged or cut (%s); going on with what can be decoded.", self.path.name, error)
+            _log.warning("%s is damaged or cut (%s); using what can be decoded.", self.path.name, error.strerror)
         self._damaged = True
 
 

@@ -37,7 +37,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def check_sizes(images: list[Path]) -> tuple[int, int]:
-    """Width and height (pixels, upright) that all images share, from their headers. Raises InputError naming a misfit."""
+    """Width and height (pixels, upright) that all images share, by their headers. Raises InputError naming a misfit."""
     first = _upright_size(images[0])
     for path in images[1:]:
         size = _upright_size(path)

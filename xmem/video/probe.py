@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 
-from xmem.video.decode import VideoDecoder
+from xmem.video.decode import VideoDecoder, stream_rate
 from xmem.video.images import IMAGE_RATE, check_sizes, list_images
 from xmem.video.source import existing_path, open_container, video_stream
 
@@ -78,7 +78,11 @@ def file_info(decoder: VideoDecoder) -> VideoInfo:
         length = _seconds(stream.duration, stream.time_base) or _seconds(container.duration, Fraction(1, av.time_base))
     duration = scan.duration if scan.complete and scan.duration else length
     count = scan.packets if scan.complete else told
+    if told and scan.packets + scan.hidden < told:  # the file is cut; the reader will say so
+        count = told
     exact = count is not None and decoder.codec in _PACKET_IS_FRAME
+    if count and not duration:
+        duration = count / decoder.rate
     if count is None and duration:
         count = max(1, round(duration * decoder.rate))
     rate = decoder.rate
@@ -101,7 +105,8 @@ def file_info(decoder: VideoDecoder) -> VideoInfo:
 
 @dataclass(frozen=True)
 class _Scan:
-    packets: int
+    packets: int  # of frames to be shown
+    hidden: int  # of frames that an edit list leaves out
     complete: bool
     duration: Fraction | None  # seconds
     variable: bool
@@ -110,16 +115,18 @@ class _Scan:
 def _scan(container: av.container.InputContainer, stream: av.VideoStream) -> _Scan:
     """Count packets and look at their times; the whole file only where the container does not tell its frame count."""
     stamps: list[int] = []  # of the first packets only
-    packets, first, last, complete = 0, None, None, True
+    packets, hidden, first, last, complete = 0, 0, None, None, True
+    nominal = max(1, round(1 / (stream_rate(stream) * stream.time_base)))  # ticks per frame
     try:
         for packet in container.demux(stream):
             if packet.size == 0 or packet.is_discard:
+                hidden += packet.size > 0
                 continue
             packets += 1
             stamp = packet.dts if packet.pts is None else packet.pts
             if stamp is not None:
                 first = stamp if first is None else min(first, stamp)
-                last = max(last or stamp, stamp + (packet.duration or 0))
+                last = max(last or stamp, stamp + (packet.duration or nominal))
                 if len(stamps) < _SCANNED_PACKETS:
                     stamps.append(stamp)
             if packets >= _SCANNED_PACKETS and stream.frames:
@@ -128,7 +135,7 @@ def _scan(container: av.container.InputContainer, stream: av.VideoStream) -> _Sc
     except (av.error.FFmpegError, OSError):  # a damaged end; the decoder warns about it
         pass
     duration = (last - first) * stream.time_base if first is not None and last is not None else None
-    return _Scan(packets, complete, duration or None, _varies(stamps, packets <= _SCANNED_PACKETS and complete))
+    return _Scan(packets, hidden, complete, duration or None, _varies(stamps, packets <= _SCANNED_PACKETS and complete))
 
 
 def _varies(stamps: list[int], complete: bool) -> bool:

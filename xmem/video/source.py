@@ -60,7 +60,7 @@ def open_container(path: Path) -> InputContainer:
         raise InputError(f"The file {path.name!r} may not be read; change its permissions.") from error
     except av.error.ArgumentError as error:  # a demuxer that is not on the list
         raise InputError(
-            f"{path.name!r} is not a video file of a supported kind (playlists and pictures are refused); {_ADVICE}."
+            f"{path.name!r} is no video of a supported kind (playlists are refused); {_ADVICE}, or a folder of images."
         ) from error
     except (av.error.FFmpegError, OSError) as error:
         raise InputError(f"{path.name!r} is not a video, or its beginning or end is missing; {_ADVICE}.") from error

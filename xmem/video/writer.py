@@ -28,8 +28,8 @@ class VideoWriter:
 
     The sound is read from the source alongside; where writing stops before the source ends, it ends with the video.
     The file appears under its name only on close(), complete and valid after any number of frames; without frames there
-    is none. 4:2:0 H.264 has even sides only (its cropping, too, counts in steps of two): an odd side gets one more row or
-    column, a copy of the edge.
+    is none. 4:2:0 H.264 has even sides only (its cropping, too, counts in steps of two): an odd side gets one more row
+    or column, a copy of the edge.
     """
 
     def __init__(self, path: str | Path, reader: FrameReader) -> None:
