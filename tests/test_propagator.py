@@ -84,7 +84,7 @@ def test_the_last_frame_may_skip_its_memory_work(tiny_model):
     assert torch.equal(*results)
 
 
-@pytest.mark.parametrize("every", [-1, 1, 3])
+@pytest.mark.parametrize("every", [-1, 0, 1, 3])
 def test_deep_updates_run_synchronised_or_on_their_own_beat(tiny_model, every, monkeypatch):
     """Deep updates happen on memory frames only: synchronised on every one, else when `every` frames have passed."""
     deep, original = [], tiny_model.encode_value
@@ -97,7 +97,7 @@ def test_deep_updates_run_synchronised_or_on_their_own_beat(tiny_model, every, m
     engine = Propagator(tiny_model, MemoryConfig(mem_every=2, deep_update_every=every))
     for t, frame in enumerate(frames(9, 32, 32)):
         engine.step(frame, mask(32, 32, id_1=LEFT) if t == 0 else None)
-    assert deep == {-1: [True] * 5, 1: [True] * 5, 3: [True, False, True, False, True]}[every]
+    assert deep == {-1: [True] * 5, 0: [True] * 5, 1: [True] * 5, 3: [True, False, True, False, True]}[every]
 
 
 def test_a_checkpoint_without_sensory_memory_runs():

@@ -10,7 +10,8 @@ class MemoryConfig:
     """How much is remembered, and when (XMem, section 3).
 
     mem_every: r, frames between memory frames.
-    deep_update_every: frames between deep updates of the sensory memory; negative: on every memory frame.
+    deep_update_every: frames at least between deep updates of the sensory memory, which memory frames carry; negative =
+        synchronised, on every memory frame, in place of the decoder's update.
     top_k: memory elements that each query position reads.
     long_term: whether old working memory is consolidated; without it working memory grows with the video.
     min_working_frames: T_min, memory frames that stay at a consolidation (the first one and the latest T_min - 1).
@@ -34,8 +35,6 @@ class MemoryConfig:
         for name in ("mem_every", "top_k", "min_working_frames", "prototypes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.deep_update_every == 0:
-            raise InputError("deep_update_every must be a number of frames, or negative for every memory frame.")
         if self.max_working_frames <= self.min_working_frames:
             raise InputError(
                 f"max_working_frames ({self.max_working_frames}) must be larger than "

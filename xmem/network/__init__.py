@@ -1,7 +1,17 @@
 """Tensors in, tensors out, no state: the networks of XMem."""
 
 from xmem.network.decoder import aggregate, padding_to_stride
+from xmem.network.fold import fold_batch_norm
 from xmem.network.model import XMem, load_state
 from xmem.network.sizes import ModelSizes, lite_sizes, xmem_sizes
 
-__all__ = ["ModelSizes", "XMem", "aggregate", "lite_sizes", "load_state", "padding_to_stride", "xmem_sizes"]
+__all__ = [
+    "ModelSizes",
+    "XMem",
+    "aggregate",
+    "fold_batch_norm",
+    "lite_sizes",
+    "load_state",
+    "padding_to_stride",
+    "xmem_sizes",
+]
