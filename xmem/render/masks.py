@@ -78,10 +78,9 @@ def _open(path: Path) -> Image.Image:
 
 def _of_image(image: Image.Image) -> Regions:
     if image.mode == "P":
-        palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
-        if np.ptp(palette, axis=1).max() > 0:
-            return _of_ids(np.array(image))
-        return _of_grey(np.array(image.convert("L")))
+        palette = np.array(image.getpalette("RGB") or [], int).reshape(-1, 3)
+        is_grey = len(palette) > 0 and (palette == palette[:, :1]).all()
+        return _of_grey(np.array(image.convert("L"))) if is_grey else _of_ids(np.array(image))
     if image.mode == "1":
         return Regions(np.array(image).astype(np.uint8))
     if image.mode == "L":

@@ -12,6 +12,7 @@ _NOISE = 24  # channel levels: JPEG noise around a flat colour
 _SAME = 40  # channel levels: colours closer than this are one
 _CORE = 8  # channel levels: most of a flat colour lies this close to it; of a gradient, little does
 _FLAT_SHARE = 0.8  # of the picture must be flat for it to be a painted mask
+_SOLID_SHARE = 0.5  # of the pixels of an opaque mask lie inside its flat areas
 _MIN_SHARE = 1 / 5000  # of the picture: a smaller solid area is no object, unless the picture is clean
 _CLEAN_COLOURS = 256  # a picture with no more colours has no JPEG noise; thin strokes count in it
 _MIN_THIN = 4  # pixels of a stroke too thin to have an inside
@@ -55,7 +56,7 @@ def regions_of(image: np.ndarray, painted: np.ndarray | None) -> Regions:
             return Regions(painted.astype(np.uint8))
         labels = _assign(image, flat.colours, flat.solid & painted)
         return Regions(_with_ids(np.where(painted, labels + 1, 0), flat.colours))
-    if not is_flat:
+    if not is_flat or flat.solid.mean() < _SOLID_SHARE:
         raise InputError("The mask looks like a picture: it needs flat colours, one per object, on a black background.")
     background = _background(image, flat.colours)
     colours = np.concatenate([flat.colours[background : background + 1], np.delete(flat.colours, background, axis=0)])
@@ -90,8 +91,10 @@ def _flat_colours(image: np.ndarray, valid: np.ndarray) -> _Flat:
         if near >= least and core >= 0.7 * near:
             colours.append(centre)
             covered += int(counts[distance <= _NOISE].sum())
-    colours += _thin_colours(image[valid], colours)
-    return _Flat(np.array(colours, int).reshape(-1, 3), solid, covered / max(1, int(counts.sum())))
+    # What lies below transparent paint shows in its edges; it is black or white.
+    below = [] if valid.all() else [np.zeros(3, int), np.full(3, 255)]
+    colours += _thin_colours(image[valid], colours, below)
+    return _Flat(np.array(colours, int).reshape(-1, 3), solid, covered / int(counts.sum()))
 
 
 def _histogram(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +107,7 @@ def _histogram(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.round(np.stack(sums, axis=1) / counts[used, None]).astype(int), counts[used]
 
 
-def _thin_colours(pixels: np.ndarray, colours: list[np.ndarray]) -> list[np.ndarray]:
+def _thin_colours(pixels: np.ndarray, colours: list[np.ndarray], below: list[np.ndarray]) -> list[np.ndarray]:
     """Colours of strokes without an inside, in a clean picture: those that are no mixture of two others."""
     unique, counts = np.unique(pixels, axis=0, return_counts=True)
     if len(unique) > _CLEAN_COLOURS:
@@ -112,7 +115,7 @@ def _thin_colours(pixels: np.ndarray, colours: list[np.ndarray]) -> list[np.ndar
     found: list[np.ndarray] = []
     for colour in unique[np.argsort(-counts)][: (counts >= _MIN_THIN).sum()].astype(int):
         known = colours + found
-        if not any(np.abs(colour - other).max() <= _SAME for other in known) and not _is_mixture(colour, known):
+        if not any(np.abs(colour - other).max() <= _SAME for other in known) and not _is_mixture(colour, known + below):
             found.append(colour)
     return found
 
@@ -121,6 +124,8 @@ def _is_mixture(colour: np.ndarray, known: list[np.ndarray]) -> bool:
     for number, first in enumerate(known):
         for second in known[number + 1 :]:
             line = second - first
+            if not line.any():
+                continue
             part = np.clip((colour - first) @ line / (line @ line), 0, 1)
             if np.abs(first + part * line - colour).max() <= _NOISE:
                 return True
