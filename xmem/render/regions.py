@@ -20,6 +20,8 @@ _MAX_COLOURS = 65
 _BLACK = 24  # channel levels up to which a colour counts as black
 _PURE = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255), (0, 255, 255))
 
+_CELLS = np.stack(np.meshgrid(*[np.arange(32) * 8 + 4] * 3, indexing="ij"), axis=-1).reshape(-1, 3)  # centres
+
 
 @dataclass(frozen=True)
 class Regions:
@@ -52,7 +54,7 @@ def regions_of(image: np.ndarray, painted: np.ndarray | None) -> Regions:
     flat = _flat_colours(image, everywhere if painted is None else painted)
     is_flat = flat.share >= _FLAT_SHARE and 0 < len(flat.colours) < _MAX_COLOURS
     if painted is not None:
-        if not is_flat or len(flat.colours) == 1:
+        if not is_flat or len(flat.colours) == 1 or not _is_paint(image, painted):
             return Regions(painted.astype(np.uint8))
         labels = _assign(image, flat.colours, flat.solid & painted)
         return Regions(_with_ids(np.where(painted, labels + 1, 0), flat.colours))
@@ -61,6 +63,14 @@ def regions_of(image: np.ndarray, painted: np.ndarray | None) -> Regions:
     background = _background(image, flat.colours)
     colours = np.concatenate([flat.colours[background : background + 1], np.delete(flat.colours, background, axis=0)])
     return Regions(_with_ids(_assign(image, colours, flat.solid), colours[1:]))
+
+
+def _is_paint(image: np.ndarray, painted: np.ndarray) -> bool:
+    """Whether few exact colours make up what is there; even the smooth parts of a cut-out photo have many."""
+    inside = cv2.erode(painted.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    codes = _codes(image[inside if inside.any() else painted])
+    counts = np.sort(np.unique(codes, return_counts=True)[1])
+    return bool(counts[-_MAX_COLOURS:].sum() >= _FLAT_SHARE * len(codes))
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,9 @@ def _flat_colours(image: np.ndarray, valid: np.ndarray) -> _Flat:
     solid = (spread <= _NOISE) & inside  # [H, W]
     if not solid.any():
         solid = valid
-    bins, counts = _histogram(image[solid])
+    counts = np.bincount(_cells(image)[solid], minlength=len(_CELLS))
+    used = np.flatnonzero(counts)
+    bins, counts = _CELLS[used], counts[used]
     least = max(1, int(counts.sum() * _MIN_SHARE))
     colours, covered = [], 0
     remaining = counts.copy()
@@ -93,31 +105,34 @@ def _flat_colours(image: np.ndarray, valid: np.ndarray) -> _Flat:
             covered += int(counts[distance <= _NOISE].sum())
     # What lies below transparent paint shows in its edges; it is black or white.
     below = [] if valid.all() else [np.zeros(3, int), np.full(3, 255)]
-    colours += _thin_colours(image[valid], colours, below)
+    colours += _thin_colours(image[valid & ~solid], colours, below)
     return _Flat(np.array(colours, int).reshape(-1, 3), solid, covered / int(counts.sum()))
 
 
-def _histogram(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colours [B, 3] (means of 8-level cells) and their pixel counts [B] of uint8 [N, 3]."""
-    cells = (pixels >> 3).astype(np.int32)
-    codes = cells[:, 0] << 10 | cells[:, 1] << 5 | cells[:, 2]
-    counts = np.bincount(codes, minlength=1 << 15)
-    used = np.flatnonzero(counts)
-    sums = [np.bincount(codes, weights=pixels[:, channel], minlength=1 << 15)[used] for channel in range(3)]
-    return np.round(np.stack(sums, axis=1) / counts[used, None]).astype(int), counts[used]
+def _cells(image: np.ndarray) -> np.ndarray:
+    """int32 [H, W]: which of the 32^3 cells of colour space (rows of _CELLS) each pixel of uint8 [H, W, 3] is in."""
+    parts = (image >> 3).astype(np.int32)
+    return parts[..., 0] << 10 | parts[..., 1] << 5 | parts[..., 2]
 
 
 def _thin_colours(pixels: np.ndarray, colours: list[np.ndarray], below: list[np.ndarray]) -> list[np.ndarray]:
     """Colours of strokes without an inside, in a clean picture: those that are no mixture of two others."""
-    unique, counts = np.unique(pixels, axis=0, return_counts=True)
-    if len(unique) > _CLEAN_COLOURS:
+    codes, counts = np.unique(_codes(pixels), return_counts=True)
+    if len(codes) > _CLEAN_COLOURS:
         return []
+    unique = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)  # [U, 3]
     found: list[np.ndarray] = []
-    for colour in unique[np.argsort(-counts)][: (counts >= _MIN_THIN).sum()].astype(int):
+    for colour in unique[np.argsort(-counts)][: (counts >= _MIN_THIN).sum()]:
         known = colours + found
         if not any(np.abs(colour - other).max() <= _SAME for other in known) and not _is_mixture(colour, known + below):
             found.append(colour)
     return found
+
+
+def _codes(pixels: np.ndarray) -> np.ndarray:
+    """int32 [N] of uint8 [N, 3]: red, green, blue as one number."""
+    parts = pixels.astype(np.int32)
+    return parts[:, 0] << 16 | parts[:, 1] << 8 | parts[:, 2]
 
 
 def _is_mixture(colour: np.ndarray, known: list[np.ndarray]) -> bool:
@@ -147,24 +162,22 @@ def _assign(image: np.ndarray, colours: np.ndarray, solid: np.ndarray) -> np.nda
 
     By nearest colour; but a patch of soft pixels that falls on a third colour between two others goes to its neighbour.
     """
-    best = np.full(image.shape[:2], np.inf, np.float32)
-    labels = np.zeros(image.shape[:2], np.uint8)
-    for number, colour in enumerate(colours):
-        distance = ((image.astype(np.float32) - colour.astype(np.float32)) ** 2).sum(axis=2)
-        closer = distance < best
-        labels[closer] = number
-        best[closer] = distance[closer]
+    distances = ((_CELLS[:, None] - colours[None]) ** 2).sum(axis=2)  # [32768, K]
+    cells = _cells(image)
+    labels = distances.argmin(axis=1).astype(np.uint8)[cells]
     if len(colours) <= 2:
         return labels
-    exact = best <= 3 * _CORE**2
+    exact = (distances.min(axis=1) <= 3 * _CORE**2)[cells]
     doubtful = np.zeros(labels.shape, np.uint8)
     for number in range(len(colours)):
         mine = labels == number
         seeds = mine & exact & solid
         if not seeds.any():  # a thin stroke
             continue
-        _, patches = cv2.connectedComponents(mine.astype(np.uint8), connectivity=8)
-        doubtful |= mine & ~np.isin(patches, np.unique(patches[seeds]))
+        count, patches = cv2.connectedComponents(mine.astype(np.uint8), connectivity=8)
+        seeded = np.zeros(count, bool)
+        seeded[patches[seeds]] = True
+        doubtful |= mine & ~seeded[patches]
     if not doubtful.any():
         return labels
     _, nearest = cv2.distanceTransformWithLabels(doubtful, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
