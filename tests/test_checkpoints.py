@@ -400,6 +400,12 @@ def test_a_file_that_is_no_checkpoint_at_all_is_refused(tmp_path, data):
         read_state(tmp_path / "x.pth")
 
 
+def test_an_archive_of_something_else_is_not_taken_for_weights(tmp_path):
+    shutil.make_archive(str(tmp_path / "masks"), "zip", os.path.dirname(__file__), os.path.basename(__file__))
+    with pytest.raises(InputError, match="not a checkpoint"):
+        read_state(tmp_path / "masks.zip")
+
+
 def test_half_precision_on_disk_loads_as_float32(tmp_path):
     halves = {name: v.half() if v.is_floating_point() else v for name, v in tiny_state().items()}
     save_file(halves, tmp_path / "h.safetensors")

@@ -304,8 +304,10 @@ def _read_pickled(path: Path, head: bytes) -> object:
         raise InputError(
             f"{path.name} holds Python objects besides tensors, which are never loaded: save its state dict alone."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise _damaged(path) from error
+    except Exception as error:  # reading a damaged file can raise anything
+        raise InputError(
+            f"{path.name} is damaged, or not a checkpoint: fetch it again or choose another file."
+        ) from error
 
 
 def _damaged(path: Path) -> InputError:

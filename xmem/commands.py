@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Generator
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from xmem.errors import InputError
 from xmem.evaluation import Evaluation, SequenceScore
 from xmem.network import XMem
 from xmem.render.masks import GivenMask, read_mask
-from xmem.segment import MASKS_NAME, OVERLAY_NAME, segment_video
+from xmem.segment import MASKS_NAME, OVERLAY_NAME, FrameResult, segment_video
 from xmem.video import VideoInfo, probe
 
 log = logging.getLogger("xmem")
@@ -72,8 +73,22 @@ def run_segment(args: Namespace) -> int:
         config=config,
         size=args.size,
     )
-    done, began = 0, time.perf_counter()
-    with StopSignals() as stop, _bar("segmenting", info.frame_count) as bar:
+    began = time.perf_counter()
+    done, stopped_by = _follow(results, info.frame_count)
+    seconds = time.perf_counter() - began
+    print(f"{done} frames in {seconds:.1f} s ({done / seconds:.2f} frames/s)")
+    print(f"{output / OVERLAY_NAME}\n{output / MASKS_NAME}: {done} masks")
+    if stopped_by is None:
+        return int(any(frame >= done for frame in given))  # a mask for no frame, of which the log has told
+    where = f"after {done} of {info.frame_count or 'an unknown number of'} frames"
+    print(f"xmem: stopped by {signal.Signals(stopped_by).name} {where}; what is done is kept", file=sys.stderr)
+    return 128 + stopped_by
+
+
+def _follow(results: Generator[FrameResult, None, None], total: int | None) -> tuple[int, int | None]:
+    """Run to the end, or to the frame at which a signal comes; return frames done and that signal's number."""
+    done = 0
+    with StopSignals() as stop, _bar("segmenting", total) as bar:
         try:
             for _ in results:
                 done += 1
@@ -82,17 +97,7 @@ def run_segment(args: Namespace) -> int:
                     break
         finally:
             results.close()
-    seconds = time.perf_counter() - began
-    print(f"{done} frames in {seconds:.1f} s ({done / seconds:.2f} frames/s)")
-    print(f"{output / OVERLAY_NAME}\n{output / MASKS_NAME}: {done} masks")
-    if stop.received:
-        return _stopped(stop.received, f"after {done} of {info.frame_count or 'an unknown number of'} frames")
-    return int(any(frame >= done for frame in given))  # a mask for no frame, of which the log has told
-
-
-def _stopped(number: int, where: str) -> int:
-    print(f"xmem: stopped by {signal.Signals(number).name} {where}; what is done is kept", file=sys.stderr)
-    return 128 + number
+    return done, stop.received
 
 
 def _given_masks(texts: list[str], info: VideoInfo) -> dict[int, GivenMask]:
