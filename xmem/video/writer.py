@@ -17,7 +17,8 @@ from xmem.video.colour import to_yuv420
 from xmem.video.reader import Frame, FrameReader
 
 # No B-frames: each frame's time is then written as it is, without reordering delays at either end.
-_X264_OPTIONS = {"crf": "18", "preset": "veryfast", "bf": "0"}
+# Each thread of the encoder holds frames, so a machine of many cores must not mean many frames in memory.
+_X264_OPTIONS = {"crf": "18", "preset": "veryfast", "bf": "0", "threads": str(min(8, os.cpu_count() or 1))}
 _KEY_FRAME_SECONDS = 2  # how far apart a player finds places to seek to
 _FINEST_CLOCK = 1_000_000  # ticks per second that players still accept
 _MPEG_CLOCK = Fraction(1, 90_000)
