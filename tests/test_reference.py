@@ -7,9 +7,10 @@ import pytest
 import torch
 from reference_weights import FOLDER, released_state
 
+import xmem
 from xmem.config import MemoryConfig
 from xmem.network import aggregate, load_state
-from xmem.propagator import IMAGE_MEAN, IMAGE_STD, Propagator
+from xmem.propagator import IMAGE_MEAN, IMAGE_STD
 
 TOLERANCE = 1e-4
 
@@ -31,7 +32,8 @@ def config_of(reference) -> MemoryConfig:
 @pytest.mark.parametrize("name", ["two-objects", "long-run"])
 def test_every_frame_matches_the_released_implementation(name):
     reference = np.load(FOLDER / f"{name}.npz")
-    engine = Propagator(load_state(released_state(int(reference["salt"]))), config_of(reference))
+    model = xmem.load_model(released_state(int(reference["salt"])), device="cpu")
+    engine = xmem.Propagator(model, config_of(reference))
     for t, (frame, expected) in enumerate(zip(reference["frames"], reference["prob"], strict=True)):
         given = f"mask_{t}"
         prob = engine.step(frame, reference.get(given))

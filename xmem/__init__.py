@@ -1,9 +1,15 @@
 """XMem: memory-based video object segmentation, exact, streamed, in bounded memory.
 
-    import xmem
-    for result in xmem.segment_video("video.mp4", {0: "mask.png"}, "output"):
-        print(result.index, result.mask.max())
+import xmem
+for result in xmem.segment_video("video.mp4", {0: "mask.png"}, "output"):
+    print(result.index, result.mask.max())
 """
+
+import os
+
+# Threads that wait should sleep, not spin: on shared cores (a Space, a laptop in use) spinning made two threads ten
+# times slower than one. OpenMP reads this once, when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig

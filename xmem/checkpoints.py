@@ -27,7 +27,7 @@ from tqdm import tqdm
 from xmem.device import describe_device, select_device
 from xmem.download import FetchProgress, download, hold, release
 from xmem.errors import InputError
-from xmem.network import XMem, load_state
+from xmem.network import XMem, fold_batch_norm, load_state
 
 __all__ = [
     "EMBEDDED",
@@ -315,7 +315,7 @@ def _damaged(path: Path) -> InputError:
 
 
 def load_model(source: str | os.PathLike | Mapping = EMBEDDED, device: str | torch.device = "auto") -> XMem:
-    """The network of a checkpoint, ready for inference on `device`.
+    """The network of a checkpoint, ready for inference on `device` (batch norm folded into the convolutions).
 
     source: a name of the registry (fetched if it is not at hand), a name or path of a file, or a mapping of names to
     tensors; all sizes are read off the weights. device: see `select_device`, or a torch device.
@@ -328,7 +328,8 @@ def load_model(source: str | os.PathLike | Mapping = EMBEDDED, device: str | tor
         model = _load_registered(REGISTRY[source])
     else:
         model = _build(_locate(source))
-    return model.eval().to(place)
+    # Channels-last: about half the time for the lite encoders' depthwise convolutions on a CPU, no loss elsewhere.
+    return fold_batch_norm(model).to(place, memory_format=torch.channels_last)
 
 
 def _load_registered(record: Checkpoint) -> XMem:
