@@ -1,0 +1,73 @@
+"""Runs are followed from a thread; networks are shared and bounded."""
+
+import threading
+import time
+
+import pytest
+
+from demo import tracking
+
+
+def test_the_last_item_is_never_lost_however_quick_the_work():
+    for count in (1, 2, 50):
+        assert list(tracking.follow(iter_of(count)))[-1] == count - 1
+
+
+def iter_of(count):
+    yield from range(count)
+
+
+def test_slow_work_gives_a_sign_of_life_within_a_second(monkeypatch):
+    release = threading.Event()
+
+    def slow():
+        release.wait(5)
+        yield "done"
+
+    steps = tracking.follow(slow())
+    begun = time.monotonic()
+    assert next(steps) is None and time.monotonic() - begun < 1
+    release.set()
+    assert list(steps)[-1] == "done"
+
+
+def test_closing_closes_the_work_after_its_next_item(monkeypatch):
+    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.01)
+    closed = threading.Event()
+
+    def endless():
+        try:
+            while True:
+                time.sleep(0.005)
+                yield 1
+        finally:
+            closed.set()
+
+    steps = tracking.follow(endless())
+    next(steps)
+    steps.close()
+    assert closed.is_set()
+
+
+def test_a_failure_of_the_work_is_raised_to_the_caller():
+    def fails():
+        yield 1
+        raise ValueError("why")
+
+    with pytest.raises(ValueError, match="why"):
+        list(tracking.follow(fails()))
+
+
+def test_networks_are_loaded_once_and_the_least_used_leaves(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(tracking.xmem, "load_model", lambda name, device: loaded.append(name) or name)
+    models = tracking.ModelCache(capacity=2)
+    for name in ("a", "b", "a", "c", "a", "b"):
+        assert models.get(name, "cpu") == name
+    assert loaded == ["a", "b", "c", "b"]
+
+
+def test_time_left_follows_from_the_frames_done():
+    progress = tracking.Progress(done=20, total=100, seconds=10)
+    assert progress.frames_per_second == 2 and progress.seconds_left == 40
+    assert tracking.Progress(done=5, total=None, seconds=1).seconds_left is None
