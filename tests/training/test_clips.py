@@ -1,0 +1,80 @@
+"""Training clips: reproducible, labelled as drawn, with the number of objects that was asked for."""
+
+import numpy as np
+import pytest
+
+from xmem.training import augment
+from xmem.training.clips import BatchShape, ClipSource, crop_clip, pick_frames
+from xmem.training.footage import Cutouts, Footage
+
+
+@pytest.fixture(scope="module")
+def source(world, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    return ClipSource(Footage.build([world / "data"], cache), Cutouts.build([world / "cutouts"], cache))
+
+
+def test_a_batch_depends_on_its_seed_alone(source):
+    shape = BatchShape(64, 80, 3, 2, 2)
+    first, again, other = (source.batch(shape, seed, max_gap=2) for seed in ((0, 5), (0, 5), (0, 6)))
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    assert (first[0] != other[0]).mean() > 0.5
+    assert first[0].shape == (2, 3, 64, 80, 3) and first[1].shape == (2, 3, 64, 80)
+    assert (first[0][0] != first[0][1]).mean() > 0.5  # the clips of a batch differ
+
+
+def test_labels_follow_the_objects_through_crop_and_rotation(source):
+    """The world's object 1 is red and nothing else is: labels must cover the red pixels and no others."""
+    agreements = []
+    for seed in range(12):
+        frames, labels = crop_clip(np.random.default_rng(seed), source.footage[0], np.arange(4), (64, 64))
+        red = frames[..., 0].astype(int) - frames[..., 1] > 80
+        overlap, union = (red & (labels == 1)).sum(), (red | (labels == 1)).sum()
+        agreements.append(overlap / union if union else 1.0)
+    assert min(agreements) > 0.8
+
+
+@pytest.mark.parametrize("objects", [1, 2, 3])
+@pytest.mark.parametrize("real_share", [0.0, 1.0])
+def test_first_frame_holds_the_wanted_objects_and_no_others(source, objects, real_share):
+    source = ClipSource(source.footage, source.cutouts, real_share)
+    complete = 0
+    for seed in range(8):
+        _, labels = source.clip(np.random.default_rng(seed), BatchShape(64, 64, 3, 1, objects), max_gap=2)
+        assert labels.max() <= objects
+        complete += set(np.unique(labels[0])) - {0} == set(range(1, objects + 1))
+    assert complete >= 7  # a clip is given up after several attempts
+
+
+def test_a_sprite_behind_does_not_cover_the_objects_that_are_there():
+    label = np.zeros((20, 20), np.uint8)
+    label[:, :10] = 1
+    layer = np.full((20, 20, 4), 255, np.float32)
+    for behind, left in ((True, 1), (False, 2)):
+        frame, result = np.zeros((20, 20, 3), np.float32), label.copy()
+        augment.paste(frame, result, layer, 2, behind=behind)
+        assert np.all(result[:, :10] == left) and np.all(result[:, 10:] == 2)
+        assert frame[5, 5, 0] == (0 if behind else 255) and frame[5, 15, 0] == 255
+
+
+def test_frames_of_a_clip_are_in_order_within_reach_and_within_the_video():
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        indices = pick_frames(rng, available=12, wanted=5, max_gap=6)
+        steps = np.diff(indices)
+        assert indices.min() >= 0 and indices.max() < 12
+        assert np.all(steps >= 0) or np.all(steps <= 0)
+        assert np.abs(steps).max() <= 6
+
+
+def test_a_video_shorter_than_the_clip_repeats_frames():
+    assert set(pick_frames(np.random.default_rng(0), available=2, wanted=5, max_gap=3)) == {0, 1}
+
+
+def test_motion_blur_spreads_along_the_movement_only():
+    image = np.zeros((41, 41), np.float32)
+    image[20, 20] = 1
+    blurred = augment.motion_blur(image, np.array([12.0, 0.0]))
+    assert blurred.sum() == pytest.approx(1, abs=1e-4)
+    assert (blurred[20] > 0.05).sum() >= 10 and np.delete(blurred, 20, axis=0).max() < 1e-6

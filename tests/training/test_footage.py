@@ -1,0 +1,41 @@
+"""Decoded footage: what is cached, and what never is."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from xmem.errors import InputError
+from xmem.training.footage import Cutouts, Footage
+
+
+def test_held_back_sequences_are_not_among_the_footage(world, tmp_path):
+    footage = Footage.build([world / "data"], tmp_path, exclude=("held",))
+    assert [footage[i].name.split("-")[1] for i in range(len(footage))] == ["one", "two"]
+    assert not list(tmp_path.glob("*held*"))
+
+
+def test_frames_and_masks_are_shrunk_together(world, tmp_path):
+    sequence = Footage.build([world / "data"], tmp_path, short_side=48, exclude=("held",))[0]
+    assert sequence.frames.shape == (8, 48, 64, 3) and sequence.masks.shape == (8, 48, 64)
+    red = sequence.frames[3][sequence.masks[3] == 1]
+    assert np.median(red[:, 0]) > 180 and np.median(red[:, 1]) < 60
+
+
+def test_a_copy_in_another_process_reads_the_same_frames(world, tmp_path):
+    footage = Footage.build([world / "data"], tmp_path)
+    copy = pickle.loads(pickle.dumps(footage))
+    assert len(pickle.dumps(footage)) < 2000  # paths travel, not frames
+    np.testing.assert_array_equal(copy[0].frames, footage[0].frames)
+
+
+def test_nothing_left_to_train_on_is_the_users_error(world, tmp_path):
+    with pytest.raises(InputError, match="No sequence to train on"):
+        Footage.build([world / "data"], tmp_path, exclude=("one", "two", "held"))
+
+
+def test_cutouts_are_cropped_to_their_object(world, tmp_path):
+    cutouts = Cutouts.build([world / "cutouts"], tmp_path)
+    assert len(cutouts) == 2
+    assert cutouts[0].shape == (49, 49, 4)  # a disc of radius 24 on an empty picture of 60 x 60
+    assert tuple(cutouts[1][24, 24]) == (250, 40, 20, 255)  # RGBA

@@ -1,0 +1,1 @@
+"""Training: clips made of real video and pasted objects, losses, the loop."""

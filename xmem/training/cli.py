@@ -1,0 +1,105 @@
+"""`python -m xmem train`: arguments and their meaning."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from xmem.checkpoints import read_state, select_device
+from xmem.errors import InputError
+from xmem.evaluation import evaluate
+from xmem.network import XMem, load_state
+from xmem.training.clips import ClipSource
+from xmem.training.footage import Cutouts, Footage
+from xmem.training.initial import load_lite0, load_resnet
+from xmem.training.loop import RunSettings, Trainer
+from xmem.training.recipe import RECIPES
+
+log = logging.getLogger("xmem")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the `train` command."""
+    add = parser.add_argument
+    add("--model", default="xmem-lite", choices=sorted(RECIPES), help="which network to train, by its recipe")
+    add("--data", type=Path, nargs="+", required=True, help="folders in the DAVIS layout")
+    add("--cutouts", type=Path, nargs="*", default=[], help="folders of pictures of objects with alpha")
+    add("--hold-back", nargs="*", default=[], help="sequences of the first data folder that only validate")
+    add("--out", type=Path, default=Path("runs/train"), help="folder of checkpoints and log; a run in it is resumed")
+    add("--cache", type=Path, help="folder for decoded frames (default: OUT/cache)")
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--minutes", type=float, help="wall-clock length; the schedule follows the clock")
+    length.add_argument("--steps", type=int, help="length in steps; resumed, it repeats an uninterrupted run exactly")
+    start = "weights of the same network, or ImageNet weights: EfficientNet-lite0 (xmem-lite), ResNet-50 and -18 (XMem)"
+    add("--init", type=Path, nargs="*", default=[], help=start)
+    add("--seed", type=int, default=0)
+    add("--workers", type=int, default=1, help="processes that make clips")
+    add("--batch-scale", type=float, default=1.0, help="batch size relative to the recipe's")
+    add("--real-share", type=float, help="share of clips on real footage (0: composites only)")
+    add("--side", type=int, default=384, help="shorter side of cached frames, pixels")
+    add("--validate-minutes", type=float, default=15.0, help="minutes between validations")
+    add("--validate-size", type=int, default=240, help="shorter side for validation, pixels")
+    add("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train as the arguments say; 0 when the run is complete. Raises InputError for data that cannot be used."""
+    logging.getLogger("xmem").setLevel(logging.INFO)
+    device = select_device(args.device)
+    recipe = RECIPES[args.model]
+    recipe = replace(recipe, batch_pixels=round(recipe.batch_pixels * args.batch_scale))
+    if args.real_share is not None:
+        recipe = replace(recipe, real_share=args.real_share)
+    cache = args.cache or args.out / "cache"
+    footage = Footage.build(args.data, cache, args.side, args.hold_back)
+    source = ClipSource(footage, Cutouts.build(args.cutouts, cache), recipe.real_share)
+    settings = RunSettings(
+        args.out, steps=args.steps, minutes=args.minutes, seed=args.seed, workers=args.workers,
+        validate_minutes=args.validate_minutes,
+    )  # fmt: skip
+    torch.manual_seed(args.seed)
+    model = XMem(recipe.sizes)
+    for path in args.init:
+        initialise(model, path)
+
+    def validate(state: dict[str, Tensor]) -> dict[str, float]:
+        return held_back_scores(state, args.data[0], args.hold_back, args.validate_size, device)
+
+    trainer = Trainer(model, recipe, source, settings, device, validate if args.hold_back else None)
+    trainer.resume()
+    trainer.run()
+    log.info("trained %d steps; weights in %s", trainer.step, args.out)
+    return 0
+
+
+def held_back_scores(
+    state: dict[str, Tensor], root: Path, names: Sequence[str], size: int, device: torch.device
+) -> dict[str, float]:
+    """J&F in percent of each sequence and their mean, of a network given as a state dict.
+
+    root: a folder in the DAVIS layout. size: shorter side at which the network runs, pixels.
+    """
+    scores = evaluate(root, load_state(state).to(device), size=size, sequences=names)
+    return {"mean": round(100 * scores.jf, 2)} | {score.name: round(100 * score.jf, 2) for score in scores.sequences}
+
+
+def initialise(model: XMem, path: Path) -> None:
+    """Start from weights of the same network, or from ImageNet weights of an encoder, whichever the file holds.
+
+    Raises InputError where the file fits neither.
+    """
+    state = read_state(path)
+    is_lite = model.sizes.encoder == "lite"
+    if is_lite and "_conv_stem.weight" in state:
+        load_lite0(model, state)
+    elif not is_lite and "layer1.0.conv1.weight" in state:
+        load_resnet(model, state)
+    else:
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise InputError(f"{path} does not hold weights for this network: choose another --init.") from error

@@ -1,0 +1,139 @@
+"""Video sequences and cut-outs on disk, decoded once into flat files that every worker maps into memory."""
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from xmem.errors import InputError
+from xmem.evaluation import LabelledSequence, find_sequences, read_truth
+
+log = logging.getLogger("xmem")
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+@dataclass(frozen=True)
+class VideoSequence:
+    """One sequence, mapped from disk: frames uint8 [T, H, W, 3] RGB and index masks uint8 [T, H, W]."""
+
+    name: str
+    frames: np.ndarray
+    masks: np.ndarray
+
+
+def read_sequence(sequence: LabelledSequence, short_side: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Frames uint8 [T, H, W, 3] and index masks uint8 [T, H, W] of a sequence, shrunk to `short_side` if larger.
+
+    Frames without a mask are left out. Raises InputError where none is left.
+    """
+    paths = [path for path in sorted(sequence.images.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
+    images, labels = [], []
+    for path in (path for path in paths if path.stem in sequence.masks):
+        image = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        label = read_truth(sequence.masks[path.stem], image.shape[:2])
+        scale = 1.0 if short_side is None else min(1.0, short_side / min(image.shape[:2]))
+        size = (round(image.shape[1] * scale), round(image.shape[0] * scale))  # width, height
+        images.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image)
+        labels.append(cv2.resize(label, size, interpolation=cv2.INTER_NEAREST_EXACT))
+    if not images:
+        raise InputError(f"Sequence {sequence.name} in {sequence.images} has no frame with a mask of the same name.")
+    return np.stack(images), np.stack(labels)
+
+
+class Footage:
+    """Sequences cached as .npy files. `build` decodes what is missing; the object pickles as its paths only."""
+
+    def __init__(self, cache: Path, names: Iterable[str]):
+        self.cache, self.names = Path(cache), tuple(names)
+        self._open: dict[str, VideoSequence] = {}
+
+    @classmethod
+    def build(cls, roots: Sequence[Path], cache: Path, short_side: int = 384, exclude: Sequence[str] = ()) -> "Footage":
+        """Cache every sequence under `roots` that is not in `exclude`, shorter side at most `short_side` pixels."""
+        cache = Path(cache)
+        cache.mkdir(parents=True, exist_ok=True)
+        names = []
+        for root in roots:
+            for sequence in find_sequences(root):
+                if sequence.name in exclude:
+                    continue
+                key = f"{Path(root).resolve().name}-{sequence.name}-{short_side}"
+                names.append(key)
+                if (cache / f"{key}.masks.npy").exists():
+                    continue
+                frames, masks = read_sequence(sequence, short_side)
+                np.save(cache / f"{key}.frames.npy", frames)
+                np.save(cache / f"{key}.masks.npy", masks)  # written last: its presence says that both are whole
+        if not names:
+            raise InputError(f"No sequence to train on under {', '.join(map(str, roots))}.")
+        log.info("footage: %d sequences in %s", len(names), cache)
+        return cls(cache, names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> VideoSequence:
+        name = self.names[index]
+        if name not in self._open:
+            frames, masks = (np.load(self.cache / f"{name}.{kind}.npy", mmap_mode="r") for kind in ("frames", "masks"))
+            self._open[name] = VideoSequence(name, frames, masks)
+        return self._open[name]
+
+    def __reduce__(self):
+        return Footage, (self.cache, self.names)
+
+
+class Cutouts:
+    """Still objects with alpha, uint8 [h, w, 4] RGBA, tightly cropped, in one mapped file."""
+
+    def __init__(self, cache: Path, shapes: Sequence[Sequence[int]]):
+        self.cache, self.shapes = Path(cache), [tuple(shape) for shape in shapes]
+        self._offsets = np.concatenate([[0], np.cumsum([h * w * 4 for h, w in self.shapes])]).astype(np.int64)
+        self._data: np.ndarray | None = None
+
+    @classmethod
+    def build(cls, roots: Sequence[Path], cache: Path, longer_side: int = 288) -> "Cutouts":
+        """Decode every image with alpha under `roots`, shrunk to `longer_side` pixels; no root means no cut-outs."""
+        cache = Path(cache)
+        cache.mkdir(parents=True, exist_ok=True)
+        index = cache / "cutouts.json"
+        if not index.exists():
+            paths = [path for root in roots for path in sorted(Path(root).rglob("*")) if path.suffix in IMAGE_SUFFIXES]
+            images = [image for path in paths if (image := _read_cutout(path, longer_side)) is not None]
+            with open(cache / "cutouts.u8", "wb") as file:
+                for image in images:
+                    file.write(image.tobytes())
+            index.write_text(json.dumps([image.shape[:2] for image in images]))
+        shapes = json.loads(index.read_text())
+        log.info("cut-outs: %d in %s", len(shapes), cache)
+        return cls(cache, shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if self._data is None:
+            self._data = np.memmap(self.cache / "cutouts.u8", dtype=np.uint8, mode="r")
+        return self._data[self._offsets[index] : self._offsets[index + 1]].reshape(*self.shapes[index], 4)
+
+    def __reduce__(self):
+        return Cutouts, (self.cache, self.shapes)
+
+
+def _read_cutout(path: Path, longer_side: int) -> np.ndarray | None:
+    """RGBA uint8 [h, w, 4] cropped to its object, or None where the image has no usable alpha."""
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim != 3 or image.shape[2] != 4:
+        return None
+    rows, columns = np.nonzero(image[..., 3] > 127)
+    if len(rows) < 200 or (image[..., 3] > 127).mean() > 0.98:
+        return None
+    image = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    scale = min(1.0, longer_side / max(image.shape[:2]))
+    size = (max(4, round(image.shape[1] * scale)), max(4, round(image.shape[0] * scale)))
+    return cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGRA2RGBA)

@@ -1,0 +1,121 @@
+"""One clip through the network as XMem trains it (section 3.6 of the paper): few memory frames, all differentiable."""
+
+from dataclasses import dataclass
+from types import MethodType
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops.misc import Conv2dNormActivation
+
+from xmem.network import XMem, aggregate
+from xmem.propagator import IMAGE_MEAN, IMAGE_STD
+from xmem.training.losses import segmentation_loss
+
+MEMORY_SHARE = 0.6  # of the frames after the first that are remembered
+MAX_REFERENCES = 3  # memory frames that one frame reads
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """The coins of one training step, so that a step is a pure function of its seed.
+
+    references[t]: memory frames that frame t reads; deep[t]: whether frame t updates the sensory memory deeply;
+    synchronised[t]: whether that deep update replaces the decoder's, as at test time, instead of following it.
+    """
+
+    references: tuple[tuple[int, ...], ...]
+    deep: tuple[bool, ...]
+    synchronised: tuple[bool, ...]
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, frames: int) -> "ClipPlan":
+        """Frame 0 is always in memory, each later frame with probability MEMORY_SHARE."""
+        stored = [0] + [t for t in range(1, frames - 1) if rng.random() < MEMORY_SHARE]
+        references = []
+        for t in range(frames):
+            past = [s for s in stored if s < t]
+            chosen = rng.choice(past, MAX_REFERENCES, replace=False) if len(past) > MAX_REFERENCES else past
+            references.append(tuple(sorted(int(s) for s in chosen)))
+        deep = [t in stored and rng.random() < 0.5 for t in range(frames)]
+        return cls(tuple(references), tuple(deep), tuple(d and rng.random() < 0.5 for d in deep))
+
+    def remembers(self, frame: int) -> bool:
+        """Whether a later frame reads this one, or its deep update changes the sensory memory."""
+        return self.deep[frame] or any(frame in read for read in self.references)
+
+
+def fold_frozen_norms(model: nn.Module) -> None:
+    """Let each convolution with a frozen batch norm run as one convolution: same function and parameters, less traffic.
+
+    Only for `Conv2dNormActivation` layers (the lite encoders); statistics never change, their affine parameters train.
+    """
+
+    def forward(self: Conv2dNormActivation, x: Tensor) -> Tensor:
+        conv, norm = self[0], self[1]
+        gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        bias = norm.bias - norm.running_mean * gain
+        weight = conv.weight * gain[:, None, None, None]
+        x = F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+        return F.hardtanh(x, 0.0, 6.0) if len(self) > 2 else x
+
+    for module in model.modules():
+        if isinstance(module, Conv2dNormActivation):
+            module.forward = MethodType(forward, module)
+
+
+def to_network(frames: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 [B, T, H, W, 3] -> normalised float32 [B, T, 3, H, W]."""
+    images = torch.from_numpy(frames).to(device, non_blocking=True).movedim(-1, 2).float() / 255
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
+    return (images - mean) / std
+
+
+def read_memory(keys: Tensor, shrinkage: Tensor, query: Tensor, selection: Tensor, values: Tensor) -> Tensor:
+    """Softmax over all memory elements (spec section 3 without top-k), in float32 with the maximum subtracted.
+
+    keys [B, C_k, N], shrinkage [B, 1, N], query and selection [B, C_k, h, w], values [B, O, C_v, N]
+    -> readout [B, O, C_v, h, w].
+    """
+    size = query.shape[-2:]
+    with torch.autocast(query.device.type, enabled=False):
+        keys, shrinkage, values = keys.float(), shrinkage.float(), values.float()
+        query, selection = query.float().flatten(2), selection.float().flatten(2)  # [B, C_k, HW]
+        squares = keys.pow(2).transpose(1, 2) @ selection  # [B, N, HW]
+        products = keys.transpose(1, 2) @ (query * selection)
+        distance = squares - 2 * products + (selection * query.pow(2)).sum(1, keepdim=True)
+        similarity = -distance * shrinkage.transpose(1, 2) / keys.shape[1] ** 0.5
+        affinity = torch.softmax(similarity, dim=1)  # torch subtracts the maximum
+        readout = values.flatten(1, 2) @ affinity  # [B, O * C_v, HW]
+    return readout.unflatten(1, values.shape[1:3]).unflatten(-1, size)
+
+
+def clip_loss(model: XMem, images: Tensor, labels: Tensor, objects: int, plan: ClipPlan, hard_share: float) -> Tensor:
+    """Mean loss of the frames after the first, whose masks are given.
+
+    images [B, T, 3, H, W] normalised, labels int64 [B, T, H, W] with 0..objects.
+    """
+    batch, frames = images.shape[:2]
+    keys, shrinkages, selections, features = model.encode_key(images.flatten(0, 1))
+    keys, shrinkages, selections = (x.unflatten(0, (batch, frames)) for x in (keys, shrinkages, selections))
+    features = tuple(f.unflatten(0, (batch, frames)) for f in features)
+    masks = F.one_hot(labels[:, 0], objects + 1).movedim(-1, 1)[:, 1:].float()  # [B, O, H, W]
+    sensory = model.initial_sensory(batch, objects, *keys.shape[-2:])
+    first, sensory = model.encode_value(images[:, 0], features[0][:, 0], masks, sensory, True)
+    values, losses = {0: first}, []
+    for t in range(1, frames):
+        read = plan.references[t]
+        memory_keys, memory_shrinkage = (torch.cat([x[:, s].flatten(2) for s in read], -1) for x in (keys, shrinkages))
+        memory_values = torch.cat([values[s].flatten(3) for s in read], -1)
+        readout = read_memory(memory_keys, memory_shrinkage, keys[:, t], selections[:, t], memory_values)
+        frame_features = tuple(f[:, t] for f in features)
+        last = t == frames - 1
+        update = not last and not (plan.deep[t] and plan.synchronised[t])
+        logits, sensory = model.decode(frame_features, readout, sensory, update)
+        logits = aggregate(torch.sigmoid(logits.float()))
+        losses.append(segmentation_loss(logits, labels[:, t], hard_share))
+        if not last and plan.remembers(t):
+            masks = torch.softmax(logits, dim=1)[:, 1:]
+            values[t], sensory = model.encode_value(images[:, t], frame_features[0], masks, sensory, plan.deep[t])
+    return torch.stack(losses).mean()

@@ -1,0 +1,101 @@
+"""How each network is trained: batches over the course of a run, and rates."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from xmem.network import ModelSizes, lite_sizes, xmem_sizes
+from xmem.training.clips import BatchShape
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the run: up to progress `until` (0..1), clips of `frames` frames of one of `sizes` (height, width)."""
+
+    until: float
+    frames: int
+    sizes: tuple[tuple[int, int], ...]
+    max_gap: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run besides its data, seed and length.
+
+    encoder_rate, rate: peak learning rates of the pre-trained encoders and of the rest.
+    decay: "cosine" towards 2 % of the peak, or "step" to a tenth at 80 % of the run.
+    micro_batches: batches, each of its own shape, whose gradients make one step.
+    batch_pixels: pixels of one frame, summed over a micro-batch; clips of larger frames come in smaller batches.
+    objects: probability of 1, 2, ... objects in a batch.
+    frozen_blocks: blocks of the lite key encoder, stem included, that keep their ImageNet weights.
+    hard_share: share of pixels in the loss after the warm-up, which falls linearly from 1 between `warm_up`'s two ends.
+    """
+
+    sizes: ModelSizes
+    stages: tuple[Stage, ...]
+    micro_batches: int
+    batch_pixels: int
+    encoder_rate: float
+    rate: float
+    decay: str = "cosine"
+    weight_decay: float = 0.05
+    objects: tuple[float, ...] = (0.4, 0.45, 0.15)
+    real_share: float = 0.65
+    frozen_blocks: int = 0
+    hard_share: float = 0.15
+    warm_up: tuple[float, float] = (0.1, 0.5)
+    ema_decay: float = 0.998
+    clip_norm: float = 3.0
+
+    def stage(self, progress: float) -> Stage:
+        """The stage at `progress` (0..1)."""
+        return next((stage for stage in self.stages if progress < stage.until), self.stages[-1])
+
+    def shape(self, rng: np.random.Generator, progress: float) -> BatchShape:
+        """Shape of the next batch."""
+        stage = self.stage(progress)
+        height, width = stage.sizes[int(rng.integers(len(stage.sizes)))]
+        objects = int(rng.choice(len(self.objects), p=self.objects)) + 1
+        cost = height * width * (1 + 0.15 * (objects - 1))
+        return BatchShape(height, width, stage.frames, max(1, round(self.batch_pixels / cost)), objects)
+
+    def rate_factor(self, progress: float) -> float:
+        """Learning rate relative to its peak: a linear start over 2 % of the run, then the decay."""
+        start = min(1.0, 0.02 + progress / 0.02)
+        if self.decay == "step":
+            return start * (0.1 if progress >= 0.8 else 1.0)
+        return start * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+
+    def loss_share(self, progress: float) -> float:
+        """Share of the hardest pixels in the cross-entropy."""
+        begin, end = self.warm_up
+        done = float(np.clip((progress - begin) / (end - begin), 0, 1))
+        return 1 - done * (1 - self.hard_share)
+
+
+LITE = Recipe(
+    sizes=lite_sizes(),
+    stages=(
+        Stage(0.5, 4, ((192, 192), (192, 192), (160, 288), (256, 256)), 4),
+        Stage(0.85, 5, ((192, 192), (256, 256), (240, 432), (320, 320)), 7),
+        Stage(1.0, 6, ((256, 256), (288, 512), (320, 320), (384, 384)), 8),
+    ),
+    micro_batches=2,
+    batch_pixels=2 * 192 * 192,
+    encoder_rate=1e-4,
+    rate=4e-4,
+    frozen_blocks=2,
+)
+
+FULL = Recipe(  # the paper's main stage: 8 frames of 384 x 384, batch 8, 1e-5, on videos
+    sizes=xmem_sizes(),
+    stages=(Stage(1.0, 8, ((384, 384),), 8),),
+    micro_batches=1,
+    batch_pixels=8 * 384 * 384,
+    encoder_rate=1e-5,
+    rate=1e-5,
+    decay="step",
+)
+
+RECIPES = {"xmem-lite": LITE, "XMem": FULL}

@@ -1,0 +1,134 @@
+"""After a run: curves, failures as pictures, and the exported file with its score.
+
+python -m xmem.training.report RUN --data DAVIS --hold-back NAME ... --to checkpoints/xmem-lite
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from safetensors import safe_open
+
+from xmem.checkpoints import load_model, read_state
+from xmem.evaluation import evaluate, find_sequences
+from xmem.metrics import region_similarity
+from xmem.network import XMem
+from xmem.propagator import Propagator
+from xmem.training.footage import read_sequence
+from xmem.training.loop import export
+
+SMOOTHING = 40  # steps in one point of the loss curve
+PICTURE_HEIGHT = 160  # pixels, of one frame in a picture of failures
+TRUTH, PREDICTED = (255, 255, 255), (255, 60, 60)  # contours, RGB
+
+
+def read_log(path: Path) -> list[dict]:
+    """The records of a run's log, one per step and validation."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def plot_curves(log: Path, picture: Path) -> None:
+    """Draw the loss (smoothed) and the held-back J&F over the steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    records = read_log(log)
+    steps = [(record["step"], record["loss"]) for record in records if "loss" in record]
+    scores = [(record["step"], record["validation"]) for record in records if "validation" in record]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))
+    step, loss = (np.array(values, dtype=float) for values in zip(*steps, strict=True))
+    left.plot(step, loss, color="0.8", linewidth=0.5)
+    window = min(SMOOTHING, len(loss))
+    left.plot(step[window - 1 :], np.convolve(loss, np.ones(window) / window, "valid"), color="tab:blue")
+    left.set(xlabel="step", ylabel=f"loss (mean of {window} steps)", ylim=(0, np.percentile(loss, 99)))
+    for name in scores[-1][1] if scores else ():
+        style = {"color": "black", "linewidth": 2} if name == "mean" else {"linewidth": 1, "alpha": 0.7}
+        right.plot([at for at, _ in scores], [score[name] for _, score in scores], marker="o", label=name, **style)
+    right.set(xlabel="step", ylabel="J&F of held-back sequences, %", ylim=(0, 100))
+    if scores:
+        right.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(picture, dpi=90)
+    pyplot.close(figure)
+
+
+def worst_frames(model: XMem, root: Path, name: str, size: int, count: int = 4) -> np.ndarray:
+    """A row of pictures: the frames of a sequence with the lowest J, at least 8 frames apart, in order of time.
+
+    White contour: truth; red tint: prediction. uint8 [PICTURE_HEIGHT, W, 3].
+    """
+    frames, masks = read_sequence(find_sequences(root, [name])[0])
+    engine = Propagator(model, size=size)
+    indices = np.stack([engine.step(f, m if i == 0 else None).argmax(0).byte().cpu().numpy()
+                        for i, (f, m) in enumerate(zip(frames, masks, strict=True))])  # fmt: skip
+    scores = np.array([region_similarity(p > 0, t > 0) for p, t in zip(indices, masks, strict=True)])
+    chosen: list[int] = []
+    for i in np.argsort(scores):
+        if len(chosen) < count and all(abs(i - other) >= 8 for other in chosen):
+            chosen.append(int(i))
+    pictures = [_picture(frames[i], masks[i] > 0, indices[i] > 0, i, scores[i]) for i in sorted(chosen)]
+    return np.concatenate(pictures, axis=1)
+
+
+def _picture(frame: np.ndarray, truth: np.ndarray, predicted: np.ndarray, index: int, score: float) -> np.ndarray:
+    picture = np.where(predicted[..., None], 0.5 * frame + 0.5 * np.array(PREDICTED), frame).astype(np.uint8)
+    contours, _ = cv2.findContours(truth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, contours, -1, TRUTH, 2)
+    width = round(frame.shape[1] * PICTURE_HEIGHT / frame.shape[0])
+    picture = cv2.resize(picture, (width, PICTURE_HEIGHT), interpolation=cv2.INTER_AREA)
+    text = f"frame {index}  J {100 * score:.0f}"
+    cv2.putText(picture, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(picture, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
+    return picture
+
+
+def main() -> int:
+    """Score a run's averaged weights at each size, export them, draw curves and failures."""
+    parser = argparse.ArgumentParser(prog="python -m xmem.training.report", description=main.__doc__)
+    add = parser.add_argument
+    add("run", type=Path, help="folder of the run")
+    add("--data", type=Path, required=True, help="folder in the DAVIS layout")
+    add("--hold-back", nargs="+", required=True, help="sequences to score")
+    add("--to", type=Path, required=True, help="folder for log, scores and pictures; the weights go beside it")
+    add("--weights", default="best.safetensors", help="which of the run's files")
+    add("--sizes", type=int, nargs="+", default=[480], help="shorter sides to score at, pixels; the first counts")
+    args = parser.parse_args()
+    args.to.mkdir(parents=True, exist_ok=True)
+    model = load_model(args.run / args.weights, "cpu")
+    scores = {str(size): score(model, args.data, args.hold_back, size) for size in args.sizes}
+    (args.to / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+    with safe_open(args.run / args.weights, "pt") as file:
+        description = file.metadata()
+    first = str(args.sizes[0])
+    description |= {"score": f"{scores[first]['J&F']:.1f}", "score_size": first, "score_on": " ".join(args.hold_back)}
+    export(read_state(args.run / args.weights), args.to.with_suffix(".safetensors"), description)
+    (args.to / "log.jsonl").write_text((args.run / "log.jsonl").read_text())
+    plot_curves(args.run / "log.jsonl", args.to / "curves.png")
+    draw_failures(model, args.data, args.hold_back, args.sizes[0], args.to / "failures.jpg")
+    return 0
+
+
+def score(model: XMem, root: Path, names: Sequence[str], size: int) -> dict[str, float]:
+    """J&F, J, F in percent, frames per second, and J&F of each sequence."""
+    result = evaluate(root, model, size=size, sequences=names)
+    figures = {"J&F": result.jf, "J": result.j, "F": result.f} | {s.name: s.jf for s in result.sequences}
+    rounded = {name: round(100 * value, 1) for name, value in figures.items()} | {"fps": round(result.fps, 1)}
+    print(f"{size} px:", *(f"{name} {value}" for name, value in rounded.items()), flush=True)
+    return rounded
+
+
+def draw_failures(model: XMem, root: Path, names: Sequence[str], size: int, path: Path) -> None:
+    """The worst frames of each sequence, a row each, as one picture."""
+    rows = [worst_frames(model, root, name, size) for name in names]
+    width = max(row.shape[1] for row in rows)
+    rows = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
