@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xmem.checkpoints import read_state, select_device
+from xmem.checkpoints import load_model, read_state, select_device
 from xmem.errors import InputError
 from xmem.evaluation import evaluate
-from xmem.network import XMem, load_state
+from xmem.network import XMem
 from xmem.training.clips import ClipSource
 from xmem.training.footage import Cutouts, Footage
 from xmem.training.initial import load_lite0, load_resnet
@@ -83,7 +83,7 @@ def held_back_scores(
 
     root: a folder in the DAVIS layout. size: shorter side at which the network runs, pixels.
     """
-    scores = evaluate(root, load_state(state).to(device), size=size, sequences=names)
+    scores = evaluate(root, load_model(state, device), size=size, sequences=names)
     return {"mean": round(100 * scores.jf, 2)} | {score.name: round(100 * score.jf, 2) for score in scores.sequences}
 
 
