@@ -1,6 +1,6 @@
 """Sketch value <-> index mask, and what a sketch was understood as.
 
-The editor's layers are RGBA at the frame's own size; every object has one colour of `OBJECT_COLORS`, id i the colour i - 1.
+The editor's layers are RGBA at the frame's own size; object i has colour i - 1 of `OBJECT_COLORS`.
 """
 
 from typing import Any

@@ -16,10 +16,10 @@ VISITORS_AT_ONCE = 16  # for all but the run, of which there is one at a time
 PRIVATE = {"api_visibility": "private"}
 
 API_DESCRIPTION = (
-    "Follow objects through a video. painting: {'background': first frame (or None), 'layers': [image], 'composite': None}, "
-    "where the layer is a mask image (palette, grey, RGB or RGBA) of the video's shape; with fill_outlines, holes "
-    "in it are filled. size: shorter side for inference in pixels, 0 for the video's own. Returns the last progress "
-    "as HTML, the overlay video (mp4), and a ZIP of index masks (palette PNGs)."
+    "Follow objects through a video. painting: {'background': None, 'layers': [image], 'composite': None}, where the "
+    "image is a mask (palette, grey, RGB or RGBA) of the shape of the video; with fill_outlines, holes in it are "
+    "filled. size: shorter side for inference in pixels, 0 for that of the video. Returns the last progress as HTML, "
+    "the overlay video (mp4), and a ZIP of index masks (palette PNGs)."
 )
 
 # A click on a colour's name picks the editor's brush and that colour, whose own buttons have no names.
@@ -143,7 +143,7 @@ def _paint_step() -> PaintStep:
                     with gr.Row():
                         clear = gr.Button("Clear", size="md", min_width=100, elem_id="clear")
                         mask = gr.UploadButton(
-                            "Use a mask image", file_types=["image"], size="md", min_width=140, elem_id="mask-file"
+                            "Upload a mask", file_types=["image"], size="md", min_width=130, elem_id="mask-file"
                         )
     return PaintStep(block, canvas, understood, fill, clear, mask, note)
 
@@ -282,11 +282,7 @@ def _wire_run(step: VideoStep, paint: PaintStep, track: TrackStep) -> None:
         api_name="track",
         api_description=API_DESCRIPTION,
     )
-    ran.then(
-        events.finish,
-        track.video,
-        [track.run, track.stop, track.video_file, track.results],
-        show_progress="hidden",
-        **PRIVATE,
-    )
+    outputs = [track.run, track.stop, track.video_file, track.results]
+    for ended in (ran.success, ran.failure):  # `then` alone does not follow a generator that failed
+        ended(events.finish, track.video, outputs, show_progress="hidden", **PRIVATE)
     track.stop.click(events.stop, None, track.stop, queue=False, show_progress="hidden", **PRIVATE)

@@ -1,0 +1,114 @@
+"""The real server on a free port with a tiny network, and one headless Chromium."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+sys.path.insert(0, str(PROJECT / "tests"))
+
+MARKERS = {(640, 360): ((180, 120), (450, 250)), (360, 640): ((100, 170), (260, 450))}  # (x, y) by video size
+MARKER_COLOR = (255, 0, 255)
+START_SECONDS = 120
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory) -> Iterator[str]:
+    """The address of the page, served as `python app.py` does."""
+    from tiny_model import write_tiny_model
+
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # TMPDIR: what the server leaves behind can be looked at. no_proxy: the page is on this machine
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    model = write_tiny_model(folder / "tiny.safetensors")
+    environment = {**os.environ, "XMEM_MODEL": str(model), "TMPDIR": str(temporary), "no_proxy": "127.0.0.1"}
+    environment.pop("GRADIO_TEMP_DIR", None)
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "app.py", "--port", str(port), "--host", "127.0.0.1"],
+            cwd=PROJECT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(address, process, folder / "log")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            opener.open(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"The server did not start:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(server, browser):
+    """A fresh visit of the page."""
+    context = browser.new_context(viewport={"width": 1000, "height": 760}, accept_downloads=True)
+    visit = context.new_page()
+    visit.set_default_timeout(60_000)
+    visit.goto(server)
+    visit.wait_for_selector("#run")
+    yield visit
+    context.close()
+
+
+def write_marked_clip(path: Path, size: tuple[int, int], frames: int = 6) -> Path:
+    """Grey frames with two magenta squares, whose centres are MARKERS."""
+    width, height = size
+    image = np.full((height, width, 3), 110, np.uint8)
+    for x, y in MARKERS[size]:
+        image[y - 6 : y + 7, x - 6 : x + 7] = MARKER_COLOR
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=Fraction(25), options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(frames):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                file.mux(packet)
+        for packet in stream.encode(None):
+            file.mux(packet)
+    return path
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory) -> dict[tuple[int, int], Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    return {size: write_marked_clip(folder / f"marked {size[0]}x{size[1]}.mp4", size) for size in MARKERS}
