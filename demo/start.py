@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import sys
 
 import xmem
 from demo import events
@@ -20,6 +22,7 @@ def start(host: str | None = None, port: int | None = None, share: bool = False)
 
     demo, options = build_demo()
     spaces.keep_sweeping()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the visitors' files go then, too
     try:
         demo.launch(server_name=host, server_port=port, share=share or None, **options)
     finally:

@@ -53,6 +53,7 @@ def server(tmp_path_factory) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
+        assert not list(temporary.glob("xmem-demo-*")), "a server that is ended leaves no visitor's file behind"
 
 
 def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
