@@ -45,6 +45,10 @@ class Workspace:
         """Present when the visitor asked to stop; a file, so that another process (a Space's GPU worker) sees it."""
         return self.path / "stop"
 
+    @property
+    def _left_file(self) -> Path:
+        return self.path / "left"
+
     def request_stop(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.stop_file.touch()
@@ -61,6 +65,8 @@ class Workspace:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            if self._left_file.exists():
+                self.leave()
 
     def keep_alive(self) -> None:
         """Note that the visitor is still here, so that age does not remove a long run."""
@@ -72,6 +78,7 @@ class Workspace:
         if not self.path.exists():
             return
         if any(self.path.glob("run-*")):
+            self._left_file.touch()
             self.request_stop()
         else:
             shutil.rmtree(self.path, ignore_errors=True)

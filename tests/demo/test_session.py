@@ -54,6 +54,7 @@ def test_leaving_removes_an_idle_workspace_and_stops_a_running_one(made):
     with busy.new_run() as run:
         busy.leave()
         assert run.is_dir() and busy.stop_file.exists()
+    assert not busy.path.exists(), "what was left during a run goes with the run"
 
 
 def test_age_removes_forgotten_workspaces_and_roots_of_dead_servers_but_nothing_in_use(made, tmp_path):
