@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -50,7 +50,7 @@ def segment_video(
     size: int | None = 480,
     device: str = "auto",
     opacity: float = 0.5,
-) -> Iterator[FrameResult]:
+) -> Generator[FrameResult, None, None]:
     """Follow the objects of the given masks through a video; yield a small result per frame, in constant memory.
 
     source: a video file or a folder of images. masks: frame index -> index mask uint8 [H, W] or a mask file.
