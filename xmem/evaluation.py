@@ -19,6 +19,7 @@ from xmem.errors import InputError
 from xmem.metrics import boundary_accuracy, region_similarity
 from xmem.network import XMem
 from xmem.propagator import Propagator
+from xmem.segment import index_mask
 from xmem.video import FrameReader
 
 log = logging.getLogger("xmem")
@@ -197,11 +198,11 @@ def score_sequence(
                     continue
             began = time.perf_counter()
             prob = engine.step(frame.image, truth if first else None)
-            index = prob.argmax(0).cpu().numpy()  # [H, W], channels; waits for the device
+            index = index_mask(prob, engine.objects)  # waits for the device
             seconds += time.perf_counter() - began
             frames += 1
             if truth is not None and not first and frame.index < count - 1:
-                scores.append([_score(index == c, truth == i) for c, i in enumerate(engine.objects, 1)])
+                scores.append([_score(index == i, truth == i) for i in engine.objects])
             on_frame()
     if not scores:
         raise InputError(
