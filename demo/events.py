@@ -23,6 +23,8 @@ SAMPLES = Path(__file__).parent / "samples"
 SAMPLE_VIDEO = SAMPLES / "big-buck-bunny.mp4"
 SAMPLE_MASK = SAMPLES / "big-buck-bunny.png"
 ORIGINAL_SIZE = 0  # the choice "as the video"
+CPU_SIZE = 288  # pixels: what xmem-lite saw most in training; larger is slower and, so far, less accurate
+GPU_SIZE = 480  # pixels: the paper's
 
 log = logging.getLogger("xmem.demo")
 
@@ -152,7 +154,7 @@ def default_model() -> str:
 
 
 def default_size() -> int:
-    return 360 if device_choices()[0][1] == "cpu" else 480
+    return CPU_SIZE if device_choices()[0][1] == "cpu" else GPU_SIZE
 
 
 def model_choices() -> list[tuple[str, str]]:
