@@ -100,7 +100,7 @@ REGISTRY: dict[str, Checkpoint] = {
             "xmem-lite.safetensors",
             None,
             None,
-            None,
+            2_575_014,
             "lite",
             "see its model card: non-commercial use",
             "this project",
