@@ -180,7 +180,7 @@ def _track_step(model: str, device: str) -> TrackStep:
 
 
 def _common_settings() -> list[Component]:
-    sizes = [(f"{size} pixels", size) for size in (240, events.CPU_SIZE, 384, events.GPU_SIZE, 720)]
+    sizes = [(f"{size} pixels", size) for size in (240, 288, events.CPU_SIZE, events.GPU_SIZE, 720)]
     sizes.append(("As the video", events.ORIGINAL_SIZE))
     with gr.Row():
         size = gr.Dropdown(

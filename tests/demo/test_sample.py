@@ -13,7 +13,7 @@ from xmem.metrics import region_similarity
 from xmem.video import probe
 
 TRUTH = Path(__file__).parents[1] / "data" / "big-buck-bunny"
-LEAST_SIMILARITY = 0.7
+LEAST_SIMILARITY = 0.6
 
 
 def test_the_sample_is_small_and_carries_its_licence():
