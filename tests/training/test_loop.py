@@ -77,6 +77,16 @@ def test_an_interrupted_run_continues_exactly(source, tmp_path):
         assert torch.equal(value, resumed.average[name]), name
 
 
+def test_steps_after_the_last_save_are_logged_once(source, tmp_path):
+    trainer(source, tmp_path, steps=2).run()
+    with open(tmp_path / "log.jsonl", "a") as file:  # steps that an interruption lost
+        file.write('{"step": 3, "loss": 9.0}\n')
+    resumed = trainer(source, tmp_path, steps=3)
+    resumed.resume()
+    resumed.run()
+    assert len(losses(tmp_path)) == 3 and 9.0 not in losses(tmp_path)
+
+
 def test_workers_make_the_same_batches(source, tmp_path):
     trainer(source, tmp_path / "none", steps=2).run()
     trainer(source, tmp_path / "one", steps=2, workers=1).run()

@@ -262,6 +262,13 @@ class Trainer:
         with open(self.settings.folder / "log.jsonl", "a") as file:
             file.write(json.dumps(record) + "\n")
 
+    def _forget_later_records(self) -> None:
+        """Drop what the log has of steps after the saved one: they are about to be made again."""
+        path = self.settings.folder / "log.jsonl"
+        if path.exists():
+            lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= self.step]
+            path.write_text("".join(line + "\n" for line in lines))
+
     def save(self) -> None:
         """Write everything that a resumed run needs, in one replace."""
         state = {
@@ -287,6 +294,7 @@ class Trainer:
         for name, value in state["average"].items():
             self.average[name].copy_(value)
         self.step, self.elapsed, self.best = state["step"], state["elapsed"], state["best"]
+        self._forget_later_records()
         log.info("resumed at step %d", self.step)
         return True
 

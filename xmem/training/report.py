@@ -114,10 +114,10 @@ def main() -> int:
 
 
 def score(model: XMem, root: Path, names: Sequence[str], size: int) -> dict[str, float]:
-    """J&F, J, F in percent, frames per second, and J&F of each sequence."""
+    """J&F, J, F, and J&F of each sequence, in percent."""
     result = evaluate(root, model, size=size, sequences=names)
     figures = {"J&F": result.jf, "J": result.j, "F": result.f} | {s.name: s.jf for s in result.sequences}
-    rounded = {name: round(100 * value, 1) for name, value in figures.items()} | {"fps": round(result.fps, 1)}
+    rounded = {name: round(100 * value, 1) for name, value in figures.items()}
     print(f"{size} px:", *(f"{name} {value}" for name, value in rounded.items()), flush=True)
     return rounded
 
