@@ -47,8 +47,29 @@ class ObjectScore:
     f: float
 
 
+class ObjectMeans:
+    """Means over `objects`, each 0 to 1, as DAVIS counts."""
+
+    objects: tuple[ObjectScore, ...]
+
+    @property
+    def j(self) -> float:
+        """Mean region similarity."""
+        return float(np.mean([score.j for score in self.objects]))
+
+    @property
+    def f(self) -> float:
+        """Mean boundary accuracy."""
+        return float(np.mean([score.f for score in self.objects]))
+
+    @property
+    def jf(self) -> float:
+        """J&F, the mean of both."""
+        return (self.j + self.f) / 2
+
+
 @dataclass(frozen=True)
-class SequenceScore:
+class SequenceScore(ObjectMeans):
     """A sequence's objects; frames run and frames scored; seconds that the engine took for all of them."""
 
     name: str
@@ -58,28 +79,13 @@ class SequenceScore:
     seconds: float
 
     @property
-    def j(self) -> float:
-        """Mean over the objects."""
-        return float(np.mean([score.j for score in self.objects]))
-
-    @property
-    def f(self) -> float:
-        """Mean over the objects."""
-        return float(np.mean([score.f for score in self.objects]))
-
-    @property
-    def jf(self) -> float:
-        """J&F, the mean of both."""
-        return (self.j + self.f) / 2
-
-    @property
     def fps(self) -> float:
         """Frames per second of the engine: reading images and scoring left out."""
         return self.frames / self.seconds
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(ObjectMeans):
     """A whole data set. peak_memory_bytes: see `peak_memory`."""
 
     sequences: tuple[SequenceScore, ...]
@@ -88,21 +94,6 @@ class Evaluation:
     @property
     def objects(self) -> tuple[ObjectScore, ...]:
         return tuple(score for sequence in self.sequences for score in sequence.objects)
-
-    @property
-    def j(self) -> float:
-        """Mean over all objects of all sequences, as DAVIS counts."""
-        return float(np.mean([score.j for score in self.objects]))
-
-    @property
-    def f(self) -> float:
-        """Mean over all objects of all sequences, as DAVIS counts."""
-        return float(np.mean([score.f for score in self.objects]))
-
-    @property
-    def jf(self) -> float:
-        """J&F, the mean of both."""
-        return (self.j + self.f) / 2
 
     @property
     def fps(self) -> float:

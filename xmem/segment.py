@@ -92,8 +92,7 @@ def index_mask(prob: Tensor, objects: list[int], given: np.ndarray | None = None
     for channel, i in enumerate(objects, start=1):  # a running maximum: argmax over the first axis is ten times slower
         score = prob[channel]
         if given is not None and (claimed := given == i).any():
-            score = 2 * prob.new_tensor(claimed)  # above every probability, or out of the race
-            score[~score.bool()] = -1
+            score = torch.where(torch.from_numpy(claimed).to(prob.device), 2.0, -1.0)  # beyond every probability
         index = torch.where(score > best, i, index)
         best = torch.maximum(best, score)
     return index.cpu().numpy()

@@ -47,24 +47,19 @@ class Memory:
         store, config = self._store, self.config
         height, width = key.shape[-2:]
         query = prepare_query(_elements(key), _elements(selection))  # [HW, 2 C_k + 1]
-        out = [store_rows.new_empty((len(query), store_rows.shape[1])) for store_rows in self._values()]
-        used = []
+        tables = [group.values.rows for group in store.groups]  # each [N_g, O_g C_v]
+        out = [table.new_empty((len(query), table.shape[1])) for table in tables]
         for chunk in query_chunks(len(query), len(store)):
             scores = similarity(query[chunk], store.column("prepared"))  # [Q, N]
             for i, group in enumerate(store.groups):
                 weights, index = top_k_softmax(store.group_columns(group, scores), config.top_k)
-                out[i][chunk] = read_values(group.values.rows, weights, index)
+                out[i][chunk] = read_values(tables[i], weights, index)
                 if i == 0 and config.long_term:
-                    used.append((weights, index))
-        for weights, index in used:
-            store.count_usage(weights, index)
+                    store.count_usage(weights, index)
         store.count_life()
         pairs = zip(out, store.groups, strict=True)
         groups = [rows.T.reshape(group.objects, -1, height, width) for rows, group in pairs]
         return torch.cat(groups)[None]
-
-    def _values(self) -> list[Tensor]:
-        return [group.values.rows for group in self._store.groups]
 
     def append(self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor) -> None:
         """Remember a frame: key, selection [1, C_k, h, w], shrinkage [1, 1, h, w], values [1, O, C_v, h, w].
