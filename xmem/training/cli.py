@@ -17,7 +17,7 @@ from xmem.training.clips import ClipSource
 from xmem.training.footage import Cutouts, Footage
 from xmem.training.initial import load_lite0, load_resnet
 from xmem.training.loop import RunSettings, Trainer
-from xmem.training.recipe import RECIPES
+from xmem.training.recipe import RECIPES, REFINED, Recipe
 
 log = logging.getLogger("xmem")
 
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the `train` command."""
     add = parser.add_argument
     add("--model", default="xmem-lite", choices=sorted(RECIPES), help="which network to train, by its recipe")
+    add("--refine", action="store_true", help="the recipe of a second run, from the weights of the first (--init)")
     add("--data", type=Path, nargs="+", required=True, help="folders in the DAVIS layout")
     add("--cutouts", type=Path, nargs="*", default=[], help="folders of pictures of objects with alpha")
     add("--hold-back", nargs="*", default=[], help="sequences of the first data folder that only validate")
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Train as the arguments say; 0 when the run is complete. Raises InputError for data that cannot be used."""
     logging.getLogger("xmem").setLevel(logging.INFO)
     device = select_device(args.device)
-    recipe = RECIPES[args.model]
+    recipe = choose_recipe(args.model, args.refine)
     recipe = replace(recipe, batch_pixels=round(recipe.batch_pixels * args.batch_scale))
     if args.real_share is not None:
         recipe = replace(recipe, real_share=args.real_share)
@@ -74,6 +75,13 @@ def run(args: argparse.Namespace) -> int:
     trainer.run()
     log.info("trained %d steps; weights in %s", trainer.step, args.out)
     return 0
+
+
+def choose_recipe(model: str, refine: bool) -> Recipe:
+    """The recipe of a network's first or second run. Raises InputError where it has no second."""
+    if refine and model not in REFINED:
+        raise InputError(f"{model} has no recipe for a second run: leave out --refine.")
+    return (REFINED if refine else RECIPES)[model]
 
 
 def held_back_scores(

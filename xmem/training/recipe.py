@@ -1,7 +1,7 @@
 """How each network is trained: batches over the course of a run, and rates."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -88,6 +88,18 @@ LITE = Recipe(
     frozen_blocks=2,
 )
 
+REFINED_LITE = replace(  # a second run from the weights of the first: larger crops, longer clips, half the rates
+    LITE,
+    stages=(
+        Stage(0.55, 5, ((256, 256), (240, 432), (288, 288), (320, 320)), 8),
+        Stage(0.85, 6, ((320, 320), (288, 512), (384, 384)), 8),
+        Stage(1.0, 8, ((288, 288), (288, 512), (384, 384)), 8),
+    ),
+    encoder_rate=5e-5,
+    rate=2e-4,
+    warm_up=(-1.0, 0.0),
+)
+
 FULL = Recipe(  # the paper's main stage: 8 frames of 384 x 384, batch 8, 1e-5, on videos
     sizes=xmem_sizes(),
     stages=(Stage(1.0, 8, ((384, 384),), 8),),
@@ -99,3 +111,4 @@ FULL = Recipe(  # the paper's main stage: 8 frames of 384 x 384, batch 8, 1e-5, 
 )
 
 RECIPES = {"xmem-lite": LITE, "XMem": FULL}
+REFINED = {"xmem-lite": REFINED_LITE}
