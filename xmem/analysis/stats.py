@@ -1,0 +1,177 @@
+"""What is known of every object on every frame: area, certainty, overlap with the frame before, box, centroid."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+log = logging.getLogger("xmem")
+
+_COLUMNS = ("frame", "object", "area", "certainty", "overlap", "x", "y", "width", "height", "centre_x", "centre_y")
+# Far from an object the network leaves traces of probability. Over a whole frame they would add up to more than a small
+# object, so that only what could still become part of the object counts.
+_TRACE = 0.05
+
+
+@dataclass(frozen=True)
+class ObjectStats:
+    """One object on one frame. area: pixels of its mask at source size. certainty: see `certainties`, 0 to 1.
+
+    overlap: intersection over union with the same object's mask on the neighbouring frame, 1 where both are empty or no
+    frame was before. box: (x, y, width, height) and centroid: (x, y) in pixels of the source, None where area is 0.
+    """
+
+    frame: int
+    object: int
+    area: int
+    certainty: float
+    overlap: float
+    box: tuple[int, int, int, int] | None
+    centroid: tuple[float, float] | None
+
+
+def measure(
+    frame: int, index: np.ndarray, probabilities: np.ndarray, objects: Sequence[int], previous: np.ndarray | None
+) -> list[ObjectStats]:
+    """One row per object of a frame, in the order of `objects`.
+
+    index: index mask uint8 [H, W] at source size; probabilities: float32 [O, h, w] at inference size, channel o of the
+    id objects[o], background left out; previous: the neighbouring frame's index mask [H, W], None on the first frame.
+    Values are rounded to what is meaningful, so that a table holds them exactly.
+    Raises ValueError where there is not one channel per object.
+    """
+    if probabilities.ndim != 3 or len(probabilities) != len(objects):
+        raise ValueError(f"{len(objects)} objects need probabilities [{len(objects)}, h, w].")
+    rows = []
+    for i, certainty in zip(objects, certainties(probabilities), strict=True):
+        mask = index == i
+        area, box, centroid = _shape(mask)
+        overlap = 1.0 if previous is None else _overlap(mask, area, box, previous == i)
+        rows.append(ObjectStats(frame, i, area, round(certainty, 4), round(overlap, 4), box, centroid))
+    return rows
+
+
+def certainties(probabilities: np.ndarray) -> list[float]:
+    """Per object, the overlap (J) that its mask has with the truth if the network's probabilities are right.
+
+    probabilities: float32 [O, h, w], background left out. Of an object's own pixels each adds its probability to the
+    expected intersection; pixels outside add theirs to the expected union. So both doubtful pixels inside the mask and
+    probable ones beside it lower it, and a small object's doubts weigh as much as a large one's. Where an object has no
+    pixel it is the certainty that it is absent: 1 minus the highest probability left.
+    """
+    background = 1 - probabilities.sum(axis=0)  # [h, w]
+    best = np.maximum(background, probabilities.max(axis=0, initial=0))
+    return [_expected_overlap(p, (p >= best) & (p > background)) for p in probabilities]
+
+
+def _expected_overlap(probability: np.ndarray, mask: np.ndarray) -> float:
+    """probability float32 [h, w] of one object, mask bool [h, w] of the pixels that are its own -> 0 to 1."""
+    area = np.count_nonzero(mask)
+    if area == 0:
+        return 1 - float(probability.max(initial=0))
+    intersection = float(np.sum(probability, where=mask))
+    outside = float(np.sum(probability, where=~mask & (probability > _TRACE)))
+    return min(1.0, intersection / (area + outside))
+
+
+def _shape(mask: np.ndarray) -> tuple[int, tuple[int, int, int, int] | None, tuple[float, float] | None]:
+    """Area, box and centroid of bool [H, W]."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if width == 0:
+        return 0, None, None
+    inside = mask[y : y + height, x : x + width]
+    columns, rows = np.count_nonzero(inside, axis=0), np.count_nonzero(inside, axis=1)
+    area = int(columns.sum())
+    centre_x = x + float(columns @ np.arange(width)) / area
+    centre_y = y + float(rows @ np.arange(height)) / area
+    return area, (x, y, width, height), (round(centre_x, 2), round(centre_y, 2))
+
+
+def _overlap(mask: np.ndarray, area: int, box: tuple[int, int, int, int] | None, previous: np.ndarray) -> float:
+    """Intersection over union of bool masks [H, W]; looks for the intersection in the box only, for speed."""
+    shared = 0
+    if box:
+        x, y, width, height = box
+        part = np.s_[y : y + height, x : x + width]
+        shared = np.count_nonzero(mask[part] & previous[part])
+    union = area + np.count_nonzero(previous) - shared
+    return shared / union if union else 1.0
+
+
+class StatsFile:
+    """Rows of measures in a CSV file, appended frame by frame; what was appended is on disk when append returns."""
+
+    def __init__(self, path: str | PathLike) -> None:
+        self.path = Path(path)
+
+    def append(self, rows: Sequence[ObjectStats]) -> None:
+        """Add the rows of a frame. A row left half written by a crash is closed first, and stays unread."""
+        start = self._start()
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            file.write(start)
+            csv.writer(file, lineterminator="\n").writerows(_cells(row) for row in rows)
+
+    def _start(self) -> str:
+        """What has to come before the next row: the header, the end of a broken line, or nothing."""
+        try:
+            with open(self.path, "rb") as file:
+                if file.seek(0, 2):
+                    file.seek(-1, 2)
+                    return "" if file.read(1) == b"\n" else "\n"
+        except FileNotFoundError:
+            pass
+        return ",".join(_COLUMNS) + "\n"
+
+
+def read_stats(path: str | PathLike) -> dict[tuple[int, int], ObjectStats]:
+    """The rows of a StatsFile by (frame, object); of several rows for the same, the last. Empty where there is no file.
+
+    Lines that are no row (a write was cut short) are left out, and the log says how many.
+    """
+    rows, broken = {}, 0
+    for cells in _lines(Path(path)):
+        try:
+            row = _row(cells)
+        except (ValueError, IndexError):
+            broken += 1
+            continue
+        rows[row.frame, row.object] = row
+    if broken:
+        log.warning("%d incomplete lines of %s were left out.", broken, Path(path).name)
+    return rows
+
+
+def _lines(path: Path) -> Iterator[list[str]]:
+    """The cells of each line below the header."""
+    if not path.is_file():
+        return
+    with open(path, newline="", encoding="utf-8") as file:
+        lines = csv.reader(file)
+        next(lines, None)
+        yield from lines
+
+
+def _cells(row: ObjectStats) -> list[object]:
+    box, centroid = row.box or [""] * 4, row.centroid or [""] * 2
+    return [row.frame, row.object, row.area, row.certainty, row.overlap, *box, *centroid]
+
+
+def _row(cells: list[str]) -> ObjectStats:
+    """Raises ValueError or IndexError for a line that is no whole row."""
+    if len(cells) != len(_COLUMNS):
+        raise ValueError(f"A row has {len(_COLUMNS)} cells, not {len(cells)}.")
+    frame, i, area = (int(cell) for cell in cells[:3])
+    certainty, overlap = (float(cell) for cell in cells[3:5])
+    box = tuple(int(cell) for cell in cells[5:9]) if cells[5] else None
+    centroid = tuple(float(cell) for cell in cells[9:11]) if cells[9] else None
+    if not (math.isfinite(certainty) and math.isfinite(overlap)):
+        raise ValueError("A measure is a number.")
+    return ObjectStats(frame, i, area, certainty, overlap, box, centroid)
