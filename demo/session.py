@@ -3,6 +3,8 @@
 <temporary folder>/xmem-demo-XXXX/      one per server process, mode 0700
     cache/                              what Gradio serves (uploads, results), unless GRADIO_TEMP_DIR says otherwise
     visitors/<digest>/                  one per visitor
+        session/                        the visitor's work, an `xmem.Session`
+        lock                            held by whoever changes it
         stop                            present when this visitor asked to stop
         run-XXXX/                       one per run
 """
@@ -20,10 +22,19 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+from xmem.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: there, two windows of one visitor at once are the visitor's to avoid
+    fcntl = None
 
 PREFIX = "xmem-demo-"
 MAX_AGE_SECONDS = 2 * 3600
 SWEEP_SECONDS = 600
+LOCK_POLL_SECONDS = 0.05
 
 log = logging.getLogger("xmem.demo")
 
@@ -32,6 +43,14 @@ def download_stem(upload: str | os.PathLike) -> str:
     """The name of an uploaded file as downloads carry it: without folders, suffix, or anything a shell could mind."""
     stem = re.sub(r"[^\w.]+", "-", Path(upload).stem).strip(".-_")
     return stem[:80] or "video"
+
+
+def _try_lock(handle: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,26 @@ class Workspace:
     def stop_file(self) -> Path:
         """Present when the visitor asked to stop; a file, so that another process (a Space's GPU worker) sees it."""
         return self.path / "stop"
+
+    @property
+    def session_folder(self) -> Path:
+        """The visitor's work (see `demo.studio`); it is there once a video was chosen."""
+        return self.path / "session"
+
+    @contextlib.contextmanager
+    def locked(self, wait_seconds: float) -> Iterator[None]:
+        """Held while the visitor's work is changed; also another process's.
+
+        Raises InputError where somebody else holds it for longer than `wait_seconds`.
+        """
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(self.path / "lock", "wb") as handle:
+            end = time.monotonic() + wait_seconds
+            while fcntl and not _try_lock(handle):
+                if time.monotonic() > end:
+                    raise InputError("A run is going on: wait until it is done, or press Stop.")
+                time.sleep(LOCK_POLL_SECONDS)
+            yield
 
     @property
     def _left_file(self) -> Path:

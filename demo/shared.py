@@ -1,0 +1,34 @@
+"""What the rooms of the page share: components that more than one step reads or writes."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+from gradio.components import Component
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Made once by `demo.ui`, handed to every `wire`.
+
+    result_video: the rendered result. panel: the run's status, HTML of `demo.panels`. refreshed: counts up (its
+    `.change` fires) after each finished run and each edit of key frames, objects, trim, post-processing or style.
+    model, device, size: of the settings; settings: all of them, in the order of `demo.settings.read`.
+    video_file: the download of the rendered result. check, take: the blocks of steps 4 and 5, hidden before a result.
+    """
+
+    result_video: gr.Video
+    panel: gr.HTML
+    refreshed: gr.State
+    model: gr.Dropdown
+    device: gr.Dropdown
+    size: gr.Dropdown
+    settings: list[Component]
+    video_file: gr.DownloadButton
+    check: gr.Column
+    take: gr.Column
+
+    @property
+    def rendered(self) -> list[Component]:
+        """Outputs of `demo.rendering.show`, which renders the result anew in the session's style:
+        `some.click(set_style, ...).then(rendering.show, None, shared.rendered)`."""
+        return [self.panel, self.result_video, self.video_file, self.refreshed]
