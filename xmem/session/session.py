@@ -1,0 +1,509 @@
+"""`xmem.Session`: one video, its key frames, and all that is made of them, in a folder on disk.
+
+A session holds nothing in memory that grows with the video: any process may open its folder again and go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from xmem.analysis.review import Suggestion, suggest
+from xmem.analysis.stats import ObjectStats
+from xmem.checkpoints import REGISTRY, load_model
+from xmem.errors import InputError
+from xmem.export.bundle import read_bundle, write_bundle
+from xmem.memory import MemoryUse
+from xmem.network import XMem
+from xmem.render.masks import write_index_mask
+from xmem.render.post import PostProcessing, post_process
+from xmem.render.styles import Style
+from xmem.session import corrections, files
+from xmem.session.frames import TrackedFrame
+from xmem.session.matte import soft_mask
+from xmem.session.passes import SpanJob, compute_span
+from xmem.session.project import Edit, KeyFrame, Project, SessionObject, TrackSettings, read_project, write_project
+from xmem.session.results import Results, SpanResult
+from xmem.session.spans import Anchor, Span, plan, spoken
+from xmem.video import VideoInfo
+from xmem.video.access import FrameAccess
+
+PROJECT, INDEX, CUTS = "project.json", "index.json", "cuts.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A frame of a run, done. done, total: frames that the network ran on; seconds: since the run began.
+
+    image: uint8 [H, W, 3] RGB; mask: index mask uint8 [H, W]; memory: what the memories hold.
+    """
+
+    frame: int
+    done: int
+    total: int
+    seconds: float
+    image: np.ndarray
+    mask: np.ndarray
+    memory: MemoryUse
+
+
+class Session:
+    """A piece of work on one video. Make one with `create`, `open` or `open_bundle`.
+
+    Frames count from 0 and keep their numbers when the video is trimmed. Every change is on disk when its method
+    returns. Methods raise InputError for what cannot be done.
+    """
+
+    def __init__(self, folder: Path, project: Project):
+        self.folder = folder
+        self._project = project
+        self._forget()
+
+    @classmethod
+    def create(cls, source: str | PathLike, folder: str | PathLike, name: str | None = None) -> Session:
+        """Begin with a video file or a folder of images, which is linked or copied into `folder` (new or empty).
+
+        name: what people and downloads call the video; its file's name if left out.
+        """
+        source, folder = Path(source), Path(folder)
+        files.check_new(folder)
+        with FrameAccess(source) as access:  # before anything is written: it may be no video
+            count = access.frame_count
+            folder.mkdir(parents=True, exist_ok=True)
+            video = "video" if source.is_dir() else "video" + files.plain_suffix(source)
+            files.bring(source, folder / video)
+            files.write_table(folder / INDEX, access.index)
+        for part in ("keyframes", "spans"):
+            (folder / part).mkdir()
+        session = cls(folder, Project(video, name or source.stem, count, 0, count - 1))
+        session._save()
+        return session
+
+    @classmethod
+    def open(cls, folder: str | PathLike) -> Session:
+        """Go on with the session in `folder`."""
+        folder = Path(folder)
+        return cls(folder, read_project(folder / PROJECT))
+
+    @classmethod
+    def open_bundle(cls, bundle: str | PathLike, folder: str | PathLike) -> Session:
+        """Unpack a bundle (see `save_bundle`) into `folder` (new or empty) and go on with it."""
+        folder = Path(folder)
+        files.check_new(folder)
+        read_bundle(Path(bundle), folder)
+        try:
+            session = cls.open(folder)
+            session._check_foreign()
+            (folder / INDEX).unlink(missing_ok=True)  # another program may have written it: counted anew
+            with session.access() as access:
+                if access.frame_count != session.frame_count:
+                    raise InputError("The bundle's video does not have the frames that its project names.")
+            return session
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    # What it is
+
+    @property
+    def video(self) -> Path:
+        """The video file, or the folder of images."""
+        return self.folder / self._project.video
+
+    @property
+    def name(self) -> str:
+        return self._project.name
+
+    @cached_property
+    def info(self) -> VideoInfo:
+        """Size, rate, rotation, sound of the video."""
+        with self.access() as access:
+            return access.info
+
+    @property
+    def frame_count(self) -> int:
+        return self._project.frame_count
+
+    @property
+    def first(self) -> int:
+        """First frame of the trimmed range."""
+        return self._project.first
+
+    @property
+    def last(self) -> int:
+        """Last frame of the trimmed range, inclusive."""
+        return self._project.last
+
+    @property
+    def objects(self) -> tuple[SessionObject, ...]:
+        return self._project.edit.objects
+
+    @property
+    def key_frames(self) -> tuple[KeyFrame, ...]:
+        """Frames with a given mask, ascending."""
+        return self._project.edit.key_frames
+
+    @property
+    def settings(self) -> TrackSettings:
+        """Those of the latest run."""
+        return self._project.settings
+
+    @property
+    def style(self) -> Style:
+        style = self._project.style
+        return replace(style, image=str(self.folder / style.image)) if style.image else style
+
+    @property
+    def post(self) -> PostProcessing:
+        return self._project.post
+
+    @property
+    def next_object(self) -> int:
+        """The id that a new object gets."""
+        return self._project.next_object
+
+    def access(self) -> FrameAccess:
+        """The frames of the video, in any order; a context manager."""
+        index = files.read_table(self.folder / INDEX)
+        access = FrameAccess(self.video, index=index)
+        if index is None:
+            files.write_table(self.folder / INDEX, access.index)
+        return access
+
+    def image(self, frame: int) -> np.ndarray:
+        """A frame, uint8 [H, W, 3] RGB."""
+        self._check_frame(frame)
+        with self.access() as access:
+            return access.frame(frame).image
+
+    # Corrections
+
+    def set_key_frame(self, frame: int, index: np.ndarray, colors: Mapping[int, int] | None = None) -> None:
+        """Give the mask of a frame: index mask uint8 [H, W] at the video's size. It replaces one given before.
+
+        Objects of earlier key frames that are not in it are absent on this frame. Ids that are new become objects;
+        colors: their places in the palette.
+        """
+        self._check_frame(frame)
+        shape = (self.info.height, self.info.width)
+        if index.shape != shape:
+            raise InputError(
+                f"The mask is {index.shape[1]}x{index.shape[0]} but the video {shape[1]}x{shape[0]}: "
+                "give a mask of the video's size."
+            )
+        ids = tuple(int(i) for i in np.unique(index) if i)
+        key = KeyFrame(frame, self._store_mask(index.astype(np.uint8)), ids)
+        self._edit(corrections.with_key_frame(self._project.edit, key, colors or {}))
+
+    def remove_key_frame(self, frame: int) -> None:
+        """Take a given mask back. Objects that were on it alone go as well."""
+        self._edit(corrections.without_key_frame(self._project.edit, frame))
+
+    def update_object(
+        self, object_id: int, name: str | None = None, color: int | None = None, visible: bool | None = None
+    ) -> None:
+        """Change how an object is called or shown. An object that has the colour already takes this one's."""
+        self._edit(corrections.with_object(self._project.edit, object_id, name, color, visible))
+
+    def remove_object(self, object_id: int) -> None:
+        """Take an object out of all key frames and results; others stay as they were computed."""
+        self._edit(corrections.without_object(self._project.edit, object_id))
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._project.past)
+
+    @property
+    def can_redo(self) -> bool:
+        return bool(self._project.future)
+
+    def undo(self) -> bool:
+        """Go back before the latest change of key frames or objects; results on disk come back. False: none."""
+        if self.can_undo:
+            self._change(self._project.undone())
+            return True
+        return False
+
+    def redo(self) -> bool:
+        """The reverse of `undo`."""
+        if self.can_redo:
+            self._change(self._project.redone())
+            return True
+        return False
+
+    def set_trim(self, first: int, last: int) -> None:
+        """Work on frames first..last (inclusive) only. Nothing outside is lost."""
+        self._check_frame(first)
+        self._check_frame(last)
+        if last < first:
+            raise InputError(f"The range ends at frame {last}, before it begins at {first}: swap them.")
+        self._change(replace(self._project, first=first, last=last))
+
+    def set_style(self, style: Style) -> None:
+        """How results look; an image for the background is copied into the session."""
+        if style.image:
+            source = Path(style.image)
+            name = "background" + files.plain_suffix(source)
+            if source.resolve() != (self.folder / name).resolve():
+                shutil.copyfile(source, self.folder / name)
+            style = replace(style, image=name)
+        self._change(replace(self._project, style=style))
+
+    def set_post(self, post: PostProcessing) -> None:
+        """How masks are cleaned up when they are read; results on disk stay as they were computed."""
+        self._change(replace(self._project, post=post))
+
+    # Results
+
+    def mask(self, frame: int) -> np.ndarray:
+        """The index mask uint8 [H, W] that counts: given on a key frame, else computed and post-processed, else 0."""
+        self._check_frame(frame)
+        key = self._key(frame)
+        found = self._computed(frame)
+        if key is None:
+            return post_process(found, self.post)
+        given = self._existing(self._read_mask(key.mask))
+        spoken_for = spoken(self.key_frames, self._ids, frame)
+        return np.where(given > 0, given, np.where(np.isin(found, spoken_for), 0, found)).astype(np.uint8)
+
+    def has_result(self, frame: int) -> bool:
+        """Whether the frame has a mask, computed or given."""
+        self._check_frame(frame)
+        return self._owners[frame] is not None or self._key(frame) is not None
+
+    def matte(self, frame: int, object_id: int) -> np.ndarray:
+        """A soft mask of an object, uint8 [H, W], 0 to 255, from the stored probabilities.
+
+        Its edge lies where the mask's does; probabilities of 1/3 and less are outside, those of 2/3 and more inside.
+        """
+        mask = self.mask(frame)
+        return self._matte(frame, mask, object_id)
+
+    def pending(self, settings: TrackSettings | None = None) -> list[Span]:
+        """The spans that a run with these settings would compute."""
+        settings = settings or self.settings
+        return [span for span in self._plan(settings) if self._results.serving(span, settings.signature) is None]
+
+    def propagate(
+        self, settings: TrackSettings | None = None, model: XMem | None = None
+    ) -> Generator[Step, None, None]:
+        """Compute what is pending; yield each frame that is done. Closed early, what is done is kept.
+
+        settings: those of the latest run if left out. model: a loaded network in place of the settings' checkpoint.
+        """
+        settings = settings or self.settings
+        spans = self._plan(settings)
+        if not spans:
+            raise InputError(self._why_no_span(settings))
+        self._change(replace(self._project, settings=settings))
+        waiting = self.pending()
+        network = model or load_model(settings.model, settings.device)
+        began, done, total = time.monotonic(), 0, sum(span.steps for span in waiting)
+        with self.access() as access:
+            for span in waiting:
+                job = SpanJob(span, settings, self._anchors(), self._read_mask, access, network)
+                for found in self._compute(job):
+                    done += 1
+                    seconds = time.monotonic() - began
+                    yield Step(found.frame, done, total, seconds, found.image, found.mask, found.memory)
+        self._prune()
+
+    def stats(self) -> list[ObjectStats]:
+        """Figures of the objects on each computed frame of the trimmed range, by frame and object."""
+        rows = []
+        tables: dict[int, dict[tuple[int, int], ObjectStats]] = {}
+        for frame in range(self.first, self.last + 1):
+            owner = self._owners[frame]
+            if owner is not None:
+                table = tables.setdefault(owner.number, owner.stats())
+                rows += [table[frame, i] for i in owner.span.objects if i in self._ids and (frame, i) in table]
+        return rows
+
+    def cuts(self) -> list[int]:
+        """First frames of new shots, as far as runs have seen them."""
+        return files.read_table(self.folder / CUTS) or []
+
+    def suggestions(self, count: int = 8) -> list[Suggestion]:
+        """The frames most worth checking, the worst first."""
+        return suggest(self.stats(), self.cuts(), [key.frame for key in self.key_frames], count)
+
+    def frames(self, first: int | None = None, last: int | None = None) -> Iterator[TrackedFrame]:
+        """The frames of the trimmed range, or of first..last, with the masks of the visible objects."""
+        first = self.first if first is None else first
+        last = self.last if last is None else last
+        hidden = [item.id for item in self.objects if not item.visible]
+        keys = {key.frame for key in self.key_frames}
+        tables: dict[int, dict[tuple[int, int], ObjectStats]] = {}
+        with self.access() as access:
+            for frame in access.forward(first, last):
+                mask = self.mask(frame.index)
+                shown = np.where(np.isin(mask, hidden), 0, mask).astype(np.uint8) if hidden else mask
+                owner = self._owners[frame.index]
+                table = tables.setdefault(owner.number, owner.stats()) if owner else {}
+                certainty = {i: table[frame.index, i].certainty for i in self._ids if (frame.index, i) in table}
+
+                def matte(i: int, index: int = frame.index, mask: np.ndarray = mask) -> np.ndarray:
+                    return self._matte(index, mask, i)
+
+                yield TrackedFrame(frame, shown, matte, certainty, frame.index in keys)
+
+    def save_bundle(self, path: str | PathLike, exports: Iterable[str | PathLike] = ()) -> Path:
+        """Write a ZIP that holds the video, project.json, key frames and results, and the files `exports`."""
+        used = [PROJECT, self._project.video]
+        used += [f"keyframes/{mask}.png" for mask in self._all_masks()]
+        used += [f"spans/{result.number}" for result in self._in_use()]
+        used += [name for name in (CUTS, self._project.style.image) if name and (self.folder / name).exists()]
+        steps = write_bundle(self.folder, Path(path), [Path(item) for item in exports], used)
+        with closing(steps):
+            for _ in steps:
+                pass
+        return Path(path)
+
+    # Inside
+
+    def _forget(self) -> None:
+        """Drop what was derived from the state before."""
+        for name in ("_results", "_owners"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def _results(self) -> Results:
+        return Results(self.folder / "spans", self.frame_count)
+
+    @cached_property
+    def _owners(self) -> list[SpanResult | None]:
+        return self._results.owners(self._plan(self.settings), self.settings.signature)
+
+    @property
+    def _ids(self) -> tuple[int, ...]:
+        return tuple(sorted(item.id for item in self.objects))
+
+    def _plan(self, settings: TrackSettings) -> list[Span]:
+        return plan(self.key_frames, self._ids, self.first, self.last, settings.direction)
+
+    def _anchors(self) -> list[Anchor]:
+        return [Anchor(key.frame, key.mask, spoken(self.key_frames, self._ids, key.frame)) for key in self.key_frames]
+
+    def _compute(self, job: SpanJob) -> Iterator:
+        result = self._results.new(job.span, job.settings.signature)
+        cuts: set[int] = set()
+        steps = compute_span(job, result, cuts)
+        try:
+            yield from steps
+            self._results.all[-1] = result = replace(result, complete=True)
+            result.write()
+        finally:
+            steps.close()
+            self._add_cuts(cuts)
+            self._forget()
+
+    def _add_cuts(self, cuts: set[int]) -> None:
+        if cuts:
+            files.write_table(self.folder / CUTS, sorted({*self.cuts(), *cuts}))
+
+    def _why_no_span(self, settings: TrackSettings) -> str:
+        if not self.key_frames:
+            return "Nothing is painted yet: paint the object on a frame, or give a mask."
+        if not any(self.first <= key.frame <= self.last for key in self.key_frames):
+            return "No painted frame lies in the trimmed range: paint one there, or widen the range."
+        if settings.direction == "backward":
+            return "Nothing lies before the painted frame: choose another direction."
+        return "The painted frames hold no object: paint one."
+
+    def _computed(self, frame: int) -> np.ndarray:
+        """Index mask uint8 [H, W] of the existing objects as computed, 0 where nothing was."""
+        owner = self._owners[frame]
+        if owner is None:
+            return np.zeros((self.info.height, self.info.width), np.uint8)
+        return self._existing(owner.mask(frame))
+
+    def _existing(self, index: np.ndarray) -> np.ndarray:
+        """Without objects that were deleted."""
+        return np.where(np.isin(index, self._ids), index, 0).astype(np.uint8)
+
+    def _matte(self, frame: int, mask: np.ndarray, object_id: int) -> np.ndarray:
+        owner, own = self._owners[frame], None
+        if owner is not None and self._key(frame) is None and object_id in owner.span.objects:
+            probabilities = owner.probabilities(frame)
+            own = None if probabilities is None else probabilities[owner.span.objects.index(object_id)]
+        return soft_mask(mask, object_id, own, processed=self.post != PostProcessing())
+
+    def _key(self, frame: int) -> KeyFrame | None:
+        return next((key for key in self.key_frames if key.frame == frame), None)
+
+    def _store_mask(self, index: np.ndarray) -> str:
+        digest = hashlib.sha256(repr(index.shape).encode() + index.tobytes()).hexdigest()[:24]
+        path = self.folder / "keyframes" / f"{digest}.png"
+        if not path.exists():
+            temporary = path.with_suffix(".part")
+            write_index_mask(temporary, index)
+            os.replace(temporary, path)
+        return digest
+
+    def _read_mask(self, name: str) -> np.ndarray:
+        with Image.open(self.folder / "keyframes" / f"{name}.png") as image:
+            return np.array(image)
+
+    def _all_masks(self) -> set[str]:
+        edits = (self._project.edit, *self._project.past, *self._project.future)
+        return {key.mask for edit in edits for key in edit.key_frames}
+
+    def _in_use(self) -> list[SpanResult]:
+        """Results that speak for a frame, now or after undo and redo."""
+        kept = {owner.number: owner for owner in self._owners if owner is not None}
+        for edit in (*self._project.past, self._project.edit, *self._project.future):
+            ids = tuple(sorted(item.id for item in edit.objects))
+            for span in plan(edit.key_frames, ids, self.first, self.last, self.settings.direction):
+                result = self._results.serving(span, None)
+                if result is not None:
+                    kept[result.number] = result
+        return [kept[number] for number in sorted(kept)]
+
+    def _prune(self) -> None:
+        """Remove results and masks that nothing leads to any more."""
+        self._results.prune(self._in_use())
+        masks = self._all_masks()
+        for path in (self.folder / "keyframes").glob("*.png"):
+            if path.stem not in masks:
+                path.unlink()
+
+    def _check_frame(self, frame: int) -> None:
+        if not 0 <= frame < self.frame_count:
+            raise InputError(f"There is no frame {frame}: the video's frames are 0 to {self.frame_count - 1}.")
+
+    def _check_foreign(self) -> None:
+        """A project from elsewhere may name nothing but what lies in its own folder."""
+        project = self._project
+        files = [project.video, *([project.style.image] if project.style.image else [])]
+        files += [f"keyframes/{mask}.png" for mask in self._all_masks()]
+        for name in files:
+            path = (self.folder / name).resolve()
+            if not path.exists() or self.folder.resolve() not in path.parents:
+                raise InputError("The bundle's project names a file that is not in it: save the bundle again.")
+        if not 0 <= project.first <= project.last < project.frame_count:
+            raise InputError("The bundle's project has a range of frames that its video does not have.")
+        if project.settings.model not in REGISTRY:
+            self._change(replace(project, settings=replace(project.settings, model=TrackSettings().model)))
+
+    def _edit(self, edit: Edit) -> None:
+        self._change(self._project.edited(edit))
+
+    def _change(self, project: Project) -> None:
+        if project != self._project:
+            self._project = project
+            self._save()
+            self._forget()
+
+    def _save(self) -> None:
+        write_project(self._project, self.folder / PROJECT)
