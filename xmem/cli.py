@@ -32,6 +32,7 @@ MEMORY_HELP = {
     "max_working_frames": "T_max: memory frames at which a consolidation happens",
     "prototypes": "P: elements that a consolidation adds to long-term memory",
     "max_long_term": "LT_max: elements that long-term memory may hold",
+    "sensory": "use the sensory memory of the network; without it, it stays zero",
 }
 
 

@@ -18,6 +18,7 @@ class MemoryConfig:
     max_working_frames: T_max, memory frames at which a consolidation happens.
     prototypes: P, elements that a consolidation adds to long-term memory.
     max_long_term: LT_max, elements that long-term memory may hold.
+    sensory: whether a network's sensory memory is used; without it, it stays zero (for comparing).
 
     Raises InputError for a combination that cannot work.
     """
@@ -30,6 +31,7 @@ class MemoryConfig:
     max_working_frames: int = 10
     prototypes: int = 128
     max_long_term: int = 10_000
+    sensory: bool = True
 
     def __post_init__(self) -> None:
         for name in ("mem_every", "top_k", "min_working_frames", "prototypes"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from xmem.config import MemoryConfig
 from xmem.errors import InputError
-from xmem.memory import Memory
+from xmem.memory import Memory, MemoryUse
 from xmem.network import XMem, aggregate, padding_to_stride
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB in [0, 1]
@@ -42,38 +44,94 @@ class Propagator:
         return sorted(self._arrived)
 
     @torch.inference_mode()
-    def step(self, frame: np.ndarray, mask: np.ndarray | None = None, *, last: bool = False) -> Tensor:
-        """Take the next frame; return the probabilities of background and objects.
+    def remember(self, frame: np.ndarray, mask: np.ndarray, objects: Sequence[int] | None = None) -> None:
+        """Keep a key frame in permanent memory, which nothing limits and nothing leaves; before the first step.
 
-        frame: uint8 [H, W, 3] RGB. mask: index mask uint8 [H, W] or None; it speaks for the ids that it contains, ids
-        that are new join, others are predicted. last: no frame follows, so that nothing needs to be remembered.
-        Returns float32 [O + 1, H, W] on the model's device, background first, at the frame's size.
+        frame: uint8 [H, W, 3] RGB. mask: index mask uint8 [H, W]. objects: the ids that the mask speaks for (default:
+        those that it contains); one without pixels is absent here. Ids that are new join; known ones for which the mask
+        does not speak are predicted from the key frames remembered before.
+        Raises InputError where the mask speaks for nobody, frames have been stepped through, or shapes are wrong.
+        """
+        if self._frame >= 0:
+            raise InputError("Key frames must be remembered before the first step: start a new propagator for them.")
+        self._check(frame, mask)
+        given = _spoken(mask, objects)
+        if not given:
+            raise InputError("A key frame's mask must show at least one object, or name those that are absent.")
+        image = self._prepare_image(frame)
+        key, shrinkage, selection, features = self.model.encode_key(image)
+        prob = None
+        if any(i not in given for i in self._arrived):
+            prob = self._read(key, selection, features, update_sensory=False)
+        prob = self._override(prob, self._prepare_masks(mask, given, image), given, key.shape[-2:])
+        values, _ = self.model.encode_value(image, features[0], prob[:, 1:].to(image.dtype), self.memory.sensory, False)
+        self.memory.append(key, shrinkage, selection, values, permanent=True)
+
+    @torch.inference_mode()
+    def step(
+        self,
+        frame: np.ndarray,
+        mask: np.ndarray | None = None,
+        *,
+        objects: Sequence[int] | None = None,
+        remember: bool = True,
+        last: bool = False,
+    ) -> Tensor:
+        """Take the next frame; return the probabilities of background and objects at the frame's size.
+
+        frame: uint8 [H, W, 3] RGB. mask: index mask uint8 [H, W] or None. objects: the ids that the mask speaks for
+        (default: those that it contains); one without pixels is absent on this frame, pixels of others count as
+        background. Ids that are new join, known ones for which no mask speaks are predicted.
+        remember: False keeps a frame without a mask out of working memory; the next frame that may be remembered is.
+        last: no frame follows, so that nothing needs to be remembered.
+        Returns float32 [O + 1, H, W] on the model's device, background first, channels in the order of `objects`.
         Raises InputError where frame or mask do not have these shapes, or the frame size changes.
         """
+        prob = self.probabilities(frame, mask, objects=objects, remember=remember, last=last)
+        return resize_to_frame(prob, frame.shape[:2])
+
+    @torch.inference_mode()
+    def probabilities(
+        self,
+        frame: np.ndarray,
+        mask: np.ndarray | None = None,
+        *,
+        objects: Sequence[int] | None = None,
+        remember: bool = True,
+        last: bool = False,
+    ) -> Tensor:
+        """`step`, but at the inference size: returns float32 [O + 1, h, w]; `resize_to_frame` does the rest."""
         self._check(frame, mask)
         self._frame += 1
-        given = [int(i) for i in np.unique(mask) if i] if mask is not None else []
+        given = _spoken(mask, objects)
         if not given and not self._arrived:
-            return torch.ones((1, *frame.shape[:2]), device=self.model.device)
+            return torch.ones((1, *self._network_size()), device=self.model.device)
         image = self._prepare_image(frame)
-        prob = self._propagate(image, self._prepare_masks(mask, given, image), given, last)
+        prob = self._propagate(image, self._prepare_masks(mask, given, image), given, remember, last)
         order = [0] + [1 + self._arrived.index(i) for i in self.objects]
-        return self._to_frame(prob[0, order])
+        return self._crop(prob[0, order])
 
-    def _propagate(self, image: Tensor, masks: Tensor | None, given: list[int], last: bool) -> Tensor:
+    def memory_use(self) -> MemoryUse:
+        """Elements in each memory, and their bytes; takes no time."""
+        return self.memory.use()
+
+    def _propagate(self, image: Tensor, masks: Tensor | None, given: list[int], remember: bool, last: bool) -> Tensor:
         """image [1, 3, H', W'], masks [1, G, H', W'] of the given ids -> probabilities [1, O + 1, H', W']."""
         config, memory = self.config, self.memory
-        is_memory = not last and (bool(given) or self._frames_since(self._last_memory) >= config.mem_every)
+        due = remember and self._frames_since(self._last_memory) >= config.mem_every
+        is_memory = not last and (bool(given) or due)
         synchronised = config.deep_update_every < 0
-        is_deep = is_memory and (synchronised or self._frames_since(self._last_deep) >= config.deep_update_every)
+        is_deep = (
+            config.sensory
+            and is_memory
+            and (synchronised or self._frames_since(self._last_deep) >= config.deep_update_every)
+        )
 
         key, shrinkage, selection, features = self.model.encode_key(image)
         prob = None
         if any(i not in given for i in self._arrived):
-            readout = memory.read(key, selection)
-            update = not last and not (synchronised and is_deep)  # the deep update would replace it unread
-            logits, memory.sensory = self.model.decode(features, readout, memory.sensory, update)
-            prob = torch.softmax(aggregate(torch.sigmoid(logits.float())), 1)
+            update = config.sensory and not last and not (synchronised and is_deep)  # that would replace it unread
+            prob = self._read(key, selection, features, update)
         if given:
             prob = self._override(prob, masks, given, key.shape[-2:])
         if is_memory:
@@ -84,6 +142,12 @@ class Propagator:
             if is_deep:
                 memory.sensory, self._last_deep = sensory, self._frame
         return prob
+
+    def _read(self, key: Tensor, selection: Tensor, features: tuple[Tensor, ...], update_sensory: bool) -> Tensor:
+        """Predict all known objects from memory: probabilities [1, O + 1, H', W']."""
+        readout = self.memory.read(key, selection)
+        logits, self.memory.sensory = self.model.decode(features, readout, self.memory.sensory, update_sensory)
+        return torch.softmax(aggregate(torch.sigmoid(logits.float())), 1)
 
     def _override(self, prob: Tensor | None, masks: Tensor, given: list[int], grid: tuple[int, int]) -> Tensor:
         """Given masks override: others keep their probability, but not where a given mask claims the pixel."""
@@ -140,14 +204,11 @@ class Propagator:
             x = F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
         return F.pad(x, padding_to_stride(*size))
 
-    def _to_frame(self, prob: Tensor) -> Tensor:
-        """Crop [O + 1, H', W'] and resize it to the frame's size."""
+    def _crop(self, prob: Tensor) -> Tensor:
+        """Padding taken off: [O + 1, H', W'] -> [O + 1, h, w]."""
         height, width = self._network_size()
         left, _, top, _ = padding_to_stride(height, width)
-        prob = prob[:, top : top + height, left : left + width]
-        if (height, width) != self._frame_shape:
-            prob = F.interpolate(prob[None], size=self._frame_shape, mode="bilinear", align_corners=False)[0]
-        return prob
+        return prob[:, top : top + height, left : left + width]
 
     def _network_size(self) -> tuple[int, int]:
         height, width = self._frame_shape
@@ -156,3 +217,24 @@ class Propagator:
         if height <= width:
             return self.size, int(self.size * width / height)
         return int(self.size * height / width), self.size
+
+
+def resize_to_frame(prob: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Probabilities [O + 1, h, w] at inference size -> [O + 1, H, W], bilinear; shape: (H, W) of the frame."""
+    if prob.shape[-2:] == tuple(shape):
+        return prob
+    return F.interpolate(prob[None], size=tuple(shape), mode="bilinear", align_corners=False)[0]
+
+
+def _spoken(mask: np.ndarray | None, objects: Sequence[int] | None) -> list[int]:
+    """The ids that a mask speaks for, ascending. Raises InputError for ids without a mask, or that no mask can show."""
+    if mask is None:
+        if objects:
+            raise InputError("Objects were named without a mask: give the index mask that speaks for them.")
+        return []
+    if objects is None:
+        return [int(i) for i in np.unique(mask) if i]
+    ids = sorted({int(i) for i in objects})
+    if ids and not 1 <= ids[0] <= ids[-1] <= 255:
+        raise InputError(f"Object ids must be from 1 to 255, not {ids[0] if ids[0] < 1 else ids[-1]}.")
+    return ids

@@ -1,5 +1,5 @@
-"""What is remembered between frames: attention over it, the store of its elements, the three memories."""
+"""What is remembered between frames: attention over it, the store of its elements, the memories."""
 
-from xmem.memory.memory import Memory
+from xmem.memory.memory import Memory, MemoryUse
 
-__all__ = ["Memory"]
+__all__ = ["Memory", "MemoryUse"]

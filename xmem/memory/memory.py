@@ -1,6 +1,11 @@
-"""The three memories of XMem (section 3): sensory, working and long-term, behind read, append and update."""
+"""The three memories of XMem (section 3): sensory, working and long-term, behind read, append and update.
+
+A fourth one, permanent, holds key frames for good (as in XMem++, Bekuzarov et al., ICCV 2023).
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,11 +21,22 @@ from xmem.memory.attention import (
 from xmem.memory.store import ElementStore
 
 
+@dataclass(frozen=True)
+class MemoryUse:
+    """Elements in each memory (one = one stride-16 position of one memory frame), and the bytes that they and the
+    sensory memory take."""
+
+    permanent: int
+    working: int
+    long_term: int
+    bytes: int
+
+
 class Memory:
     """What is remembered between the frames of one video.
 
-    Objects are channels in order of arrival; those that arrive on the same frame form a group. Working and long-term
-    elements live in one store (one element = one stride-16 position of one memory frame).
+    Objects are channels in order of arrival; those that arrive on the same frame form a group. Permanent, working and
+    long-term elements live in one store (one element = one stride-16 position of one memory frame).
     """
 
     def __init__(self, config: MemoryConfig):
@@ -39,10 +55,21 @@ class Memory:
         """Elements in long-term memory."""
         return self._store.long_term_size if self._store else 0
 
+    @property
+    def permanent_size(self) -> int:
+        """Elements in permanent memory."""
+        return self._store.permanent_size if self._store else 0
+
+    def use(self) -> MemoryUse:
+        """How much is held now."""
+        sensory = 0 if self.sensory is None else self.sensory.numel() * self.sensory.element_size()
+        elements = self._store.bytes if self._store else 0
+        return MemoryUse(self.permanent_size, self.working_size, self.long_term_size, elements + sensory)
+
     def read(self, key: Tensor, selection: Tensor) -> Tensor:
         """key, selection [1, C_k, h, w] of the query frame -> readout [1, O, C_v, h, w].
 
-        Each group's softmax runs over the elements for which it has values, in both memories.
+        Each group's softmax runs over the elements for which it has values, in all memories together.
         """
         store, config = self._store, self.config
         height, width = key.shape[-2:]
@@ -61,10 +88,13 @@ class Memory:
         groups = [rows.T.reshape(group.objects, -1, height, width) for rows, group in pairs]
         return torch.cat(groups)[None]
 
-    def append(self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor) -> None:
+    def append(
+        self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor, permanent: bool = False
+    ) -> None:
         """Remember a frame: key, selection [1, C_k, h, w], shrinkage [1, 1, h, w], values [1, O, C_v, h, w].
 
         Objects beyond those known form a new group. Consolidates working memory where it has reached T_max frames.
+        permanent: keep the frame for good, outside all limits; only before the first frame of working memory.
         """
         config = self.config
         self._frame_elements = key.shape[-2] * key.shape[-1]
@@ -77,7 +107,7 @@ class Memory:
         counts = [*known, new] if new else known
         rows = [part.flatten(0, 1).flatten(1).T for part in values[0].split(counts)]  # each [HW, O_g C_v]
         self._store.append_frame(
-            _elements(key).float(), _elements(shrinkage).float(), _elements(selection).float(), rows
+            _elements(key).float(), _elements(shrinkage).float(), _elements(selection).float(), rows, permanent
         )
         if new:
             self._store.groups[-1].objects = new
@@ -93,14 +123,15 @@ class Memory:
         store, config = self._store, self.config
         first = self._frame_elements
         latest = store.working_size - (config.min_working_frames - 1) * self._frame_elements
-        start, end = store.long_term_size + first, store.long_term_size + latest
+        permanent, working = store.permanent_size, store.permanent_size + store.long_term_size  # where each ends
+        start, end = working + first, working + latest
         usage = store.usage()
         count = min(config.prototypes, latest - first)
         chosen = usage[start:end].topk(count).indices.sort().values  # in order of time
         kept = torch.arange(store.long_term_size, device=usage.device)
         if store.long_term_size + count > config.max_long_term:
             room = config.max_long_term - config.prototypes
-            kept = usage[: store.long_term_size].topk(min(room, len(kept))).indices.sort().values
+            kept = usage[permanent:working].topk(min(room, len(kept))).indices.sort().values
 
         key = store.column("key")[start:end][chosen]
         query = prepare_query(key, store.column("selection")[start:end][chosen])
@@ -116,7 +147,7 @@ class Memory:
         """
         absent = max(self._store.working_size - group.working - first, 0)  # candidates older than the group
         own = chosen >= absent
-        working = group.values.rows[group.long_term :]
+        working = group.values.rows[group.permanent + group.long_term :]
         offset = self._store.working_size - group.working
         candidates = working[max(first - offset, 0) : max(latest - offset, 0)]
         affinity = torch.softmax(scores[own][:, absent:], 1)

@@ -1,4 +1,5 @@
-"""Where memory elements are kept: long-term ones first, then the working memory's frames in order of time.
+"""Where memory elements are kept: permanent ones first, then long-term ones, then the working memory's frames in order
+of time.
 
 One contiguous table serves a read with one matrix product and one gather. Buffers are allocated ahead and only
 re-arranged at a consolidation, every (T_max - T_min) r frames or so.
@@ -46,15 +47,14 @@ class RowBuffer:
 class ObjectGroup:
     """Values of objects that joined on the same frame; only elements from that frame on have them.
 
-    `values` holds rows for the last `long_term` of the store's long-term elements and the last `working` of its
-    working elements, in the same order: a value never loses its own key.
+    `values` holds rows for the last `permanent` of the store's permanent elements, the last `long_term` of its
+    long-term elements and the last `working` of its working elements, in this order: a value never loses its own key.
     """
 
     def __init__(self, objects: int, values: RowBuffer):
         self.objects = objects
         self.values = values
-        self.long_term = 0
-        self.working = len(values)
+        self.permanent = self.long_term = self.working = 0
 
 
 class ElementStore:
@@ -68,6 +68,7 @@ class ElementStore:
         self._keep_selection = keep_selection
         self._columns: dict[str, RowBuffer] = {}
         self.groups: list[ObjectGroup] = []
+        self.permanent_size = 0
         self.long_term_size = 0
 
     def __len__(self) -> int:
@@ -75,14 +76,22 @@ class ElementStore:
 
     @property
     def working_size(self) -> int:
-        return len(self) - self.long_term_size
+        return len(self) - self.permanent_size - self.long_term_size
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all rows held; the buffers, allocated ahead, may be larger."""
+        rows = [*(buffer.rows for buffer in self._columns.values()), *(group.values.rows for group in self.groups)]
+        return sum(r.numel() * r.element_size() for r in rows)
 
     def column(self, name: str) -> Tensor:
         """A view [N, C] of 'key', 'prepared', 'shrinkage', 'usage' (use, life) or 'selection'."""
         return self._columns[name].rows
 
-    def append_frame(self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: list[Tensor]) -> None:
-        """Add one frame's elements to working memory.
+    def append_frame(
+        self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: list[Tensor], permanent: bool = False
+    ) -> None:
+        """Add one frame's elements to working memory; or to permanent memory, while it is all that there is.
 
         key [n, C_k], shrinkage [n, 1], selection [n, C_k]; values: a [n, O_g C_v] for each group and one more for
         a new group, if any.
@@ -95,9 +104,14 @@ class ElementStore:
         for i, rows in enumerate(values):
             if i < len(self.groups):
                 self.groups[i].values.append(rows)
-                self.groups[i].working += len(rows)
             else:
                 self.groups.append(ObjectGroup(0, RowBuffer(rows, self._capacity)))
+            if permanent:
+                self.groups[i].permanent += len(rows)
+            else:
+                self.groups[i].working += len(rows)
+        if permanent:
+            self.permanent_size += len(key)
 
     def _append_column(self, name: str, rows: Tensor) -> None:
         if name in self._columns:
@@ -120,23 +134,26 @@ class ElementStore:
 
     def group_columns(self, group: ObjectGroup, scores: Tensor) -> Tensor:
         """The columns of scores [Q, N] whose elements have values of this group, in the order of its values."""
-        long_term = scores[:, self.long_term_size - group.long_term : self.long_term_size]
-        working = scores[:, scores.shape[1] - group.working :]
-        if group.long_term == 0:
-            return working
-        if group.working == self.working_size:
-            return scores[:, self.long_term_size - group.long_term :]
-        return torch.cat([long_term, working], 1)
+        held, end, spans = (group.permanent, group.long_term, group.working), 0, []
+        for size, count in zip((self.permanent_size, self.long_term_size, self.working_size), held, strict=True):
+            end += size
+            if count and spans and spans[-1][1] == end - count:
+                spans[-1] = (spans[-1][0], end)
+            elif count:
+                spans.append((end - count, end))
+        if len(spans) == 1:  # a view: only groups that joined late pay for a copy
+            return scores[:, slice(*spans[0])]
+        return torch.cat([scores[:, slice(*span)] for span in spans], 1)
 
     def consolidate(
         self, long_term_kept: Tensor, first: int, latest: int, prototypes: dict[str, Tensor], values: list[Tensor]
     ) -> None:
         """Replace working elements [first, latest) by prototypes, which join the long-term elements that are kept.
 
-        long_term_kept: ascending indices of them; prototypes: 'key', 'shrinkage' in order of time; values: for each
+        long_term_kept: ascending indices among them; prototypes: 'key', 'shrinkage' in order of time; values: for each
         group those of the last prototypes, as many as have a value.
         """
-        n = self.long_term_size
+        m, n = self.permanent_size, self.permanent_size + self.long_term_size
         new = {
             "key": prototypes["key"],
             "shrinkage": prototypes["shrinkage"],
@@ -149,7 +166,7 @@ class ElementStore:
             self._consolidate_group(group, long_term_kept, first, latest, rows)
         for name, rows in new.items():
             old = self.column(name)
-            kept = [old[long_term_kept], rows, old[n : n + first], old[n + latest :]]
+            kept = [old[:m], old[m:n][long_term_kept], rows, old[n : n + first], old[n + latest :]]
             self._columns[name].replace(torch.cat(kept))
         self.long_term_size = len(long_term_kept) + len(prototypes["key"])
 
@@ -159,10 +176,9 @@ class ElementStore:
         missing = self.long_term_size - group.long_term  # long-term elements older than the group
         kept = long_term_kept[long_term_kept >= missing] - missing
         absent = self.working_size - group.working  # working elements older than the group
-        old = group.values.rows
-        working = old[group.long_term :]
+        permanent, long_term, working = group.values.rows.split([group.permanent, group.long_term, group.working])
         head, tail = working[: max(first - absent, 0)], working[max(latest - absent, 0) :]
-        group.values.replace(torch.cat([old[kept], rows, head, tail]))
+        group.values.replace(torch.cat([permanent, long_term[kept], rows, head, tail]))
         group.long_term = len(kept) + len(rows)
         group.working = len(head) + len(tail)
 
