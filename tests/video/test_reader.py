@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.video.clips import COUNT, HEIGHT, WIDTH, brightness, flat_images, grey, read_all, write_clip
 from xmem.errors import InputError
-from xmem.video import FrameReader, first_frame, probe, read_frame
+from xmem.video import FrameReader, first_frame, probe
 from xmem.video.timeline import Timeline
 
 FORMATS = [
@@ -168,12 +168,8 @@ def test_untagged_streams_are_read_by_the_players_convention(tmp_path, height, m
         assert np.abs(frame.image.astype(int) - patch).max() <= 2
 
 
-def test_read_frame_gives_the_frame_of_the_reader(clip):
-    frames = read_all(clip)
-    assert np.array_equal(read_frame(clip, 7), frames[7].image)
-    assert np.array_equal(first_frame(clip), frames[0].image)
-    with pytest.raises(InputError, match="12 frames"):
-        read_frame(clip, 12)
+def test_the_first_frame_is_that_of_the_reader(clip):
+    assert np.array_equal(first_frame(clip), read_all(clip)[0].image)
 
 
 def test_a_file_cut_in_the_middle_gives_what_decodes_and_a_warning(tmp_path, caplog):

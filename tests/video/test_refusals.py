@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.video.clips import write_clip
 from xmem.errors import InputError
-from xmem.video import FrameReader, probe, read_frame
+from xmem.video import FrameAccess, FrameReader, probe
 
 PLAYLISTS = {
     "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n",
@@ -98,7 +98,7 @@ def _with_samples_in(other: str, movie: bytes) -> bytes:
 
 def _refused(source) -> str:
     """One sentence that names the file, from every way in."""
-    for attempt in (probe, FrameReader, lambda given: read_frame(given, 0)):
+    for attempt in (probe, FrameReader, FrameAccess):
         with pytest.raises(InputError) as refusal:
             attempt(source)
     message = str(refusal.value)

@@ -70,7 +70,8 @@ class TimedPicture:
 class VideoDecoder:
     """Decodes one file front to back. Iterating yields a TimedPicture per frame; none is dropped, none repeated.
 
-    start: the first frame's time on the file's own clock, in seconds, to which its sound refers.
+    start: the first frame's time on the file's own clock, in seconds, to which its sound refers. picture_bytes: of the
+    first decoded picture, as they mostly are.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,6 +84,8 @@ class VideoDecoder:
             self.rate = stream_rate(self._stream)
             self.time_base: Fraction = self._stream.time_base or 1 / self.rate
             self.codec = self._stream.codec_context.name
+            # AVI knows no presentation times: what it offers as such is in decoding order.
+            self.has_presentation_times = self._container.format.name != "avi"
             self._damaged = False
             self._pictures = self._timed()
             self._first: TimedPicture | None = next(self._pictures, None)
@@ -94,6 +97,7 @@ class VideoDecoder:
         picture = self._first.picture
         self.orientation = Orientation.of(picture)
         self.colour: Colour = colour_of(picture)
+        self.picture_bytes = sum(plane.buffer_size for plane in picture.planes)
         self._size = (picture.width, picture.height)
         self._reformatter = VideoReformatter()
         sides = self._size[::-1] if self.orientation.transpose else self._size
@@ -111,22 +115,40 @@ class VideoDecoder:
         """uint8 [height, width, 3] RGB, upright; a picture of another size than the first is resized to it."""
         return self.orientation.apply(to_rgb(picture, self._reformatter, *self._size))
 
+    def stamp(self, picture: VideoFrame) -> int | None:
+        """The file's own time of a picture in ticks of time_base, as it stands there; None where there is none."""
+        return picture.dts if picture.pts is None or not self.has_presentation_times else picture.pts
+
+    def lasting_stamp(self, picture: VideoFrame) -> int | None:
+        """The stamp, where the picture has the same one wherever decoding began; else None."""
+        return picture.pts if self.has_presentation_times else None
+
+    def duration(self, picture: VideoFrame) -> Fraction:
+        """How long a picture is shown, in seconds."""
+        return picture.duration * self.time_base if picture.duration else 1 / self.rate
+
+    def seek(self, stamp: int) -> Iterator[VideoFrame]:
+        """Pictures from a key packet at or before `stamp` (ticks) on, in presentation order, in place of what was left
+        to iterate. Where files lie about themselves they may begin later, and the first ones may be broken, namely
+        those that are shown before the key picture. Raises FFmpeg's errors where the file cannot be sought."""
+        self._first, self._pictures = None, iter(())
+        self._container.seek(stamp, stream=self._stream)
+        return self._decoded()
+
     def close(self) -> None:
         """Free the file and the decoder; repeated calls do nothing."""
         self._container.close()
 
     def _timed(self) -> Iterator[TimedPicture]:
         timeline = Timeline(self.time_base, 1 / self.rate)
-        # AVI knows no presentation times: what it offers as such is in decoding order.
-        is_avi = self._container.format.name == "avi"
         first: int | None = None
         for picture in self._decoded():
-            stamp = timeline.place(picture.dts if is_avi or picture.pts is None else picture.pts)
+            stamp = timeline.place(self.stamp(picture))
             if first is None:
                 first = stamp
-                self.start = (self._stream.start_time or 0 if is_avi else first) * self.time_base
-            duration = picture.duration * self.time_base if picture.duration else 1 / self.rate
-            yield TimedPicture(picture, (stamp - first) * self.time_base, duration)
+                start = first if self.has_presentation_times else self._stream.start_time or 0
+                self.start = start * self.time_base
+            yield TimedPicture(picture, (stamp - first) * self.time_base, self.duration(picture))
 
     def _decoded(self) -> Iterator[VideoFrame]:
         try:

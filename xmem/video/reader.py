@@ -9,7 +9,6 @@ from types import TracebackType
 
 import numpy as np
 
-from xmem.errors import InputError
 from xmem.video.colour import Colour, colour_of_images
 from xmem.video.decode import VideoDecoder
 from xmem.video.images import IMAGE_RATE, list_images, load_image
@@ -111,25 +110,7 @@ class FrameReader:
             _log.warning("%s is cut or damaged: %d of %d frames could be read.", self.path.name, count, expected)
 
 
-def read_frame(source: str | Path, index: int) -> np.ndarray:
-    """Frame `index` as uint8 [H, W, 3] RGB, the very one that FrameReader gives. Raises InputError past the end."""
-    path = existing_path(source)
-    if path.is_dir():
-        images = list_images(path)
-        if 0 <= index < len(images):
-            return load_image(images[index])
-        raise InputError(f"There is no frame {index} in {path.name!r}; it has {len(images)} images.")
-    decoder = VideoDecoder(path)
-    try:
-        count = 0
-        for count, timed in enumerate(decoder):
-            if count == index:
-                return decoder.to_rgb(timed.picture)
-    finally:
-        decoder.close()
-    raise InputError(f"There is no frame {index} in {path.name!r}; it has {count + 1} frames.")
-
-
 def first_frame(source: str | Path) -> np.ndarray:
     """The first frame as uint8 [H, W, 3] RGB. Raises InputError."""
-    return read_frame(source, 0)
+    with FrameReader(source) as reader:
+        return next(reader).image

@@ -1,0 +1,133 @@
+"""Decoded pictures of a file in any order: seek, decode on, and know by the index where one is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import av
+from av import VideoFrame
+
+from xmem.errors import InputError
+from xmem.video.decode import VideoDecoder
+from xmem.video.index import FrameIndex, index_by_decoding, index_file
+
+_log = logging.getLogger("xmem")
+_ATTEMPTS = 3  # keys tried before decoding from the start
+_ASTRAY = 64  # pictures more than expected, after which a seek has failed
+
+
+class PictureSeeker:
+    """Gives the pictures of a file by frame number, decoding only from a key picture on.
+
+    Each is checked against `index`. Where seeks lead astray, pictures are found by decoding from the start. Where that
+    contradicts an index that packets told, the file is damaged: it is decoded once for a new one, which may be shorter.
+    """
+
+    def __init__(self, path: Path, index: FrameIndex | None = None) -> None:
+        self._path = path
+        self._decoder: VideoDecoder | None = None
+        self._pictures: Iterator[VideoFrame] = iter(())
+        self._next: int | None = None  # frame that _pictures gives next; None = not known
+        self._sought = False  # whether a seek led there
+        self._can_seek = True
+        self._current: tuple[int, VideoFrame] | None = None
+        self.index = index or index_file(self.decoder)
+
+    @property
+    def decoder(self) -> VideoDecoder:
+        """The decoder in use: what is the same of all pictures, and their conversion."""
+        if self._decoder is None:
+            self._begin()
+        return self._decoder
+
+    def picture(self, frame: int) -> VideoFrame:
+        """The picture of a frame of the index. Raises InputError where a damaged file turns out not to have it."""
+        if self._current is None or self._current[0] != frame:
+            self._current = None
+            self._current = (frame, self._reach(frame))
+        return self._current[1]
+
+    def close(self) -> None:
+        """Free the file; repeated calls do nothing."""
+        self._current, self._next, self._pictures = None, None, iter(())
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
+
+    def _reach(self, frame: int) -> VideoFrame:
+        found = self._decode_to(frame) if self._is_on_the_way(frame) else None
+        if found is None:
+            found = self._by_seeking(frame)
+        if found is None:
+            found = self._from_start(frame)
+        if found is None and self.index.checks is None:
+            _log.warning("%s is damaged; it is decoded once to see which frames it has.", self._path.name)
+            self.index = index_by_decoding(self._path, self.index.info)
+            found = self._from_start(frame)
+        if found is None:
+            raise InputError(f"{self._path.name!r} is damaged: only {len(self.index)} of its frames can be decoded.")
+        return found
+
+    def _is_on_the_way(self, frame: int) -> bool:
+        """Whether decoding on is at least as quick as a seek."""
+        if self._next is None or self._next > frame:
+            return False
+        return not self._can_seek or self.index.key_before(frame) <= self._next
+
+    def _by_seeking(self, frame: int) -> VideoFrame | None:
+        """None where one has to begin at the start."""
+        for attempt in range(_ATTEMPTS if self._can_seek else 0):
+            key = self.index.key_before(frame, attempt)
+            if key == 0:
+                return None
+            found = self._from_key(key, frame)
+            if found is not None:
+                return found
+        if self._can_seek:
+            _log.warning("%s cannot be sought; its frames are found by decoding from the start.", self._path.name)
+        self._can_seek = False
+        return None
+
+    def _from_key(self, key: int, frame: int) -> VideoFrame | None:
+        """Seek to the frame `key` and decode on; None where that does not lead to `frame`."""
+        try:
+            self._pictures = self.decoder.seek(int(self.index.stamps[key]))
+        except (av.error.FFmpegError, OSError):
+            self.close()
+            return None
+        for picture in islice(self._pictures, frame - key + _ASTRAY):
+            place = self.index.find(picture, self.decoder.lasting_stamp(picture))
+            # What is shown before the key picture may lack what it refers to.
+            if place is not None and key <= place <= frame:
+                self._next, self._sought = place + 1, True
+                return picture if place == frame else self._decode_to(frame)
+        self.close()  # nobody knows where it is now
+        return None
+
+    def _from_start(self, frame: int) -> VideoFrame | None:
+        self._begin()
+        return self._decode_to(frame)
+
+    def _begin(self) -> None:
+        self.close()
+        self._decoder = decoder = VideoDecoder(self._path)
+        self._pictures = (timed.picture for timed in decoder)
+        self._next, self._sought = 0, False
+
+    def _decode_to(self, frame: int) -> VideoFrame | None:
+        """None, and no position, where something else comes than the index says."""
+        index = self.index
+        for picture in self._pictures:
+            place = self._next
+            # From the start, counting is enough, unless packets told what to expect.
+            is_checked = self._sought or index.checks is None
+            if is_checked and not index.is_frame(place, picture, self.decoder.lasting_stamp(picture)):
+                break
+            self._next += 1
+            if place == frame:
+                return picture
+        self.close()
+        return None
