@@ -30,10 +30,11 @@ class PlainMemory:
     groups: list[list[int]] = field(default_factory=list)
     frames: list[list[Element]] = field(default_factory=list)
     long_term: list[Element] = field(default_factory=list)
+    permanent: list[Element] = field(default_factory=list)
     value_channels: int = 0
 
     def read(self, key, selection):
-        elements = self.long_term + [e for frame in self.frames for e in frame]
+        elements = self.permanent + self.long_term + [e for frame in self.frames for e in frame]
         out = torch.zeros(sum(map(len, self.groups)), self.value_channels, key.shape[1])
         for g, group in enumerate(self.groups):
             own = [e for e in elements if group[0] in e.values]
@@ -49,17 +50,18 @@ class PlainMemory:
             e.life += 1
         return out
 
-    def append(self, key, shrinkage, selection, values):
+    def append(self, key, shrinkage, selection, values, permanent=False):
         known, self.value_channels = sum(map(len, self.groups)), values.shape[1]
         if len(values) > known:
             self.groups.append(list(range(known, len(values))))
-        columns = range(key.shape[1])
-        self.frames.append(
-            [
-                Element(key[:, j], shrinkage[0, j], selection[:, j], {o: v[:, j] for o, v in enumerate(values)})
-                for j in columns
-            ]
-        )
+        elements = [
+            Element(key[:, j], shrinkage[0, j], selection[:, j], {o: v[:, j] for o, v in enumerate(values)})
+            for j in range(key.shape[1])
+        ]
+        if permanent:
+            self.permanent += elements
+            return
+        self.frames.append(elements)
         if self.config.long_term and len(self.frames) >= self.config.max_working_frames:
             self.consolidate()
 

@@ -1,14 +1,19 @@
-"""What a step promises: shapes, ids, given masks, late objects, any size, any precision."""
+"""What a step promises: shapes, ids, given masks, late objects, key frames, any size, any precision."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from reference_weights import released_state
 
+from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
 from xmem.errors import InputError
 from xmem.network import load_state
-from xmem.propagator import Propagator
+from xmem.propagator import Propagator, resize_to_frame
+from xmem.render.masks import read_mask
+from xmem.video import FrameReader
 
 
 def frames(count: int, height: int, width: int) -> np.ndarray:
@@ -121,6 +126,113 @@ def test_half_precision_stays_finite_and_near_float32(dtype):
         last.append(prob)
     assert torch.isfinite(last[1]).all()
     assert (last[0] - last[1]).abs().mean() < 0.02
+
+
+@pytest.fixture(scope="module")
+def sample():
+    """Frames 0 and 8 of the bundled clip, and the bunny's mask on the first."""
+    samples = Path(__file__).parents[1] / "demo" / "samples"
+    with FrameReader(samples / "big-buck-bunny.mp4") as reader:
+        info, images = reader.info, [frame.image for frame in reader if frame.index in (0, 8)]
+    return images, read_mask(samples / "big-buck-bunny.png", info.width, info.height).index
+
+
+def test_an_object_of_a_later_key_frame_is_found_on_an_earlier_frame(sample):
+    """Backward use: the key frame at 8 introduces object 2, which is predicted on frame 0, whose mask is of 1 only."""
+    (first, later), index = sample
+    model = load_model("xmem-lite", "cpu")
+    forward = Propagator(model, size=256)
+    forward.step(first, index)
+    found = forward.step(later).argmax(0).numpy().astype(np.uint8)
+    bunny = int(np.bincount(index[index > 0]).argmax())
+    backward = Propagator(model, size=256)
+    backward.remember(later, np.where(found == forward.objects.index(bunny) + 1, 2, 0).astype(np.uint8))
+    corner = np.zeros_like(index)
+    corner[:20, :20] = 1
+    predicted = backward.step(first, corner).argmax(0).numpy()
+    assert backward.objects == [1, 2]
+    assert (predicted[:18, :18] == 1).all()
+    truth, mine = index == bunny, predicted == 2
+    assert (truth & mine).sum() / (truth | mine).sum() > 0.4, "sensory memory is empty there: about 0.55, chance 0.1"
+
+
+def test_a_key_frame_may_leave_known_objects_to_be_predicted(tiny_model):
+    """They are read from the key frames before it, so that every later element has values of every known object."""
+    engine, video = Propagator(tiny_model), frames(3, 32, 64)
+    engine.remember(video[0], mask(32, 64, id_5=LEFT))
+    engine.remember(video[1], mask(32, 64, id_2=RIGHT))
+    assert engine.objects == [2, 5]
+    assert engine.memory_use().permanent == 2 * 8
+    assert engine.step(video[2]).shape == (3, 32, 64)
+
+
+def test_a_named_object_without_pixels_is_absent(tiny_model):
+    engine, video = Propagator(tiny_model), frames(3, 32, 64)
+    engine.step(video[0], mask(32, 64, id_1=LEFT, id_2=RIGHT))
+    engine.step(video[1])
+    prob = engine.step(video[2], mask(32, 64, id_1=LEFT), objects=[1, 2])
+    assert (prob[2] < 1e-3).all(), "absent, not predicted"
+    fresh = Propagator(tiny_model)
+    prob = fresh.step(video[0], np.zeros((32, 64), np.uint8), objects=[3])
+    assert fresh.objects == [3] and (prob[0] > 0.99).all()
+
+
+def test_pixels_of_objects_that_a_mask_does_not_speak_for_are_passed_over(tiny_model):
+    engine, given = Propagator(tiny_model), mask(32, 64, id_1=LEFT, id_2=RIGHT)
+    prob = engine.step(frames(1, 32, 64)[0], given, objects=[1])
+    assert engine.objects == [1]
+    assert (prob.argmax(0).numpy() == (given == 1)).all()
+
+
+def test_a_frame_kept_out_of_memory_is_made_up_for_by_the_next(tiny_model):
+    """remember=False on a frame that is due; a frame with a mask is remembered all the same."""
+    engine, video, sizes = Propagator(tiny_model, MemoryConfig(mem_every=2)), frames(7, 32, 64), []
+    for t, allowed in enumerate([False, True, False, False, True, True, False]):
+        engine.step(video[t], {0: mask(32, 64, id_1=LEFT), 6: mask(32, 64, id_1=RIGHT)}.get(t), remember=allowed)
+        sizes.append(engine.memory_use().working // 8)
+    assert sizes == [1, 1, 1, 1, 2, 2, 3]
+
+
+def test_a_frame_kept_out_of_memory_still_updates_the_sensory_memory(tiny_model):
+    engine, video = Propagator(tiny_model, MemoryConfig(mem_every=1)), frames(2, 32, 64)
+    engine.step(video[0], mask(32, 64, id_1=LEFT))
+    before = engine.memory.sensory
+    engine.step(video[1], remember=False)
+    assert not torch.equal(engine.memory.sensory, before)
+
+
+@pytest.mark.parametrize("every", [-1, 1, 3])
+def test_without_sensory_memory_it_stays_zero(tiny_model, every):
+    engine = Propagator(tiny_model, MemoryConfig(mem_every=2, deep_update_every=every, sensory=False))
+    for t, frame in enumerate(frames(6, 32, 64)):
+        engine.step(frame, mask(32, 64, id_1=LEFT) if t == 0 else None)
+        assert not engine.memory.sensory.any()
+
+
+def test_probabilities_at_inference_size_are_what_a_step_resizes(tiny_model):
+    video, results = frames(3, 37, 53), []
+    for method in (Propagator.step, Propagator.probabilities):
+        engine = Propagator(tiny_model, size=64)
+        before = method(engine, video[0])
+        results.append(
+            [before, *(method(engine, f, mask(37, 53, id_1=LEFT) if t == 0 else None) for t, f in enumerate(video))]
+        )
+    for whole, small in zip(*results, strict=True):
+        assert small.shape[-2:] == (64, 91)
+        assert torch.equal(resize_to_frame(small, (37, 53)), whole)
+
+
+def test_key_frames_and_objects_that_cannot_be_used_are_refused(tiny_model):
+    engine, frame, empty = Propagator(tiny_model), frames(1, 32, 64)[0], np.zeros((32, 64), np.uint8)
+    with pytest.raises(InputError, match="at least one object"):
+        engine.remember(frame, empty)
+    with pytest.raises(InputError, match="from 1 to 255, not 256"):
+        engine.remember(frame, empty, objects=[1, 256])
+    with pytest.raises(InputError, match="named without a mask"):
+        engine.step(frame, objects=[1])
+    engine.step(frame)
+    with pytest.raises(InputError, match="before the first step"):
+        engine.remember(frame, mask(32, 64, id_1=LEFT))
 
 
 def test_a_frame_or_mask_of_another_size_is_refused_in_one_sentence(tiny_model):

@@ -11,8 +11,11 @@ from xmem.memory.attention import prepare_memory, prepare_query, query_chunks, s
 C_K, C_V, H, W = 6, 4, 2, 3
 
 
-def run_both(config: MemoryConfig, arrivals: dict[int, int], frames: int, seed: int = 0) -> tuple[Memory, float]:
-    """Drive both memories with random tensors; arrivals: frame -> objects known from then on."""
+def run_both(
+    config: MemoryConfig, arrivals: dict[int, int], frames: int, seed: int = 0, key_frames: int = 0
+) -> tuple[Memory, float]:
+    """Drive both memories with random tensors; arrivals: frame -> objects known from then on, the first `key_frames`
+    frames being kept in permanent memory."""
     torch.manual_seed(seed)
     memory, plain, worst, objects = Memory(config), PlainMemory(config), 0.0, 0
     for t in range(frames):
@@ -23,8 +26,10 @@ def run_both(config: MemoryConfig, arrivals: dict[int, int], frames: int, seed: 
             worst = max(worst, float((got - expected).abs().max()))
         objects = arrivals.get(t, objects)
         shrinkage, values = 1 + torch.rand(1, 1, H, W), torch.randn(1, objects, C_V, H, W)
-        memory.append(key, shrinkage, selection, values)
-        plain.append(key[0].flatten(1), shrinkage[0].flatten(1), selection[0].flatten(1), values[0].flatten(2))
+        flat = (key[0].flatten(1), shrinkage[0].flatten(1), selection[0].flatten(1), values[0].flatten(2))
+        memory.append(key, shrinkage, selection, values, permanent=t < key_frames)
+        plain.append(*flat, permanent=t < key_frames)
+        assert memory.permanent_size == min(t + 1, key_frames) * H * W
         assert memory.working_size == len(plain.frames) * H * W
         assert memory.long_term_size == len(plain.long_term)
     return memory, worst
@@ -39,6 +44,62 @@ def test_long_term_overflow_with_objects_that_arrived_at_different_times(arrival
     memory, worst = run_both(LONG, arrivals, frames=22)
     assert memory.long_term_size == 12
     assert worst < 1e-5
+
+
+@pytest.mark.parametrize(
+    "arrivals", [{0: 2}, {0: 1, 1: 2}, {0: 1, 2: 3}, {0: 1, 1: 2, 5: 3, 9: 4}, {0: 1, 3: 2}], ids=str
+)
+def test_permanent_elements_outlive_every_consolidation_and_stay_readable(arrivals):
+    """Key frames count in no limit, are no candidates, and leave other elements' usage and values in place, also with
+    objects that joined on a later key frame or after them."""
+    memory, worst = run_both(LONG, arrivals, frames=22, key_frames=3)
+    assert memory.permanent_size == 3 * H * W
+    assert memory.long_term_size == 12, "long-term memory overflowed on the way"
+    assert worst < 1e-5
+
+
+def test_permanent_memory_beside_working_memory_without_limit():
+    memory, worst = run_both(MemoryConfig(top_k=5, long_term=False), {0: 1, 1: 2, 4: 3}, frames=12, key_frames=2)
+    assert (memory.permanent_size, memory.working_size, memory.long_term_size) == (2 * H * W, 10 * H * W, 0)
+    assert worst < 1e-5
+
+
+def test_permanent_rows_keep_their_bytes():
+    """Not only what is read from them: keys, shrinkage and values are the rows that were given."""
+    torch.manual_seed(0)
+    memory = Memory(LONG)
+    shape = {"key": (1, C_K, H, W), "shrinkage": (1, 1, H, W), "selection": (1, C_K, H, W), "values": (1, 2, C_V, H, W)}
+    given = {name: torch.rand(size) for name, size in shape.items()}
+    memory.append(**given, permanent=True)
+    for _ in range(20):
+        memory.append(**{name: torch.rand(size) for name, size in shape.items()})
+        memory.read(torch.rand(shape["key"]), torch.rand(shape["selection"]))
+    store = memory._store
+    assert torch.equal(store.column("key")[: H * W], given["key"][0].flatten(1).T)
+    assert torch.equal(store.column("shrinkage")[: H * W], given["shrinkage"][0].flatten(1).T)
+    assert torch.equal(store.groups[0].values.rows[: H * W], given["values"][0].flatten(0, 1).flatten(1).T)
+
+
+@pytest.mark.parametrize(("key_frames", "late"), [(0, False), (2, False), (1, True)])
+def test_scores_are_copied_only_where_an_object_joined_late(key_frames, late):
+    """A read over elements that all have values takes the similarities as they lie."""
+    memory, _ = run_both(LONG, {0: 1, 3: 2} if late else {0: 1}, frames=12, key_frames=key_frames)
+    store = memory._store
+    scores = torch.zeros(2, len(store))
+    views = [store.group_columns(group, scores).data_ptr() == scores.data_ptr() for group in store.groups]
+    assert views[0] and all(views) is not late
+
+
+def test_use_counts_elements_and_bytes():
+    """Bytes follow the elements: float32 key, prepared key (2 C_k + 1), shrinkage, usage (2), selection and values."""
+    empty = Memory(LONG).use()
+    assert (empty.permanent, empty.working, empty.long_term, empty.bytes) == (0, 0, 0, 0)
+    memory, _ = run_both(LONG, {0: 2}, frames=12, key_frames=2)
+    memory.add_sensory(torch.zeros(1, 2, 5, H, W))
+    use = memory.use()
+    assert (use.permanent, use.working, use.long_term) == (12, memory.working_size, memory.long_term_size)
+    elements = use.permanent + use.working + use.long_term
+    assert use.bytes == 4 * (elements * (4 * C_K + 4 + 2 * C_V) + 2 * 5 * H * W)
 
 
 def test_nothing_to_remove_at_the_limit_of_long_term_memory():
