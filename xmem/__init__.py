@@ -16,5 +16,15 @@ from xmem.config import MemoryConfig
 from xmem.errors import InputError
 from xmem.propagator import Propagator
 from xmem.segment import FrameResult, segment_video
+from xmem.session import Session, TrackSettings
 
-__all__ = ["FrameResult", "InputError", "MemoryConfig", "Propagator", "load_model", "segment_video"]
+__all__ = [
+    "FrameResult",
+    "InputError",
+    "MemoryConfig",
+    "Propagator",
+    "Session",
+    "TrackSettings",
+    "load_model",
+    "segment_video",
+]

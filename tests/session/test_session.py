@@ -202,7 +202,8 @@ def test_the_matte_of_a_key_frame_follows_the_given_mask(session, network):
 
 
 def test_shot_cuts_are_noted_where_a_run_goes_forwards_and_backwards(tmp_path, network):
-    other = [np.full((HEIGHT, WIDTH, 3), (20, 60, 200), np.uint8)] * 8
+    blocks = np.random.default_rng(1).integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), dtype=np.uint8)
+    other = [np.kron(blocks, np.ones((8, 8, 1), np.uint8))] * 8
     clip = write_clip(tmp_path / "cut.mp4", [*images(8), *other])
     for key, name in ((0, "forwards"), (15, "backwards")):
         session = Session.create(clip, tmp_path / name)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmem.analysis.cuts import CutDetector, MemoryGate
+import xmem.analysis.cuts as shots
 from xmem.analysis.stats import measure
 from xmem.memory import MemoryUse
 from xmem.network import XMem
@@ -117,19 +117,20 @@ def _steps(
 
     cut_offset: 1 where frames run backwards, since a cut is named after its later frame.
     """
-    engine, detector, gate = job.engine(own), CutDetector(), MemoryGate()
+    engine, detector = job.engine(own), shots.CutDetector()
+    gate = shots.MemoryGate() if job.settings.pause_at_cuts else None
     speaks = [i for i in own.speaks if i in job.span.objects]
     certainty = 1.0
     for frame in frames:
         is_cut = detector.is_cut(frame.image)
         if is_cut:
             cuts.add(frame.index + cut_offset)
-        allowed = not job.settings.pause_at_cuts or gate.allows(is_cut, certainty)
+        allowed = gate is None or gate.allows(is_cut, certainty)
         if frame.index == own.frame:
             prob = engine.probabilities(frame.image, job.given(own), objects=speaks)
         else:
             prob = engine.probabilities(frame.image, remember=allowed)
-        certainty = _certainty(prob) if job.settings.pause_at_cuts else 1.0
+        certainty = 1.0 if gate is None else _certainty(prob)
         yield frame, prob, engine.memory_use()
 
 
