@@ -32,7 +32,8 @@ class FrameAccess:
 
     info (with the exact count of frames), time_base (seconds), colour, sample_aspect, audio_path, start and finished
     are those of a FrameReader, for a writer; finished is True once `forward` has come to the last frame of the source.
-    A file whose damage shows only when it is decoded loses frames then: frame_count and index tell.
+    A file whose damage shows only where it is decoded loses the frames that cannot be: frame_count and index then tell,
+    and `forward` and `backward` leave them out.
     Raises InputError when nothing can be read.
     """
 
@@ -91,7 +92,10 @@ class FrameAccess:
         Raises InputError for a frame that there is not.
         """
         self._check(index)
-        return self._frames.frame(index)
+        frame = self._frames.frame(index)
+        if frame is None:
+            raise InputError(f"{self.path.name!r} is damaged: only {self.frame_count} of its frames can be decoded.")
+        return frame
 
     def forward(self, first: int, last: int) -> Iterator[Frame]:
         """Frames first to last, both included. Raises InputError where one is outside of the video."""
@@ -109,9 +113,10 @@ class FrameAccess:
 
     def _forward(self, first: int, last: int) -> Iterator[Frame]:
         for index in range(first, last + 1):
-            if index >= self.frame_count:  # a damaged file has lost frames since
+            frame = self._frames.frame(index)
+            if frame is None:
                 break
-            yield self._frames.frame(index)
+            yield frame
         self.finished = last >= self.frame_count - 1
 
     def _check(self, *indices: int) -> None:
@@ -178,17 +183,20 @@ class _FileFrames:
     def start(self) -> Fraction:
         return self._seeker.decoder.start
 
-    def frame(self, index: int) -> Frame:
-        return self._converted(index, self._seeker.picture(index))
+    def frame(self, index: int) -> Frame | None:
+        picture = self._seeker.picture(index)
+        return None if picture is None else self._converted(index, picture)
 
     def backward(self, last: int, first: int) -> Iterator[Frame]:
         """In runs that are decoded forwards and held, not yet converted, until they were given."""
         count = max(_HELD_FRAMES, _HELD_BYTES // self._seeker.decoder.picture_bytes)
         while last >= first:
             begin = max(first, last - count + 1)
-            held = [(index, self._seeker.picture(index)) for index in range(begin, last + 1)]
+            held = [self._seeker.picture(index) for index in range(begin, last + 1)]
             while held:
-                yield self._converted(*held.pop())
+                picture = held.pop()
+                if picture is not None:
+                    yield self._converted(begin + len(held), picture)
             last = begin - 1
 
     def close(self) -> None:

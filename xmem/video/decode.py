@@ -71,11 +71,13 @@ class VideoDecoder:
     """Decodes one file front to back. Iterating yields a TimedPicture per frame; none is dropped, none repeated.
 
     start: the first frame's time on the file's own clock, in seconds, to which its sound refers. picture_bytes: of the
-    first decoded picture, as they mostly are.
+    first decoded picture, as they mostly are. is_damaged: whether something could not be decoded so far; of the first
+    such thing a warning is logged, unless warns is False.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, warns: bool = True) -> None:
         self.path = path
+        self._warns = warns
         self._container = open_container(path)
         try:
             self._stream = video_stream(self._container, path)
@@ -86,7 +88,7 @@ class VideoDecoder:
             self.codec = self._stream.codec_context.name
             # AVI knows no presentation times: what it offers as such is in decoding order.
             self.has_presentation_times = self._container.format.name != "avi"
-            self._damaged = False
+            self.is_damaged = False
             self._pictures = self._timed()
             self._first: TimedPicture | None = next(self._pictures, None)
             if self._first is None:
@@ -168,9 +170,9 @@ class VideoDecoder:
             return []
 
     def _warn(self, error: OSError) -> None:
-        if not self._damaged:
+        if self._warns and not self.is_damaged:
             _log.warning("%s is damaged or cut (%s); using what can be decoded.", self.path.name, error.strerror)
-        self._damaged = True
+        self.is_damaged = True
 
 
 def stream_rate(stream: av.VideoStream) -> Fraction:

@@ -22,7 +22,8 @@ _FORM = 1  # of the stored table
 _NO_STAMP = -(2**62)
 # Where a packet is one shown picture, and a key packet a place to begin at: packets alone tell the frames.
 _PLAIN_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
-_PLAIN_CODECS = ("h264", "hevc", "vp9", "av1", "libdav1d", "prores", "mjpeg", "ffv1", "dnxhd", "rawvideo")
+_PLAIN_CODECS = ("h264", "hevc", "vp9", "av1", "libdav1d", "prores", "mjpeg", "ffv1", "dnxhd")
+_HOLE = bytes(4)  # no packet of these codecs begins so, but what a broken transfer left out does
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def index_file(decoder: VideoDecoder) -> FrameIndex:
 def index_by_decoding(path: Path, info: VideoInfo) -> FrameIndex:
     """Index a file from all its pictures; none is kept. info: as the packets tell it."""
     stamps, times, checks, keys = [], [], [], []
-    decoder = VideoDecoder(path)
+    decoder = VideoDecoder(path, warns=False)
     try:
         for frame, timed in enumerate(decoder):
             stamp = decoder.stamp(timed.picture)
@@ -159,6 +160,8 @@ def _by_packets(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
                 if packet.size == 0:
                     continue
                 if packet.pts is None or packet.is_corrupt or (total == 0 and not packet.is_keyframe):
+                    return None
+                if bytes(memoryview(packet)[:4]) == _HOLE:
                     return None
                 total += 1
                 first = packet.pts if first is None else first

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import av
 from av import VideoFrame
+from av.video.frame import PictureType
 
-from xmem.errors import InputError
 from xmem.video.decode import VideoDecoder
 from xmem.video.index import FrameIndex, index_by_decoding, index_file
 
@@ -33,6 +33,7 @@ class PictureSeeker:
         self._next: int | None = None  # frame that _pictures gives next; None = not known
         self._sought = False  # whether a seek led there
         self._can_seek = True
+        self._warns = True  # of damage, once
         self._current: tuple[int, VideoFrame] | None = None
         self.index = index or index_file(self.decoder)
 
@@ -43,10 +44,10 @@ class PictureSeeker:
             self._begin()
         return self._decoder
 
-    def picture(self, frame: int) -> VideoFrame:
-        """The picture of a frame of the index. Raises InputError where a damaged file turns out not to have it."""
+    def picture(self, frame: int) -> VideoFrame | None:
+        """The picture of a frame; None where a damaged file turns out not to have it."""
         if self._current is None or self._current[0] != frame:
-            self._current = None
+            self._current = None  # one held is enough
             self._current = (frame, self._reach(frame))
         return self._current[1]
 
@@ -54,10 +55,11 @@ class PictureSeeker:
         """Free the file; repeated calls do nothing."""
         self._current, self._next, self._pictures = None, None, iter(())
         if self._decoder is not None:
+            self._warns = self._warns and not self._decoder.is_damaged
             self._decoder.close()
             self._decoder = None
 
-    def _reach(self, frame: int) -> VideoFrame:
+    def _reach(self, frame: int) -> VideoFrame | None:
         found = self._decode_to(frame) if self._is_on_the_way(frame) else None
         if found is None:
             found = self._by_seeking(frame)
@@ -67,8 +69,6 @@ class PictureSeeker:
             _log.warning("%s is damaged; it is decoded once to see which frames it has.", self._path.name)
             self.index = index_by_decoding(self._path, self.index.info)
             found = self._from_start(frame)
-        if found is None:
-            raise InputError(f"{self._path.name!r} is damaged: only {len(self.index)} of its frames can be decoded.")
         return found
 
     def _is_on_the_way(self, frame: int) -> bool:
@@ -100,10 +100,15 @@ class PictureSeeker:
             return None
         for picture in islice(self._pictures, frame - key + _ASTRAY):
             place = self.index.find(picture, self.decoder.lasting_stamp(picture))
-            # What is shown before the key picture may lack what it refers to.
-            if place is not None and key <= place <= frame:
-                self._next, self._sought = place + 1, True
-                return picture if place == frame else self._decode_to(frame)
+            if place is None or place < key:  # what is shown before the key picture may lack what it refers to
+                continue
+            # Sums are compared for every picture. Stamps are not enough where a stream refreshes gradually: its "key"
+            # pictures are not coded by themselves.
+            is_sound = self.index.checks is not None or (place == key and picture.pict_type == PictureType.I)
+            if place > frame or not is_sound:
+                break
+            self._next, self._sought = place + 1, True
+            return picture if place == frame else self._decode_to(frame)
         self.close()  # nobody knows where it is now
         return None
 
@@ -113,7 +118,7 @@ class PictureSeeker:
 
     def _begin(self) -> None:
         self.close()
-        self._decoder = decoder = VideoDecoder(self._path)
+        self._decoder = decoder = VideoDecoder(self._path, self._warns)
         self._pictures = (timed.picture for timed in decoder)
         self._next, self._sought = 0, False
 
