@@ -19,7 +19,7 @@ from xmem.video.reader import Frame
 from xmem.video.seek import PictureSeeker
 from xmem.video.source import existing_path
 
-_HELD_BYTES = 128_000_000  # of decoded pictures while going backwards
+HELD_BYTES = 128_000_000  # of decoded pictures while going backwards
 _HELD_FRAMES = 4  # at least, however large they are
 
 
@@ -189,7 +189,7 @@ class _FileFrames:
 
     def backward(self, last: int, first: int) -> Iterator[Frame]:
         """In runs that are decoded forwards and held, not yet converted, until they were given."""
-        count = max(_HELD_FRAMES, _HELD_BYTES // self._seeker.decoder.picture_bytes)
+        count = max(_HELD_FRAMES, HELD_BYTES // self._seeker.decoder.picture_bytes)
         while last >= first:
             begin = max(first, last - count + 1)
             held = [self._seeker.picture(index) for index in range(begin, last + 1)]
