@@ -1,0 +1,175 @@
+"""The tab Looks: pictures of the visitor's own frame, a preview, and the whole video in another look."""
+
+import re
+
+import cv2
+import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image
+
+from demo import looks, studio, tabs
+from demo.looks import MIDDLE
+from tests.demo.tabs_visitor import FRAMES, last_of, make_session, own_workspaces, visit
+from xmem import InputError
+from xmem.render.styles import STYLES, Style
+from xmem.session import Session
+from xmem.video import FrameReader, probe
+
+PLAIN = ("tint", 0.5, 0.5, "#00b140", None)
+
+
+@pytest.fixture(scope="module")
+def tracked(clip, tiny_model, tmp_path_factory):
+    return make_session(clip, tiny_model, tmp_path_factory.mktemp("looks") / "session")
+
+
+@pytest.fixture
+def spaces(tmp_path, monkeypatch):
+    made = own_workspaces(tmp_path, monkeypatch)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def visitor(spaces, tracked):
+    return visit(spaces, tracked)
+
+
+@pytest.fixture
+def newcomer(spaces):
+    return visit(spaces, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("#00B140", "#00b140"),
+        ("#00b140ff", "#00b140"),
+        ("rgba(0, 177.4, 64, 1)", "#00b140"),
+        ("rgb(255,255,255)", "#ffffff"),
+    ],
+)
+def test_colours_are_read_in_every_form_that_a_picker_gives(given, expected):
+    assert looks.hex_color(given) == expected
+
+
+@pytest.mark.parametrize("given", ["green", "#12", "url(x)", "rgba(1,2)"])
+def test_a_colour_that_is_none_is_refused_in_a_sentence(given):
+    with pytest.raises(InputError, match="like #00b140"):
+        looks.hex_color(given)
+
+
+def test_every_look_has_a_picture_of_the_visitors_own_frame(visitor):
+    html = looks.gallery("#00b140", None, 4, visitor)
+    pictures = re.findall(r'nth-of-type\((\d+)\) { --picture: url\("data:image/jpeg;base64,([^"]+)"\)', html)
+    assert [int(place) for place, _ in pictures] == list(range(1, len(STYLES) + 1))
+    assert len({data for _, data in pictures}) >= len(STYLES) - 2  # flat areas look alike blurred; one lacks an image
+    assert "--shape: 320 / 180" in html
+
+
+def test_before_a_result_the_gallery_says_what_to_do(newcomer):
+    assert "Paint and run first" in looks.gallery("#00b140", None, MIDDLE, newcomer)
+
+
+@pytest.mark.parametrize("kind", STYLES)
+def test_the_preview_is_the_frame_in_the_chosen_look(visitor, kind):
+    (picture, message), *more = looks.preview(kind, 0.5, 0.5, "#00b140", None, 4, visitor)
+    assert picture.shape == (180, 320, 3) and not more
+    plain = studio.session_of(visitor).image(3)
+    assert np.abs(picture.astype(int) - plain).mean() > 0.02, "it differs from the plain frame"
+    assert ("No picture is chosen" in message) == (kind == "cutout_image")
+
+
+def test_a_background_picture_is_behind_the_cut_out(visitor, tmp_path):
+    Image.new("RGB", (64, 36), (250, 0, 250)).save(tmp_path / "beach.png")
+    (picture, message), *_ = looks.preview("cutout_image", 0.5, 0.5, "#00b140", str(tmp_path / "beach.png"), 1, visitor)
+    assert tuple(picture[5, 5]) == (250, 0, 250) and message == ""
+
+
+def test_a_frame_outside_the_video_stands_for_its_middle(visitor):
+    session = studio.session_of(visitor)
+    assert looks.tracked_frame(session, 3).frame.index == 2
+    assert looks.tracked_frame(session, MIDDLE).frame.index == looks.tracked_frame(session, 500).frame.index == 5
+
+
+def test_only_the_controls_that_change_a_look_are_shown():
+    shown = {kind: [update["visible"] for update in looks.controls(kind)] for kind in STYLES}
+    assert shown["tint"] == [True, False, False, False]
+    assert shown["blur_background"] == [False, True, False, False]
+    assert shown["cutout_colour"] == [False, False, True, False]
+    assert shown["cutout_image"] == [False, False, False, True]
+    assert shown["contour"] == [False, False, False, False]
+
+
+@pytest.mark.parametrize("kind", STYLES)
+def test_a_control_is_shown_exactly_where_it_changes_the_picture(visitor, kind):
+    def drawn(opacity=0.4, strength=0.4, background="#00b140"):
+        return next(iter(looks.preview(kind, opacity, strength, background, None, 4, visitor)))[0]
+
+    changes = [
+        (drawn(opacity=0.8) != drawn()).any(),
+        (drawn(strength=0.9) != drawn()).any(),
+        (drawn(background="#ff00ff") != drawn()).any(),
+    ]
+    shown = [update["visible"] for update in looks.controls(kind)][:3]
+    assert shown == changes if kind != "cutout_image" else shown == [False] * 3
+
+
+def test_applying_a_look_renders_the_video_and_keeps_the_style(visitor, tmp_path):
+    steps, (panel, video, download) = last_of(
+        looks.apply_style("cutout_colour", 0.5, 0.5, "#00b140", None, visitor), tmp_path
+    )
+    assert "12 frames" in panel and "without tracking again" in panel
+    assert video == download and video.name == "My-clip-1-overlay.mp4" and probe(video).frame_count == FRAMES
+    with FrameReader(video) as reader:
+        corner = next(iter(reader)).image[4:12, 4:12].reshape(-1, 3).mean(axis=0)
+    assert np.abs(corner - (0, 177, 64)).max() < 12, "the background is the chosen green"
+    assert studio.session_of(visitor).style.kind == "cutout_colour"
+    assert "Frame" in steps[0][0] and 'role="progressbar"' in steps[0][0]
+
+
+def test_rendering_never_touches_masks(visitor, tmp_path):
+    before = [studio.session_of(visitor).mask(i) for i in range(FRAMES)]
+    last_of(looks.apply_style("blur_background", 0.5, 0.9, "#00b140", None, visitor), tmp_path)
+    for i, mask in enumerate(before):
+        np.testing.assert_array_equal(studio.session_of(visitor).mask(i), mask)
+
+
+def test_stopping_leaves_video_and_style_as_they_were(visitor, monkeypatch):
+    monkeypatch.setattr("demo.tracking.HEARTBEAT_SECONDS", 0.01)
+    steps = looks.apply_style(*PLAIN, visitor)
+    tabs.stop_file(studio.workspace_of(visitor), looks.NAME).touch()
+    *_, (panel, video, _) = steps
+    assert "Stopped" in panel and not isinstance(video, str)
+    assert studio.session_of(visitor).style == Style()
+    assert not [
+        path for path in studio.workspace_of(visitor).path.iterdir() if path.is_dir() and path.name != "session"
+    ]
+
+
+def test_a_cut_out_on_a_picture_that_is_not_there_is_a_sentence_and_changes_nothing(visitor):
+    steps = looks.apply_style("cutout_image", 0.5, 0.5, "#00b140", None, visitor)
+    panel, video, _ = next(steps)
+    assert 'role="alert"' in panel and not isinstance(video, str)
+    with pytest.raises(gr.Error):
+        next(steps)
+    assert studio.session_of(visitor).style == Style()
+
+
+def test_without_a_result_both_say_so(newcomer, spaces, clip):
+    for steps in (looks.preview(*PLAIN, 0, newcomer), looks.apply_style(*PLAIN, newcomer)):
+        with pytest.raises(gr.Error, match="no video yet"):
+            list(steps)
+    Session.create(clip, spaces.of("visitor").session_folder)
+    with pytest.raises(gr.Error, match="nothing to take away yet"):
+        list(looks.apply_style(*PLAIN, newcomer))
+
+
+def test_a_small_copy_of_a_frame_keeps_masks_and_mattes_together(visitor):
+    full = looks.tracked_frame(studio.session_of(visitor), 1)
+    small = looks.smaller(full, 160)
+    assert small.frame.image.shape == (90, 160, 3) and small.mask.shape == small.matte(1).shape == (90, 160)
+    expected = cv2.resize(full.mask, (160, 90), interpolation=cv2.INTER_NEAREST)
+    np.testing.assert_array_equal(small.mask, expected)
+    assert looks.smaller(full, 320) is full
