@@ -179,4 +179,6 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def _median_around(values: np.ndarray, reach: int) -> np.ndarray:
-    return np.array([np.median(values[max(0, n - reach) : n + reach + 1]) for n in range(len(values))])
+    """[N] medians over `reach` rows either side; beyond the ends the last value goes on."""
+    padded = np.pad(values, reach, mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1), axis=1)
