@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import gradio as gr
 import xmem
 from demo import panels, settings, studio, tabs
 from demo.shared import Shared
+from demo.steps import QUIET
 from demo.tracking import GPU_FRAMES_PER_SECOND, MODELS, _on_gpu, follow
 from xmem import checkpoints
 from xmem.analysis.compare import PRESETS, CompareProgress, Comparison, Variant, compare
@@ -21,6 +22,7 @@ from xmem.checkpoints import REGISTRY
 from xmem.session import Session, TrackSettings
 
 NAME = "compare"  # of this tab's Stop
+RUNS = {"concurrency_limit": 1, "concurrency_id": "run"}  # one at a time, of all visitors
 OWN = "own"  # the memory settings of the visitor's latest run
 MEMORIES = {key: preset.label for key, preset in PRESETS.items()} | {OWN: "As in your latest run"}
 INDISTINCT = 0.9995  # agreement of masks that are the same but for rounding
@@ -33,10 +35,12 @@ MEANINGS = {
     "given": "Remembered frames show how the object looks by now",
 }
 DESCRIPTION = (
-    "Track the same video from the same key frames twice, with other memories or models, and set both side by side; "
-    "the visitor's own result stays. left_memory, right_memory: one of " + ", ".join(MEMORIES) + "; left_model, "
-    "right_model: checkpoints. Size and direction are those of the latest run. Call `track` first, with the same "
-    "client. Returns the progress and the table as HTML, the video (mp4), and the same video for download."
+    "Track the video from the same key frames twice, with other memories or models, and set both side by side; the "
+    "session's own result stays. left_memory, right_memory: one of "
+    + ", ".join(MEMORIES)
+    + "; left_model, right_model: "
+    "checkpoints. Size and direction are those of the latest run. Returns what each side took and gave, with a verdict, "
+    "and the video (mp4)."
 )
 HINT = (
     '<p class="hint">What does each memory buy? Your clip is tracked twice from the same painted frames, and both '
@@ -68,7 +72,7 @@ def build() -> CompareTab:
     with gr.Row(elem_id="compare-row"):
         left = _side("Left", first)
         right = _side("Right", second)
-    with gr.Row():
+    with gr.Row(elem_id="compare-buttons"):
         run = gr.Button("Compare", variant="primary", elem_id="compare-run", min_width=160, scale=0)
         stop = gr.Button("Stop", variant="stop", visible=False, elem_id="compare-stop", min_width=160, scale=0)
     panel = gr.HTML(elem_id="compare-panel")
@@ -98,39 +102,79 @@ def _side(title: str, memory: str) -> tuple[gr.Dropdown, gr.Dropdown]:
 
 def wire(step: CompareTab, shared: Shared) -> None:
     del shared  # all comes from the session
-    tabs.wire_work(
-        NAME,
-        [step.run, step.stop],
-        step.panel,
-        compare_settings,
-        step.choices,
-        [step.panel, step.report, step.video, step.video_file],
-        concurrency_limit=1,
-        concurrency_id="run",
-        api_name="compare",
-        api_description=DESCRIPTION,
-    )
+    outputs = [step.panel, step.report, step.video, step.video_file]
+    tabs.wire_work(NAME, [step.run, step.stop], step.panel, show_sides, step.choices, outputs, **RUNS)
     tabs.wire_stop(NAME, step.stop)
-    private = {"show_progress": "hidden", "api_visibility": "private"}
-    step.video.change(lambda video: gr.update(visible=video is not None), step.video, step.video_file, **private)
+    step.video.change(lambda video: gr.update(visible=video is not None), step.video, step.video_file, **QUIET)
+    with gr.Column(visible=False):
+        video = gr.File(label="video")
+        tabs.endpoint("compare", compare_sides, step.choices, [gr.JSON(), video], DESCRIPTION, **RUNS)
 
 
 # What the button does
 
 
-def compare_settings(
-    left_memory: str, left_model: str, right_memory: str, right_model: str, request: gr.Request | None = None
+def show_sides(
+    left_memory: str, left_model: str, right_memory: str, right_model: str, request: gr.Request
 ) -> Iterator[tuple[str, Any, Any, Any]]:
     """Track twice. Yields (progress as HTML, report as HTML, video, its download), the last three at the end."""
 
     def steps() -> Iterator[tuple[str, Any, Any, Any]]:
-        session = tabs.tracked(request)
-        sides = variants(session.settings, (left_memory, left_model), (right_memory, right_model))
-        for said in _fetch({left_model, right_model}):
-            yield said, gr.skip(), gr.skip(), gr.skip()
-        yield from _compared(sides, meaning(left_memory, right_memory), request)
+        latest = None
+        for latest, said in _compared((left_memory, left_model), (right_memory, right_model), request):
+            if isinstance(latest, Comparison):
+                report = report_html(latest.rows, meaning(left_memory, right_memory))
+                yield "", report, str(latest.video), str(latest.video)
+            else:
+                yield said, gr.skip(), gr.skip(), gr.skip()
+        if not isinstance(latest, Comparison):
+            yield panels.message("Stopped: nothing was changed."), gr.skip(), gr.skip(), gr.skip()
 
     yield from tabs.told(steps(), lambda sentence: (panels.failed(sentence), gr.skip(), gr.skip(), gr.skip()))
+
+
+def compare_sides(
+    left_memory: str, left_model: str, right_memory: str, right_model: str, request: gr.Request
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """For programs: both sides as plain values, and the video."""
+
+    def steps() -> Iterator[tuple[dict[str, Any], str]]:
+        for latest, _ in _compared((left_memory, left_model), (right_memory, right_model), request):
+            if isinstance(latest, Comparison):
+                said = verdict(*latest.rows, meaning(left_memory, right_memory))
+                yield {"verdict": said, "sides": [plain(row) for row in latest.rows]}, str(latest.video)
+
+    yield from tabs.told(steps())
+
+
+def plain(row: Variant) -> dict[str, Any]:
+    """What one side took and gave, in JSON's types."""
+    return {name: value for name, value in asdict(row).items() if name != "settings"}
+
+
+def _compared(
+    left: tuple[str, str], right: tuple[str, str], request: gr.Request
+) -> Iterator[tuple[CompareProgress | Comparison | None, str]]:
+    """(latest, progress as HTML) about once per second; the Comparison comes last, unless the visitor stops.
+
+    left, right: (memory, model). Raises InputError.
+    """
+    workspace, session = studio.workspace_of(request), tabs.tracked(request)
+    sides = variants(session.settings, left, right)
+    stop = tabs.stop_file(workspace, NAME)
+    for said in _fetch({left[1], right[1]}):
+        yield None, said
+    with workspace.new_folder("files-") as folder:
+        steps = follow(compare_session(str(session.folder), str(folder), str(stop), sides))
+        with closing(steps):
+            for latest in steps:
+                workspace.keep_alive()
+                if isinstance(latest, Comparison):
+                    video = latest.video.rename(folder / f"{tabs.stem_of(session)}-comparison.mp4")
+                    # Gradio copies the file into its cache before it asks for more, and then the folder goes
+                    yield replace(latest, video=video), ""
+                    return
+                yield latest, _progress(latest)
 
 
 def variants(base: TrackSettings, *sides: tuple[str, str]) -> list[tuple[str, TrackSettings]]:
@@ -158,27 +202,8 @@ def _fetch(names: set[str]) -> Iterator[str]:
                 yield panels.busy(*settings.fetched(name, progress))
 
 
-def _compared(
-    sides: list[tuple[str, TrackSettings]], meaning: str, request: gr.Request | None
-) -> Iterator[tuple[str, Any, Any, Any]]:
-    workspace, session = studio.workspace_of(request), tabs.tracked(request)
-    stop = tabs.stop_file(workspace, NAME)
-    with workspace.new_folder("files-") as folder:
-        latest = None
-        with closing(follow(compare_session(str(session.folder), str(folder), str(stop), sides))) as steps:
-            for latest in steps:
-                workspace.keep_alive()
-                yield _progress(latest), gr.skip(), gr.skip(), gr.skip()
-        if not isinstance(latest, Comparison):
-            yield panels.message("Stopped: nothing was changed."), gr.skip(), gr.skip(), gr.skip()
-            return
-        video = latest.video.rename(folder / f"{tabs.stem_of(session)}-comparison.mp4")
-        # Gradio copies the file into its cache before it asks for more, and then the folder goes
-        yield "", report_html(latest.rows, meaning), str(video), str(video)
-
-
-def _progress(latest: CompareProgress | Comparison | None) -> str:
-    if not isinstance(latest, CompareProgress):
+def _progress(latest: CompareProgress | None) -> str:
+    if latest is None:
         return panels.busy("Loading…")
     return panels.busy(latest.label or "Writing the video", latest.done / max(1, latest.total))
 
@@ -222,8 +247,9 @@ def report_html(rows: Sequence[Variant], meaning: str) -> str:
     caption = "Memory: at its fullest. Certainty: mean over all frames. Agreement: overlap with the left side's masks."
     return (
         f'<p class="verdict" role="status">{escape(verdict(rows[0], rows[1], meaning))}</p>'
-        f'<div class="figures-table"><table><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<p class="hint above" id="compare-columns">{caption}</p>'
+        f'<div class="figures-table" tabindex="0" role="region" aria-label="Figures of both sides">'
+        f'<table aria-describedby="compare-columns"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 

@@ -36,12 +36,11 @@ FOR = {
     "csv": "For spreadsheets: box, area, centre and certainty per frame.",
 }
 EXPORT_DESCRIPTION = (
-    "Make files of the tracked video, from the stored masks. kinds: a list of " + ", ".join(EXPORTS) + ". Call `track` "
-    "first, with the same client. Returns the progress as HTML and the files."
+    "Make files of the result, from the stored masks. kinds: a list of " + ", ".join(EXPORTS) + ". Returns the files."
 )
 BUNDLE_DESCRIPTION = (
     "One ZIP with the video, key frames, masks, settings (project.json) and files of the given kinds, as for `export`. "
-    "Given to `resume`, it brings the whole work back. Returns the progress as HTML and the ZIP."
+    "Given to `open_bundle`, it brings the whole work back. Returns the ZIP."
 )
 
 
@@ -79,22 +78,17 @@ def build() -> ExportTab:
 
 def wire(step: ExportTab, shared: Shared) -> None:
     del shared  # all comes from the session
-    for start, other, work, described in (
-        (step.export, step.bundle, export_files, {"api_name": "export", "api_description": EXPORT_DESCRIPTION}),
-        (step.bundle, step.export, save_bundle, {"api_name": "save_bundle", "api_description": BUNDLE_DESCRIPTION}),
+    for buttons, work in (
+        ([step.export, step.bundle, step.stop], export_files),
+        ([step.bundle, step.export, step.stop], bundle_files),
     ):
-        tabs.wire_work(
-            NAME,
-            [start, other, step.stop],
-            step.panel,
-            work,
-            [step.kinds],
-            [step.panel, step.files],
-            concurrency_limit=tabs.RENDERS_AT_ONCE,
-            concurrency_id="render",
-            **described,
-        )
+        tabs.wire_work(NAME, buttons, step.panel, work, [step.kinds], [step.panel, step.files], **tabs.RENDERINGS)
     tabs.wire_stop(NAME, step.stop)
+    with gr.Column(visible=False):
+        files = gr.File(label="files", file_count="multiple")
+        bundle = gr.File(label="bundle")
+        tabs.endpoint("export", export_kinds, [step.kinds], [files], EXPORT_DESCRIPTION, **tabs.RENDERINGS)
+        tabs.endpoint("save_bundle", save_bundle, [step.kinds], [bundle], BUNDLE_DESCRIPTION, **tabs.RENDERINGS)
 
 
 # What the buttons do
@@ -114,7 +108,7 @@ class Making:
     files: tuple[Path, ...]
 
 
-def export_files(kinds: list[str], request: gr.Request | None = None) -> Iterator[tuple[str, Any]]:
+def export_files(kinds: list[str], request: gr.Request) -> Iterator[tuple[str, Any]]:
     """Make the chosen kinds of files. Yields (progress as HTML, paths), the paths last."""
 
     def steps() -> Iterator[tuple[str, Any]]:
@@ -125,7 +119,7 @@ def export_files(kinds: list[str], request: gr.Request | None = None) -> Iterato
     yield from tabs.told(steps(), lambda sentence: (panels.failed(sentence), gr.skip()))
 
 
-def save_bundle(kinds: list[str], request: gr.Request | None = None) -> Iterator[tuple[str, Any]]:
+def bundle_files(kinds: list[str], request: gr.Request) -> Iterator[tuple[str, Any]]:
     """Make one ZIP of the work and the chosen kinds of files. Yields (progress as HTML, [path]), the path last."""
 
     def steps() -> Iterator[tuple[str, Any]]:
@@ -134,8 +128,25 @@ def save_bundle(kinds: list[str], request: gr.Request | None = None) -> Iterator
     yield from tabs.told(steps(), lambda sentence: (panels.failed(sentence), gr.skip()))
 
 
+def export_kinds(kinds: list[str], request: gr.Request) -> Iterator[list[str]]:
+    """For programs: files of these kinds."""
+    yield from _paths(export_files(kinds, request))
+
+
+def save_bundle(kinds: list[str], request: gr.Request) -> Iterator[str]:
+    """For programs: one ZIP of the work and files of these kinds."""
+    for (path,) in _paths(bundle_files(kinds, request)):
+        yield path
+
+
+def _paths(steps: Iterator[tuple[str, Any]]) -> Iterator[list[str]]:
+    for _, files in steps:
+        if isinstance(files, list):
+            yield files
+
+
 def _delivered(
-    work: Callable[[Session, Path], Iterator[Making]], wanted: int, request: gr.Request | None
+    work: Callable[[Session, Path], Iterator[Making]], wanted: int, request: gr.Request
 ) -> Iterator[tuple[str, Any]]:
     workspace, session = studio.workspace_of(request), tabs.tracked(request)
     stop, begun, latest = tabs.stop_file(workspace, NAME), time.monotonic(), None

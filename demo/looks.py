@@ -17,6 +17,7 @@ import numpy as np
 import xmem
 from demo import panels, studio, tabs
 from demo.shared import Shared
+from demo.steps import QUIET
 from demo.tracking import follow
 from xmem.export import ExportProgress, export
 from xmem.render.styles import STYLES, Style, StyleRenderer
@@ -24,13 +25,13 @@ from xmem.session import Session
 from xmem.session.frames import TrackedFrame
 
 NAME = "looks"  # of this tab's Stop
-MIDDLE = 0  # stands for the frame in the middle of the video; others count from 1, as everywhere on the page
-LONGEST = 1_000_000  # frames that a program may ask for, before the video is known
+MIDDLE = -1  # stands for the frame in the middle of the video
 THUMBNAIL_WIDTH = 320  # pixels, twice what is shown, for sharp screens
 PREVIEW_WIDTH = 1280  # pixels
 NO_RESULT = "Paint and run first: then the looks are shown on your own video."
 
-NO_PICTURE = "No picture is chosen yet, so that the preview shows a colour: choose one."
+NO_PICTURE = "No picture is chosen yet, so that grey is shown in its place: choose one."
+GREY = "#8f949b"
 
 # the looks that each control changes
 WITH_OPACITY = ("tint", "tint_contour", "wipe")
@@ -44,14 +45,13 @@ WITH_STRENGTH = (
 )
 
 PREVIEW_DESCRIPTION = (
-    "One frame of the tracked video in a look, as a picture, from the stored masks. kind: one of the looks; opacity "
-    "(0 to 1): of tints; strength (0 to 1): of dimming, blur and pixels; background: colour behind a cut-out, like "
-    "#00b140; image: picture behind a cut-out; frame: its number, from 1; 0 for the middle of the video. Call "
-    "`track` first, with the same client. Returns the picture and a message as HTML."
+    "One frame of the result in a look, as a picture, from the stored masks. kind: one of the looks; opacity "
+    "(0 to 1): of tints; strength (0 to 1): of dimming, blur and pixels; background: colour behind a cut-out, like #00b140; image: "
+    "picture behind a cut-out; frame: its number, -1 for the middle."
 )
 APPLY_DESCRIPTION = (
-    "Render the whole tracked video in a look, from the stored masks, without tracking again; parameters as for "
-    "`looks_preview`. Returns the progress as HTML and the video (mp4)."
+    "Render the result in a look, from the stored masks, without another run, and keep the look for later renderings; "
+    "parameters as for `looks_preview`. Returns the video (mp4)."
 )
 
 
@@ -96,7 +96,7 @@ def build() -> LooksTab:
                 buttons=[],
                 elem_id="looks-preview",
             )
-            frame = gr.Slider(MIDDLE, LONGEST, MIDDLE, step=1, label="Frame of the preview", elem_id="looks-frame")
+            frame = gr.Slider(1, 2, 1, step=1, label="Frame of the preview", elem_id="looks-frame")
         with gr.Column(scale=4, min_width=240):
             controls = _controls(default)
             with gr.Row():
@@ -130,40 +130,29 @@ def _controls(style: Style) -> tuple[gr.Slider, gr.Slider, gr.ColorPicker, gr.Im
 
 
 def wire(step: LooksTab, shared: Shared) -> None:
-    drawn = {"show_progress": "hidden", "trigger_mode": "always_last"}
-    changed = [step.background.change, step.image.change, step.frame.release]
+    drawn = {"trigger_mode": "always_last", **QUIET}
+    looked = [step.background.change, step.image.change, step.frame.release]
     gr.on(
-        [step.kind.change, step.opacity.release, step.strength.release, *changed],
+        [step.kind.change, step.opacity.release, step.strength.release, *looked],
         preview,
         [*step.choices, step.frame],
         [step.preview, step.panel],
-        api_name="looks_preview",
-        api_description=PREVIEW_DESCRIPTION,
         **drawn,
     )
-    private = {**drawn, "api_visibility": "private"}
-    step.kind.change(controls, step.kind, [step.opacity, step.strength, step.background, step.image], **private)
-    gr.on(changed, gallery, [step.background, step.image, step.frame], step.pictures, **private)
+    step.kind.change(controls, step.kind, [step.opacity, step.strength, step.background, step.image], **drawn)
+    gr.on(looked, gallery, [step.background, step.image, step.frame], step.pictures, **drawn)
     shared.refreshed.change(
-        refresh, [*step.choices, step.frame], [step.frame, step.pictures, step.preview, step.panel], **private
+        refresh, [*step.choices, step.frame], [step.frame, step.pictures, step.preview, step.panel], **drawn
     )
-    _wire_apply(step, shared)
-
-
-def _wire_apply(step: LooksTab, shared: Shared) -> None:
-    tabs.wire_work(
-        NAME,
-        [step.apply, step.stop],
-        step.panel,
-        apply_style,
-        step.choices,
-        [step.panel, shared.result_video, shared.video_file],
-        concurrency_limit=tabs.RENDERS_AT_ONCE,
-        concurrency_id="render",
-        api_name="apply_style",
-        api_description=APPLY_DESCRIPTION,
-    )
+    outputs = [step.panel, shared.result_video, shared.video_file]
+    tabs.wire_work(NAME, [step.apply, step.stop], step.panel, apply, step.choices, outputs, **tabs.RENDERINGS)
     tabs.wire_stop(NAME, step.stop)
+    with gr.Column(visible=False):
+        number = gr.Number(MIDDLE, precision=0, label="frame")
+        picture = gr.Image(label="picture", format="jpeg")
+        tabs.endpoint("looks_preview", looks_preview, [*step.choices, number], [picture], PREVIEW_DESCRIPTION)
+        video = gr.File(label="video")
+        tabs.endpoint("apply_style", apply_style, step.choices, [video], APPLY_DESCRIPTION, **tabs.RENDERINGS)
 
 
 # What the controls do
@@ -200,7 +189,7 @@ def _shown(kind: str) -> dict[str, bool]:
 
 
 def refresh(
-    kind: str, opacity: float, strength: float, background: str, image: str | None, frame: float, request: gr.Request
+    kind: str, opacity: float, strength: float, background: str, image: str | None, number: float, request: gr.Request
 ) -> tuple[Any, str, Any, str]:
     """The result changed. Updates of (frame slider, pictures of the looks, preview, message)."""
     try:
@@ -208,21 +197,21 @@ def refresh(
         style = style_of(kind, opacity, strength, background, image)
     except xmem.InputError:
         return gr.skip(), panels.message(NO_RESULT), None, ""
-    shown = tracked_frame(session, frame)
+    shown = tracked_frame(session, number - 1 if number > 1 else MIDDLE)
+    picture = render(session, smaller(shown, PREVIEW_WIDTH), style)
     number = shown.frame.index + 1
     slider = gr.update(minimum=session.first + 1, maximum=session.last + 1, value=number)
-    picture = render(session, smaller(shown, PREVIEW_WIDTH), style)
     return slider, gallery(background, image, number, request), picture, ""
 
 
-def gallery(background: str | None, image: str | None, frame: float, request: gr.Request) -> str:
+def gallery(background: str | None, image: str | None, number: float, request: gr.Request) -> str:
     """The pictures of the looks, as a style sheet for the radio buttons; a line where there is no result yet."""
     try:
         session = tabs.tracked(request)
         styles = [style_of(kind, 0.5, 0.5, background, image) for kind in STYLES]
     except xmem.InputError:
         return panels.message(NO_RESULT)
-    tracked = smaller(tracked_frame(session, frame), THUMBNAIL_WIDTH)
+    tracked = smaller(tracked_frame(session, number - 1), THUMBNAIL_WIDTH)
     height, width = tracked.mask.shape
     rules = [f"#looks-kind {{ --shape: {width} / {height}; }}"]
     for place, style in enumerate(styles, start=1):
@@ -236,28 +225,43 @@ def preview(
     opacity: float,
     strength: float,
     background: str,
-    image: str | None = None,
-    frame: float = MIDDLE,
-    request: gr.Request | None = None,
+    image: str | None,
+    number: float,
+    request: gr.Request,
 ) -> Iterator[tuple[Any, str]]:
-    """One frame in a look: (picture uint8 [h, w, 3], message)."""
+    """A frame, counted from 1, in a look: (picture uint8 [h, w, 3], message)."""
 
     def steps() -> Iterator[tuple[Any, str]]:
-        session = tabs.tracked(request)
         style = style_of(kind, opacity, strength, background, image)
-        picture = render(session, smaller(tracked_frame(session, frame), PREVIEW_WIDTH), style)
+        picture = _picture(tabs.tracked(request), style, number - 1)
         yield picture, panels.message(NO_PICTURE if lacks_picture(style) else "")
 
     yield from tabs.told(steps(), lambda sentence: (gr.skip(), panels.message(sentence, "bad")))
 
 
-def apply_style(
+def looks_preview(
     kind: str,
     opacity: float,
     strength: float,
     background: str,
-    image: str | None = None,
-    request: gr.Request | None = None,
+    image: str | None,
+    frame: float,
+    request: gr.Request,
+) -> Iterator[np.ndarray]:
+    """For programs: a frame, counted from 0, in a look, uint8 [h, w, 3]."""
+
+    def steps() -> Iterator[np.ndarray]:
+        yield _picture(tabs.tracked(request), style_of(kind, opacity, strength, background, image), frame)
+
+    yield from tabs.told(steps())
+
+
+def _picture(session: Session, style: Style, frame: float) -> np.ndarray:
+    return render(session, smaller(tracked_frame(session, frame), PREVIEW_WIDTH), style)
+
+
+def apply(
+    kind: str, opacity: float, strength: float, background: str, image: str | None, request: gr.Request
 ) -> Iterator[tuple[str, Any, Any]]:
     """The whole video in a look. Yields (progress as HTML, video, its download), the files last."""
 
@@ -267,7 +271,16 @@ def apply_style(
     yield from tabs.told(steps(), lambda sentence: (panels.failed(sentence), gr.skip(), gr.skip()))
 
 
-def _applied(style: Style, request: gr.Request | None) -> Iterator[tuple[str, Any, Any]]:
+def apply_style(
+    kind: str, opacity: float, strength: float, background: str, image: str | None, request: gr.Request
+) -> Iterator[str]:
+    """For programs: the whole video in a look."""
+    for _, video, _ in apply(kind, opacity, strength, background, image, request):
+        if isinstance(video, str):
+            yield video
+
+
+def _applied(style: Style, request: gr.Request) -> Iterator[tuple[str, Any, Any]]:
     workspace, session = studio.workspace_of(request), tabs.tracked(request)
     stop, begun = tabs.stop_file(workspace, NAME), time.monotonic()
     with workspace.new_folder("files-") as folder:
@@ -315,12 +328,12 @@ class Styled:
 # Frames
 
 
-def tracked_frame(session: Session, number: float = MIDDLE) -> TrackedFrame:
-    """A frame, counted from 1, with its masks; one outside the trimmed range stands for the middle of it."""
-    frame = int(number or MIDDLE) - 1
-    if not session.first <= frame <= session.last:
-        frame = (session.first + session.last) // 2
-    return next(iter(session.frames(frame, frame)))
+def tracked_frame(session: Session, frame: float = MIDDLE) -> TrackedFrame:
+    """A frame, counted from 0, with its masks; one outside the trimmed range stands for the middle of it."""
+    number = int(MIDDLE if frame is None else frame)
+    if not session.first <= number <= session.last:
+        number = (session.first + session.last) // 2
+    return next(iter(session.frames(number, number)))
 
 
 def smaller(tracked: TrackedFrame, width: int) -> TrackedFrame:
@@ -341,8 +354,8 @@ def smaller(tracked: TrackedFrame, width: int) -> TrackedFrame:
 
 
 def render(session: Session, tracked: TrackedFrame, style: Style) -> np.ndarray:
-    """The frame in a look, uint8 [h, w, 3]; a wipe stands at its middle, a missing picture for a colour."""
+    """The frame in a look, uint8 [h, w, 3]; a wipe stands at its middle, a missing picture is grey."""
     if lacks_picture(style):
-        style = replace(style, kind="cutout_colour")
+        style = replace(style, kind="cutout_colour", background=GREY)
     height, width = tracked.mask.shape
     return StyleRenderer(style, width, height, tabs.colors_of(session)).render(tracked, 0.5)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import xmem
 from demo import panels, studio, tabs
 from demo.plot import Line, Plot
 from demo.shared import Shared
+from demo.steps import QUIET
 from demo.tracking import follow
 from xmem.analysis.quality import FrameScore, QualityReport, score
 from xmem.render.palette import OBJECT_COLORS
@@ -33,8 +34,8 @@ LEAST_SHOWN = 0.35  # of the frame's width and height
 F_COLOR = "var(--line-f)"
 DESCRIPTION = (
     "Compare the result with masks known to be right: a ZIP of index mask PNGs named like the video's frames, flat or "
-    "in the layout of DAVIS. Given masks and the first frame are not scored. Call `track` first, with the same client. "
-    "Returns a message and the report as HTML, and a CSV of J and F by frame and object."
+    "laid out as in DAVIS. Key frames are not scored. Returns J, F and J&F (0 to 1), their means per object, and rows "
+    "of frame (from 0), object, J and F."
 )
 HINT = (
     '<p class="hint">Do you have masks that are known to be right? Give them as a ZIP, flat or laid out as in DAVIS, '
@@ -71,43 +72,50 @@ def build() -> QualityTab:
 
 
 def wire(step: QualityTab, shared: Shared) -> None:
-    scored = step.truth.upload(
-        quality,
-        step.truth,
-        [step.panel, step.report, step.table],
-        show_progress="hidden",
-        concurrency_limit=tabs.RENDERS_AT_ONCE,
-        concurrency_id="render",
-        api_name="quality",
-        api_description=DESCRIPTION,
-    )
-    private = {"show_progress": "hidden", "api_visibility": "private"}
-    scored.then(lambda table: gr.update(visible=table is not None), step.table, step.table, **private)
-    gone = ["", "", gr.update(value=None, visible=False)]
-    step.truth.clear(lambda: gone, None, [step.panel, step.report, step.table], **private)
-    shared.refreshed.change(outdated, step.report, step.panel, **private)
+    outputs = [step.panel, step.report, step.table]
+    scored = step.truth.upload(compare_masks, step.truth, outputs, **QUIET, **tabs.RENDERINGS)
+    scored.then(lambda table: gr.update(visible=table is not None), step.table, step.table, **QUIET)
+    step.truth.clear(lambda: ("", "", gr.update(value=None, visible=False)), None, outputs, **QUIET)
+    shared.refreshed.change(outdated, step.report, step.panel, **QUIET)
+    with gr.Column(visible=False):
+        tabs.endpoint("quality", quality, [gr.File(label="truth")], [gr.JSON()], DESCRIPTION, **tabs.RENDERINGS)
 
 
 # What the controls do
 
 
-def quality(truth: str | None, request: gr.Request | None = None) -> Iterator[tuple[str, Any, Any]]:
+def compare_masks(truth: str | None, request: gr.Request) -> Iterator[tuple[str, Any, Any]]:
     """Score the result. Yields (message, report as HTML, CSV of the scores), the last two at the end."""
 
     def steps() -> Iterator[tuple[str, Any, Any]]:
-        if not truth:
-            raise xmem.InputError("There are no masks to compare with yet: choose a ZIP of them.")
         workspace, session = studio.workspace_of(request), tabs.tracked(request)
+        for report in _scored(session, truth):
+            workspace.keep_alive()
+            if report is None:
+                yield panels.busy("Comparing…"), gr.skip(), gr.skip()
         with workspace.new_folder("files-") as folder:
-            for latest in follow(_scored(session, Path(truth), folder)):
-                workspace.keep_alive()
-                if latest is None:
-                    yield panels.busy("Comparing…"), gr.skip(), gr.skip()
-                else:
-                    # Gradio copies the file into its cache before it asks for more, and then the folder goes
-                    yield "", *latest
+            path = folder / f"{tabs.stem_of(session)}-quality.csv"
+            write_scores(report, path)
+            # Gradio copies the file into its cache before it asks for more, and then the folder goes
+            yield "", report_html(session, report), str(path)
 
     yield from tabs.told(steps(), lambda sentence: (panels.failed(sentence), "", None))
+
+
+def quality(truth: str | None, request: gr.Request) -> dict[str, Any]:
+    """For programs: the scores as plain values."""
+
+    def steps() -> Iterator[dict[str, Any]]:
+        *_, report = _scored(tabs.tracked(request), truth)
+        yield {
+            "j": report.j,
+            "f": report.f,
+            "jf": report.jf,
+            "objects": [asdict(item) for item in report.objects],
+            "rows": [asdict(row) for row in report.rows],
+        }
+
+    return next(tabs.told(steps()))
 
 
 def outdated(report: str) -> str:
@@ -115,12 +123,15 @@ def outdated(report: str) -> str:
     return panels.message("The result changed since: give the masks again to score it anew.") if report else ""
 
 
-def _scored(session: Session, truth: Path, folder: Path) -> Iterator[tuple[str, str]]:
-    """(report as HTML, path of the CSV in `folder`)."""
-    report = score(session.mask, names_of(session), truth, not_scored(session))
-    path = folder / f"{tabs.stem_of(session)}-quality.csv"
-    write_scores(report, path)
-    yield report_html(session, report), str(path)
+def _scored(session: Session, truth: str | None) -> Iterator[QualityReport | None]:
+    """None about once per second, and the report in the end. Raises InputError for masks that cannot be used."""
+    if not truth:
+        raise xmem.InputError("There are no masks to compare with yet: choose a ZIP of them.")
+
+    def work() -> Generator[QualityReport, None, None]:
+        yield score(session.mask, names_of(session), truth, not_scored(session))
+
+    yield from follow(work())
 
 
 def names_of(session: Session) -> list[str]:
@@ -222,7 +233,8 @@ def _table(session: Session, report: QualityReport) -> str:
         )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("Object", "J&amp;F", "J", "F", "Lowest J"))
     return (
-        '<div class="figures-table"><table><caption>Means per object, in percent</caption>'
+        '<p class="hint above" id="quality-columns">Means per object, in percent</p>'
+        '<div class="figures-table"><table aria-describedby="quality-columns">'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 

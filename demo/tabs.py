@@ -13,11 +13,14 @@ from gradio.components import Component
 import xmem
 from demo import panels, studio
 from demo.session import Workspace, download_stem
+from demo.steps import QUIET
 from xmem.export import ExportProgress
 from xmem.render.palette import color_of
 from xmem.session import Session
 
-RENDERS_AT_ONCE = 2  # of all visitors
+RENDERINGS = {"concurrency_limit": 2, "concurrency_id": "render"}  # at once, of all visitors
+
+UNEXPECTED = "Something went wrong inside the program, and it was logged; your work is still here."
 
 log = logging.getLogger("xmem.demo")
 
@@ -47,7 +50,7 @@ def without_result(session: Session) -> str:
     missing = sum(not session.has_result(frame) for frame in range(session.first, session.last + 1))
     if not missing:
         return ""
-    return f"{missing} frame{' was' if missing == 1 else 's were'} not tracked yet and shows no object."
+    return f"{missing} frame{' was' if missing == 1 else 's were'} not tracked yet: no object there."
 
 
 # Work that takes a while
@@ -70,7 +73,7 @@ def wire_work(
     """Wire `work`, which looks at `stop_file(workspace, name)` and yields `outputs`.
 
     buttons: the one that starts it, others that make room meanwhile, and last the one that stops it (see `wire_stop`).
-    listener: arguments of Gradio's for the work itself, like api_name.
+    listener: arguments of Gradio's for the work itself.
     """
     *hidden, _ = buttons
 
@@ -82,11 +85,10 @@ def wire_work(
     def end() -> list[Any]:
         return [*(gr.update(visible=True) for _ in hidden), gr.update(visible=False)]
 
-    private = {"show_progress": "hidden", "api_visibility": "private"}
-    begun = buttons[0].click(begin, None, [panel, *buttons], queue=False, **private)
-    worked = begun.then(work, inputs, outputs, show_progress="hidden", **listener)
+    begun = buttons[0].click(begin, None, [panel, *buttons], queue=False, **QUIET)
+    worked = begun.then(work, inputs, outputs, **QUIET, **listener)
     for ended in (worked.success, worked.failure):  # `then` alone does not follow a generator that failed
-        ended(end, None, buttons, **private)
+        ended(end, None, buttons, **QUIET)
 
 
 def wire_stop(name: str, stop: gr.Button) -> None:
@@ -98,7 +100,19 @@ def wire_stop(name: str, stop: gr.Button) -> None:
         stop_file(workspace, name).touch()
         return gr.update(interactive=False, value="Stopping…")
 
-    stop.click(request_stop, None, stop, queue=False, show_progress="hidden", api_visibility="private")
+    stop.click(request_stop, None, stop, queue=False, **QUIET)
+
+
+def endpoint(
+    name: str,
+    function: Callable[..., Any],
+    inputs: list[Component],
+    outputs: list[Component],
+    description: str,
+    **listener: Any,
+) -> None:
+    """An event that only programs fire; call it where components are hidden."""
+    gr.Button().click(function, inputs, outputs, api_name=name, api_description=description, **listener)
 
 
 def rendering(what: str, latest: ExportProgress | None, before: float = 0.0, share: float = 1.0) -> str:
@@ -108,15 +122,16 @@ def rendering(what: str, latest: ExportProgress | None, before: float = 0.0, sha
     return panels.busy(f"{what} {latest.done} of {latest.total}", before + share * latest.done / latest.total)
 
 
-def told(steps: Iterator[T], failed: Callable[[str], T]) -> Iterator[T]:
+def told(steps: Iterator[T], failed: Callable[[str], T] | None = None) -> Iterator[T]:
     """Pass the work's steps on; where it fails, yield `failed(sentence)` for the page and raise it for programs."""
     try:
         yield from steps
+        return
     except xmem.InputError as error:
-        yield failed(str(error))
-        raise gr.Error(str(error), title="Not yet", print_exception=False) from error
+        sentence, title, cause = str(error), "Not yet", error
     except Exception as error:
         log.exception("A tab's work failed.")
-        sentence = "Something went wrong inside the program, and it was logged; your work is still here."
+        sentence, title, cause = UNEXPECTED, "Error", error
+    if failed:
         yield failed(sentence)
-        raise gr.Error(sentence, print_exception=False) from error
+    raise gr.Error(sentence, title=title, print_exception=False) from cause

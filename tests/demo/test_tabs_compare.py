@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import gradio as gr
 import pytest
-from tests.demo.tabs_visitor import FRAMES, MEMORY, last_of, make_session, own_workspaces, visit
 
 from demo import compare, studio, tabs
+from tests.demo.tabs_visitor import FRAMES, MEMORY, last_of, make_session, own_workspaces, visit
 from xmem import InputError
 from xmem.analysis.compare import PRESETS, Variant
 from xmem.session import TrackSettings
@@ -40,9 +40,7 @@ def test_both_sides_come_as_a_table_of_two_rows_and_one_video(visitor, tiny_mode
     kept.mkdir()
     before = [studio.session_of(visitor).mask(i) for i in range(FRAMES)]
     model = str(tiny_model)
-    steps, (_, report, video, file) = last_of(
-        compare.compare_settings("three", model, "no_sensory", model, visitor), kept
-    )
+    steps, (_, report, video, file) = last_of(compare.show_sides("three", model, "no_sensory", model, visitor), kept)
     assert len(re.findall('<th scope="row">', report)) == 2 and "Sensory memory carries" in report
     assert video == file and video.name == "My-clip-1-comparison.mp4"
     info = probe(video)
@@ -75,16 +73,14 @@ def test_sides_are_named_by_what_differs(sides, labels):
 def test_two_equal_sides_are_a_sentence(visitor, tiny_model):
     with pytest.raises(InputError, match="Both sides are the same"):
         compare.variants(TrackSettings(), ("three", "a"), ("own", "a"))
-    steps = compare.compare_settings("three", "a", "three", "a", visitor)
+    steps = compare.show_sides("three", "a", "three", "a", visitor)
     assert 'role="alert"' in next(steps)[0]
     with pytest.raises(gr.Error, match="choose another memory"):
         next(steps)
 
 
 def test_a_model_that_cannot_be_had_is_a_sentence(visitor, tmp_path):
-    steps = compare.compare_settings(
-        "three", str(tmp_path / "none.pth"), "working", str(tmp_path / "none.pth"), visitor
-    )
+    steps = compare.show_sides("three", str(tmp_path / "none.pth"), "working", str(tmp_path / "none.pth"), visitor)
     with pytest.raises(gr.Error) as error:
         list(steps)
     assert "Something went wrong" not in str(error.value)
@@ -93,7 +89,7 @@ def test_a_model_that_cannot_be_had_is_a_sentence(visitor, tmp_path):
 def test_stopping_gives_no_half_comparison(visitor, tiny_model, monkeypatch):
     monkeypatch.setattr("demo.tracking.HEARTBEAT_SECONDS", 0.01)
     workspace = studio.workspace_of(visitor)
-    steps = compare.compare_settings("three", str(tiny_model), "working", str(tiny_model), visitor)
+    steps = compare.show_sides("three", str(tiny_model), "working", str(tiny_model), visitor)
     next(steps)
     tabs.stop_file(workspace, compare.NAME).touch()
     *_, (panel, report, _, _) = steps
@@ -129,3 +125,11 @@ def test_a_clip_too_short_for_a_difference_is_said_to_be():
 
 def test_labels_cannot_carry_markup():
     assert "<b>" not in compare.report_html([row("<b>"), row("<b>")], "")
+
+
+def test_programs_get_both_sides_as_plain_values(visitor, tiny_model):
+    model = str(tiny_model)
+    ((found, video),) = compare.compare_sides("three", model, "given", model, visitor)
+    assert [side["label"] for side in found["sides"]] == [PRESETS["three"].label, PRESETS["given"].label]
+    assert set(found["sides"][0]) > {"seconds", "frames_per_second", "peak_elements", "peak_bytes", "certainty"}
+    assert found["verdict"].startswith(compare.MEANINGS["given"]) and video.endswith("My-clip-1-comparison.mp4")

@@ -55,7 +55,7 @@ def test_progress_goes_from_kind_to_kind_as_one_bar(visitor, tmp_path):
     steps = list(exports.make(session, ["index_png", "csv"], tmp_path))
     shares = [step.before + (step.share * step.latest.done / step.latest.total if step.latest else 0) for step in steps]
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == pytest.approx(1)
-    assert [len(step.files) for step in steps][0] == 0 and len(steps[-1].files) == 2
+    assert not steps[0].files and len(steps[-1].files) == 2
 
 
 def test_stopping_keeps_the_files_that_are_finished(visitor, tmp_path, monkeypatch):
@@ -79,7 +79,7 @@ def test_stopping_keeps_the_files_that_are_finished(visitor, tmp_path, monkeypat
 def test_the_bundle_holds_the_chosen_files_and_resumes_the_work(visitor, tmp_path):
     kept = tmp_path / "kept"
     kept.mkdir()
-    _, (panel, (bundle,)) = last_of(exports.save_bundle(["csv"], visitor), kept)
+    _, (panel, (bundle,)) = last_of(exports.bundle_files(["csv"], visitor), kept)
     assert bundle.name == "My-clip-1-project.zip" and "1 file ready" in panel
     with zipfile.ZipFile(bundle) as archive:
         names = archive.namelist()
@@ -111,3 +111,10 @@ def test_no_file_stays_behind_on_disk(visitor, tmp_path):
     last_of(exports.export_files(["csv"], visitor), tmp_path)
     left = [path.name for path in studio.workspace_of(visitor).path.iterdir() if path.is_dir()]
     assert left == ["session"]
+
+
+def test_programs_get_plain_files(visitor):
+    assert [[path.rsplit("/", 1)[1] for path in files] for files in exports.export_kinds(["csv"], visitor)] == [
+        ["My-clip-1-objects.csv"]
+    ]
+    assert [path.rsplit("/", 1)[1] for path in exports.save_bundle([], visitor)] == ["My-clip-1-project.zip"]

@@ -41,6 +41,11 @@ def newcomer(spaces):
     return visit(spaces, None)
 
 
+@pytest.fixture
+def newcomer_page(spaces):
+    return visit(spaces, None, "newcomer")
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -69,7 +74,7 @@ def test_every_look_has_a_picture_of_the_visitors_own_frame(visitor):
 
 
 def test_before_a_result_the_gallery_says_what_to_do(newcomer):
-    assert "Paint and run first" in looks.gallery("#00b140", None, MIDDLE, newcomer)
+    assert "Paint and run first" in looks.gallery("#00b140", None, 1, newcomer)
 
 
 @pytest.mark.parametrize("kind", STYLES)
@@ -89,7 +94,7 @@ def test_a_background_picture_is_behind_the_cut_out(visitor, tmp_path):
 
 def test_a_frame_outside_the_video_stands_for_its_middle(visitor):
     session = studio.session_of(visitor)
-    assert looks.tracked_frame(session, 3).frame.index == 2
+    assert looks.tracked_frame(session, 3).frame.index == 3
     assert looks.tracked_frame(session, MIDDLE).frame.index == looks.tracked_frame(session, 500).frame.index == 5
 
 
@@ -118,7 +123,7 @@ def test_a_control_is_shown_exactly_where_it_changes_the_picture(visitor, kind):
 
 def test_applying_a_look_renders_the_video_and_keeps_the_style(visitor, tmp_path):
     steps, (panel, video, download) = last_of(
-        looks.apply_style("cutout_colour", 0.5, 0.5, "#00b140", None, visitor), tmp_path
+        looks.apply("cutout_colour", 0.5, 0.5, "#00b140", None, visitor), tmp_path
     )
     assert "12 frames" in panel and "without tracking again" in panel
     assert video == download and video.name == "My-clip-1-overlay.mp4" and probe(video).frame_count == FRAMES
@@ -129,16 +134,30 @@ def test_applying_a_look_renders_the_video_and_keeps_the_style(visitor, tmp_path
     assert "Frame" in steps[0][0] and 'role="progressbar"' in steps[0][0]
 
 
+def test_programs_count_frames_from_0_and_get_plain_files(visitor):
+    (shown, _), *_ = looks.preview(*PLAIN, 4, visitor)
+    np.testing.assert_array_equal(next(looks.looks_preview(*PLAIN, 3, visitor)), shown)
+    assert [path.rsplit("/", 1)[1] for path in looks.apply_style(*PLAIN, visitor)] == ["My-clip-1-overlay.mp4"]
+
+
+def test_a_changed_result_is_drawn_anew_on_its_middle_frame(visitor, newcomer_page):
+    slider, pictures, picture, message = looks.refresh(*PLAIN, 1, visitor)
+    assert (slider["minimum"], slider["maximum"], slider["value"]) == (1, FRAMES, 6)
+    assert "--picture" in pictures and picture.shape == (180, 320, 3) and message == ""
+    _, pictures, picture, _ = looks.refresh(*PLAIN, 1, newcomer_page)
+    assert "Paint and run first" in pictures and picture is None
+
+
 def test_rendering_never_touches_masks(visitor, tmp_path):
     before = [studio.session_of(visitor).mask(i) for i in range(FRAMES)]
-    last_of(looks.apply_style("blur_background", 0.5, 0.9, "#00b140", None, visitor), tmp_path)
+    last_of(looks.apply("blur_background", 0.5, 0.9, "#00b140", None, visitor), tmp_path)
     for i, mask in enumerate(before):
         np.testing.assert_array_equal(studio.session_of(visitor).mask(i), mask)
 
 
 def test_stopping_leaves_video_and_style_as_they_were(visitor, monkeypatch):
     monkeypatch.setattr("demo.tracking.HEARTBEAT_SECONDS", 0.01)
-    steps = looks.apply_style(*PLAIN, visitor)
+    steps = looks.apply(*PLAIN, visitor)
     tabs.stop_file(studio.workspace_of(visitor), looks.NAME).touch()
     *_, (panel, video, _) = steps
     assert "Stopped" in panel and not isinstance(video, str)
@@ -149,7 +168,7 @@ def test_stopping_leaves_video_and_style_as_they_were(visitor, monkeypatch):
 
 
 def test_a_cut_out_on_a_picture_that_is_not_there_is_a_sentence_and_changes_nothing(visitor):
-    steps = looks.apply_style("cutout_image", 0.5, 0.5, "#00b140", None, visitor)
+    steps = looks.apply("cutout_image", 0.5, 0.5, "#00b140", None, visitor)
     panel, video, _ = next(steps)
     assert 'role="alert"' in panel and not isinstance(video, str)
     with pytest.raises(gr.Error):
@@ -158,16 +177,16 @@ def test_a_cut_out_on_a_picture_that_is_not_there_is_a_sentence_and_changes_noth
 
 
 def test_without_a_result_both_say_so(newcomer, spaces, clip):
-    for steps in (looks.preview(*PLAIN, 0, newcomer), looks.apply_style(*PLAIN, newcomer)):
+    for steps in (looks.preview(*PLAIN, 0, newcomer), looks.apply(*PLAIN, newcomer)):
         with pytest.raises(gr.Error, match="no video yet"):
             list(steps)
     Session.create(clip, spaces.of("visitor").session_folder)
     with pytest.raises(gr.Error, match="nothing to take away yet"):
-        list(looks.apply_style(*PLAIN, newcomer))
+        list(looks.apply(*PLAIN, newcomer))
 
 
 def test_a_small_copy_of_a_frame_keeps_masks_and_mattes_together(visitor):
-    full = looks.tracked_frame(studio.session_of(visitor), 1)
+    full = looks.tracked_frame(studio.session_of(visitor), 0)
     small = looks.smaller(full, 160)
     assert small.frame.image.shape == (90, 160, 3) and small.mask.shape == small.matte(1).shape == (90, 160)
     expected = cv2.resize(full.mask, (160, 90), interpolation=cv2.INTER_NEAREST)

@@ -53,7 +53,7 @@ def own_masks(visitor):
 
 def test_the_result_against_itself_is_perfect(visitor, own_masks, tmp_path):
     _, (message, report, table) = last_of(
-        quality.quality(str(archive(tmp_path / "a.zip", own_masks)), visitor), tmp_path
+        quality.compare_masks(str(archive(tmp_path / "a.zip", own_masks)), visitor), tmp_path
     )
     assert message == ""
     assert re.findall(r"<dd>([\d.]+)</dd>", report) == ["100.0", "100.0", "100.0", str(FRAMES - len(KEY_FRAMES))]
@@ -67,7 +67,7 @@ def test_the_result_against_itself_is_perfect(visitor, own_masks, tmp_path):
 def test_a_frame_that_differs_is_shown_first_with_both_outlines(visitor, own_masks, tmp_path):
     own_masks[7] = np.roll(own_masks[7], 60, axis=1)
     path = archive(tmp_path / "b.zip", own_masks, "Annotations/480p/clip/{:05d}.png")
-    _, (_, report, table) = last_of(quality.quality(str(path), visitor), tmp_path)
+    _, (_, report, table) = last_of(quality.compare_masks(str(path), visitor), tmp_path)
     shown = re.findall(r'data-frame="(\d+)"', report)
     assert shown == ["7"], "only what differs is shown"
     assert "<strong>Frame 8</strong>" in report and 'alt="Frame 8: outline' in report, "people count from 1"
@@ -84,7 +84,7 @@ def test_unusable_masks_are_a_sentence_and_the_work_stays(visitor, own_masks, tm
         archive(path, {i: mask[::2, ::2] for i, mask in own_masks.items()})
     elif kind == "names":
         archive(path, {1: own_masks[1], 2: own_masks[2]}, "night-{:03d}x999.png")
-    steps = quality.quality(None if kind == "none" else str(path), visitor)
+    steps = quality.compare_masks(None if kind == "none" else str(path), visitor)
     with pytest.raises(gr.Error) as error:
         for message, _report, _table in steps:
             last = message
@@ -143,3 +143,12 @@ def test_a_plot_counts_frames_for_people_and_stays_small_for_long_clips():
 
 def test_a_plot_of_one_frame_can_be_drawn():
     assert "50.00,50.00" in Plot("J", 3, 3, [Line("J", "red", {3: 0.5})]).html()
+
+
+def test_programs_get_the_scores_as_plain_values(visitor, own_masks, tmp_path):
+    found = quality.quality(str(archive(tmp_path / "a.zip", own_masks)), visitor)
+    assert found["j"] == found["f"] == found["jf"] == 1 and [item["id"] for item in found["objects"]] == [1, 2]
+    assert len(found["rows"]) == 2 * (FRAMES - len(KEY_FRAMES))
+    assert set(found["rows"][0]) == {"frame", "object", "j", "f"}
+    with pytest.raises(gr.Error, match="choose a ZIP"):
+        quality.quality(None, visitor)
