@@ -1,8 +1,10 @@
-"""RGB frames to an H.264 MP4 that plays in browsers, with the source's timing, colours and sound."""
+"""Frames to a video with the source's timing, colours and sound: an H.264 MP4 that plays in browsers, or another preset."""
 
 import os
 import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -10,32 +12,68 @@ from types import TracebackType
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, VideoReformatter
+from av.container import OutputContainer
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from xmem.video.audio import AudioTrack
-from xmem.video.colour import to_yuv420
+from xmem.video.colour import Colour, to_yuv420
 from xmem.video.reader import Frame, FrameReader
 
-# No B-frames: each frame's time is then written as it is, without reordering delays at either end.
-# Each thread of the encoder holds frames, so a machine of many cores must not mean many frames in memory.
-_X264_OPTIONS = {"crf": "18", "preset": "veryfast", "bf": "0", "threads": str(min(8, os.cpu_count() or 1))}
 _KEY_FRAME_SECONDS = 2  # how far apart a player finds places to seek to
 _FINEST_CLOCK = 1_000_000  # ticks per second that players still accept
 _MPEG_CLOCK = Fraction(1, 90_000)
+# Each thread of an encoder holds frames, so a machine of many cores must not mean many frames in memory.
+ENCODER_THREADS = str(min(8, os.cpu_count() or 1))
+
+SoundOpener = Callable[[Path, OutputContainer, Fraction], AudioTrack | None]
+
+
+@dataclass(frozen=True)
+class VideoPreset:
+    """How a video is stored. container, codec, pix_fmt and options: FFmpeg's names; the options are the encoder's.
+
+    A pix_fmt with alpha takes RGBA frames (straight, not premultiplied). The encoder must not reorder frames.
+    sound: opens the track that goes along, like `AudioTrack.open`, for what the container can hold; None for silence.
+    """
+
+    container: str
+    codec: str
+    pix_fmt: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    container_options: Mapping[str, str] = field(default_factory=dict)
+    stream_metadata: Mapping[str, str] = field(default_factory=dict)
+    sound: SoundOpener | None = AudioTrack.open
+
+    @property
+    def has_alpha(self) -> bool:
+        return self.pix_fmt.startswith("yuva")
+
+
+# No B-frames: each frame's time is then written as it is, without reordering delays at either end.
+H264 = VideoPreset(
+    "mp4",
+    "libx264",
+    "yuv420p",
+    {"crf": "18", "preset": "veryfast", "bf": "0", "threads": ENCODER_THREADS},
+    container_options={"movflags": "+faststart"},
+)
 
 
 class VideoWriter:
-    """Writes an MP4 (H.264 yuv420p, faststart) to `path`, timed and coloured like `reader`, with its sound.
+    """Writes a video (by default an MP4: H.264 yuv420p, faststart), timed and coloured like `reader`, with its sound.
 
     The sound is read from the source alongside; where writing stops before the source ends, it ends with the video.
     The file appears under its name only on close(), complete and valid after any number of frames; without frames there
     is none. 4:2:0 H.264 has even sides only (its cropping, too, counts in steps of two): an odd side gets one more row
-    or column, a copy of the edge.
+    or column, a copy of the edge; videos with alpha keep every size.
+
+    reader: a FrameReader, or another that has its info and its attributes for a writer.
     """
 
-    def __init__(self, path: str | Path, reader: FrameReader) -> None:
+    def __init__(self, path: str | Path, reader: FrameReader, preset: VideoPreset = H264) -> None:
         self._path = Path(path)
         self._reader = reader
+        self._preset = preset
         self._reformatter = VideoReformatter()
         self._container: av.container.OutputContainer | None = None
         self._partial: Path | None = None
@@ -53,7 +91,10 @@ class VideoWriter:
         self.close()
 
     def write(self, image: np.ndarray, frame: Frame) -> None:
-        """Append image, uint8 [H, W, 3] RGB of the source's size, at the time of `frame`; times must increase."""
+        """Append an image of the source's size at the time of `frame`; times must increase.
+
+        image: uint8 [H, W, 3] RGB, or [H, W, 4] RGBA where the preset has alpha.
+        """
         if self._closed:
             raise ValueError("The writer is closed.")
         try:
@@ -89,22 +130,29 @@ class VideoWriter:
         os.close(handle)
         self._partial = Path(name)
         self._partial.chmod(0o644)
-        self._container = av.open(name, "w", format="mp4", container_options={"movflags": "+faststart"})
+        self._container = av.open(
+            name, "w", format=self._preset.container, container_options=dict(self._preset.container_options)
+        )
         self._origin = frame.time
         self._add_video(image.shape[1], image.shape[0])
-        if self._reader.audio_path is not None:
-            self._audio = AudioTrack.open(self._reader.audio_path, self._container, self._reader.start + self._origin)
+        if self._reader.audio_path is not None and self._preset.sound is not None:
+            start = self._reader.start + self._origin
+            self._audio = self._preset.sound(self._reader.audio_path, self._container, start)
 
     def _add_video(self, width: int, height: int) -> None:
         info, colour = self._reader.info, self._reader.colour
         clock = self._reader.time_base
         self._clock = clock if clock.denominator <= _FINEST_CLOCK else _MPEG_CLOCK
-        stream = self._container.add_stream("libx264", rate=info.rate.limit_denominator(65535), options=_X264_OPTIONS)
+        rate = info.rate.limit_denominator(65535)
+        stream = self._container.add_stream(self._preset.codec, rate=rate, options=dict(self._preset.options))
+        stream.metadata.update(self._preset.stream_metadata)
         stream.time_base = self._clock
         context = stream.codec_context
         context.time_base = self._clock
-        context.width, context.height = width + width % 2, height + height % 2
-        context.pix_fmt = "yuv420p"
+        context.width, context.height = width, height
+        if not self._preset.has_alpha:
+            context.width, context.height = width + width % 2, height + height % 2
+        context.pix_fmt = self._preset.pix_fmt
         context.gop_size = max(1, min(250, round(info.rate * _KEY_FRAME_SECONDS)))
         context.sample_aspect_ratio = self._reader.sample_aspect
         context.colorspace = colour.matrix
@@ -122,13 +170,18 @@ class VideoWriter:
         duration = max(1, round(frame.duration / self._clock))
         self._durations[tick] = duration
         self._end = time + frame.duration
-        picture = to_yuv420(_even(image), self._reader.colour, self._reformatter)
+        picture = self._picture(image)
         picture.pts = tick
         picture.time_base = self._clock
         picture.duration = duration
         self._mux(self._video.encode(picture))
         if self._audio is not None:
             self._audio.advance(time)
+
+    def _picture(self, image: np.ndarray) -> av.VideoFrame:
+        if self._preset.has_alpha:
+            return _to_yuva(image, self._preset.pix_fmt, self._reader.colour, self._reformatter)
+        return to_yuv420(_even(image), self._reader.colour, self._reformatter)
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
@@ -156,3 +209,24 @@ def _even(image: np.ndarray) -> np.ndarray:
     if height % 2 or width % 2:
         return cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
     return np.ascontiguousarray(image)
+
+
+def _to_yuva(image: np.ndarray, pix_fmt: str, colour: Colour, reformatter: VideoReformatter) -> av.VideoFrame:
+    """A limited-range frame of 8 or 10 bits with alpha from uint8 [H, W, 4] RGBA."""
+    converted = reformatter.reformat(
+        av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgba"),
+        format=pix_fmt,
+        interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
+        dst_colorspace=colour.matrix,
+        dst_color_range=ColorRange.MPEG,
+    )
+    if pix_fmt.endswith("10le"):  # swscale only shifts: nearly opaque would be less opaque
+        alpha = image[..., 3].astype(np.uint16)
+        plane = converted.planes[3]
+        target = np.frombuffer(plane, np.uint16).reshape(plane.height, -1)
+        target[:, : plane.width] = alpha << 2 | alpha >> 6
+    converted.colorspace = colour.matrix
+    converted.color_range = ColorRange.MPEG
+    converted.color_primaries = colour.primaries
+    converted.color_trc = colour.transfer
+    return converted

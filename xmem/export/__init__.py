@@ -1,0 +1,7 @@
+"""Files to take away: videos, pictures, animations and tables of a finished piece of work, and all of it as one bundle."""
+
+from xmem.export.bundle import read_bundle, write_bundle
+from xmem.export.kinds import EXPORTS, ExportKind, export
+from xmem.export.source import ExportProgress, ExportSource
+
+__all__ = ["EXPORTS", "ExportKind", "ExportProgress", "ExportSource", "export", "read_bundle", "write_bundle"]
