@@ -1,6 +1,6 @@
-"""Sketch value <-> index mask, and what a sketch was understood as.
+"""Paintings and mask images as index masks: what API clients hand in as an editor's value, and mask files.
 
-The editor's layers are RGBA at the frame's own size; object i has colour i - 1 of `OBJECT_COLORS`.
+An editor's layers are RGBA at the frame's own size; object i has colour i - 1 of `OBJECT_COLORS`.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 
 from xmem.errors import InputError
 from xmem.render.masks import read_mask
-from xmem.render.palette import OBJECT_COLORS, name_of
+from xmem.render.palette import OBJECT_COLORS
 
 COLORS = np.array(
     [[int(code[i : i + 2], 16) for i in (1, 3, 5)] for _, code in OBJECT_COLORS], dtype=np.int32
@@ -107,30 +107,3 @@ def of_mask(source: Any, width: int, height: int) -> tuple[np.ndarray, str]:
         numbers[list(mask.objects)] = np.arange(1, len(mask.objects) + 1)
         index = numbers[index]
     return index, note
-
-
-def from_index(frame: np.ndarray, index: np.ndarray | None = None) -> dict[str, Any]:
-    """An editor's value that shows `index` (uint8 [H, W], None for no paint) on `frame` (uint8 [H, W, 3])."""
-    if index is None or not index.any():
-        return {"background": frame, "layers": [], "composite": frame}
-    painted = index > 0
-    layer = np.zeros((*index.shape, 4), np.uint8)
-    layer[painted, :3] = COLORS[(index[painted].astype(int) - 1) % MAX_OBJECTS]
-    layer[painted, 3] = 255
-    composite = np.where(painted[..., None], layer[..., :3], frame)
-    return {"background": frame, "layers": [layer], "composite": composite}
-
-
-def summary(index: np.ndarray) -> str:
-    """What is painted, for people: "2 objects: red 3.1 %, blue 0.8 %"; empty for no paint."""
-    ids, counts = np.unique(index[index > 0], return_counts=True)
-    if not len(ids):
-        return ""
-    shares = ", ".join(
-        f"{name_of(int(i))} {_percent(count / index.size)}" for i, count in zip(ids, counts, strict=True)
-    )
-    return f"{len(ids)} object{'s' if len(ids) > 1 else ''}: {shares}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share >= 0.001 else "< 0.1 %"

@@ -1,15 +1,15 @@
-"""What the page says, as HTML: the run's panel, the understood painting, status lines. Everything is escaped here."""
+"""What the page says, as HTML: facts, messages, the run's panel, lists of frames. Everything is escaped here."""
 
 import base64
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from demo import style
 from demo.tracking import Progress
-from xmem.render.palette import OBJECT_COLORS
+from xmem.analysis.preflight import Estimate
 
 THUMBNAIL_WIDTH = 480
 
@@ -41,16 +41,6 @@ def status_line(device: str, model: str) -> str:
     return f'<p class="status"><span class="dot" aria-hidden="true"></span>{escape(model)} on {escape(device)}</p>'
 
 
-def legend() -> str:
-    """The brush colours by name; a click picks the brush (see `ui.PICK_BRUSH`)."""
-    swatches = "".join(
-        f'<button type="button" class="swatch" data-index="{i}" style="--swatch:{color}" '
-        f'aria-label="Paint with {name}"><i aria-hidden="true"></i>{name}</button>'
-        for i, (name, color) in enumerate(OBJECT_COLORS)
-    )
-    return f'<div class="legend" role="group" aria-label="Brush colours, one per object">{swatches}</div>'
-
-
 def message(text: str, kind: str = "note") -> str:
     """A sentence for the visitor; kind: "note", "good" or "bad" (spoken at once by screen readers)."""
     if not text:
@@ -59,19 +49,51 @@ def message(text: str, kind: str = "note") -> str:
     return f'<p class="message {kind}" role="{role}">{escape(text)}</p>'
 
 
-def of_video(text: str, frame: np.ndarray) -> str:
-    """A line about the video whose first frame (uint8 [H, W, 3]) is on the canvas."""
-    return style.frame_css(frame.shape[1], frame.shape[0]) + message(text, "good")
+def facts(parts: Sequence[str]) -> str:
+    """What a video is, as a row of small labels."""
+    labels = "".join(f"<li>{escape(part)}</li>" for part in parts)
+    return f'<ul class="facts" aria-label="About the video">{labels}</ul>'
 
 
-def understood(summary: str, note: str, picture: str) -> str:
-    """The line that says what is painted, and a small picture of it."""
-    if not summary:
-        return '<div class="understood empty"><p role="status">Nothing is painted yet.</p></div>' + message(note)
+def estimate(found: Estimate) -> str:
+    """What a run is expected to take."""
+    memory = f" and <strong>{size(found.peak_bytes)}</strong> of memory" if found.peak_bytes else ""
     return (
-        f'<div class="understood"><p role="status"><strong>{escape(summary)}</strong></p>'
-        f'<img src="{picture}" alt="The first frame with what will be tracked tinted in its colour"></div>'
-    ) + message(note)
+        f'<p class="estimate" role="status">A run takes about <strong>{duration(found.seconds)}</strong>{memory}. '
+        f"{escape(found.reason)}</p>"
+    )
+
+
+def key_frames(pictures: Sequence[tuple[int, str]]) -> str:
+    """Key frames as small pictures: a click goes there, the cross removes. pictures: (frame, data address)."""
+    if not pictures:
+        return ""
+    items = "".join(
+        f'<li><button type="button" class="k-go" data-go="{frame}" aria-label="Go to key frame {frame + 1}">'
+        f'<img src="{picture}" alt=""><span>Frame {frame + 1}</span></button>'
+        f'<button type="button" class="k-remove" data-remove="{frame}" aria-label="Remove key frame {frame + 1}" '
+        f'title="Remove this key frame">×</button></li>'
+        for frame, picture in pictures
+    )
+    return f'<div class="keys"><p>Key frames</p><ul aria-label="Key frames">{items}</ul></div>'
+
+
+def worth_checking(frames: Sequence[tuple[int, str, str, str]]) -> str:
+    """Frames worth a look as buttons. frames: (frame, object's name, reason, data address of a picture)."""
+    if not frames:
+        return '<p class="group">Nothing looks doubtful.</p>'
+    items = "".join(
+        f'<li><button type="button" data-frame="{frame}"><img src="{picture}" alt="">'
+        f"<span><b>Frame {frame + 1}</b>{escape(reason)}</span></button></li>"
+        for frame, _, reason, picture in frames
+    )
+    title = "Frames worth checking"
+    return f'<p class="group">{title}</p><ul class="worth" aria-label="{title}">{items}</ul>'
+
+
+def waiting(text: str) -> str:
+    """The line beside Run."""
+    return f'<p class="pending" role="status">{escape(text)}</p>' if text else ""
 
 
 def idle() -> str:
@@ -103,16 +125,34 @@ def running(progress: Progress) -> str:
     )
 
 
-def finished(progress: Progress, stopped: bool) -> str:
+def rendering(progress: Progress | None, stopped: bool, done: int, total: int) -> str:
+    """The result video is being written; what the run did is said already."""
+    share = min(1.0, done / total) if total else None
+    text = f"Writing the video: {done} of {total}" if total else "Writing the video…"
+    line = f'<div class="figures"><span>{text}</span></div>{_bar(share)}'
+    return f'<div class="run done">{_figures(progress, stopped) if progress else ""}{line}</div>'
+
+
+def finished(progress: Progress | None, stopped: bool) -> str:
+    """What the latest run did; progress is None where that is not known."""
+    if progress is None:
+        return ""
+    return f'<div class="run done">{_figures(progress, stopped)}</div>{message(progress.note, "bad")}'
+
+
+def _figures(progress: Progress, stopped: bool) -> str:
     frames = "frame" if progress.done == 1 else "frames"
     said = f"Done: {progress.done} {frames}"
     if stopped:
         of = f" of {progress.total} frames" if progress.total else f" {frames}"
         said = f"Stopped after {progress.done}{of}; these are kept"
+    took = duration(progress.seconds)
+    if progress.estimate and not stopped:
+        took = f"estimated {duration(progress.estimate)}, took {took}"
     return (
-        f'<div class="run done"><div class="figures"><strong>{said}</strong>'
-        f"<span>{rate(progress.frames_per_second)}</span><span>{duration(progress.seconds)}</span>"
-        f"<span>{escape(Path(progress.model).stem)}</span></div></div>{message(progress.note, 'bad')}"
+        f'<div class="figures"><strong>{said}</strong>'
+        f"<span>{rate(progress.frames_per_second)}</span><span>{took}</span>"
+        f"<span>{escape(short(progress.model))}</span></div>"
     )
 
 
@@ -120,18 +160,28 @@ def failed(sentence: str) -> str:
     return f'<div class="run failed">{message(sentence, "bad")}</div>'
 
 
+def short(model: str) -> str:
+    """A checkpoint's name without folder and suffix."""
+    return Path(model).stem
+
+
 def rate(frames_per_second: float) -> str:
     return f"{frames_per_second:.1f} frames/s" if frames_per_second < 100 else f"{frames_per_second:.0f} frames/s"
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: "8 s", "2 min 5 s", "1 h 12 min"."""
+    """Seconds of waiting for people: "8 s", "2 min 5 s", "1 h 12 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _bar(share: float | None) -> str:

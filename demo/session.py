@@ -6,7 +6,8 @@
         session/                        the visitor's work, an `xmem.Session`
         lock                            held by whoever changes it
         stop                            present when this visitor asked to stop
-        run-XXXX/                       one per run
+        thumbnails/                     small pictures of frames
+        run-XXXX/, render-XXXX/ ...     one per run or other piece of work, while it goes on
 """
 
 import contextlib
@@ -95,11 +96,15 @@ class Workspace:
     def clear_stop(self) -> None:
         self.stop_file.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def new_run(self) -> Iterator[Path]:
+    def new_run(self) -> contextlib.AbstractContextManager[Path]:
         """A fresh folder for one run, removed with all it holds when the run ends, however it ends."""
+        return self.new_folder("run-")
+
+    @contextlib.contextmanager
+    def new_folder(self, prefix: str) -> Iterator[Path]:
+        """A fresh folder for one piece of work, removed with all it holds when that ends, however it ends."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="run-", dir=self.path))
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.path))
         try:
             yield folder
         finally:
@@ -116,7 +121,7 @@ class Workspace:
         """The visit is over: stop what runs (its folder goes with it), and remove the workspace if nothing does."""
         if not self.path.exists():
             return
-        if any(self.path.glob("run-*")):
+        if any(self.path.glob("*-????????")):  # folders of work that goes on
             self._left_file.touch()
             self.request_stop()
         else:

@@ -12,23 +12,27 @@ class Shared:
 
     result_video: the rendered result. panel: the run's status, HTML of `demo.panels`. refreshed: counts up (its
     `.change` fires) after each finished run and each edit of key frames, objects, trim, post-processing or style.
+    restyled: a counter like it; what changes how the result looks without a run puts a new value into it
+    (`demo.events.paint.stamp()`), and the result video is rendered anew.
     model, device, size: of the settings; settings: all of them, in the order of `demo.settings.read`.
-    video_file: the download of the rendered result. check, take: the blocks of steps 4 and 5, hidden before a result.
+    video_file: the download of the rendered result.
+    results, check, take: the blocks of the result video and of steps 4 and 5, hidden before there is a result.
     """
 
     result_video: gr.Video
     panel: gr.HTML
     refreshed: gr.State
+    restyled: gr.State
     model: gr.Dropdown
     device: gr.Dropdown
     size: gr.Dropdown
     settings: list[Component]
     video_file: gr.DownloadButton
+    results: gr.Column
     check: gr.Column
     take: gr.Column
 
     @property
     def rendered(self) -> list[Component]:
-        """Outputs of `demo.rendering.show`, which renders the result anew in the session's style:
-        `some.click(set_style, ...).then(rendering.show, None, shared.rendered)`."""
-        return [self.panel, self.result_video, self.video_file, self.refreshed]
+        """Outputs of `demo.rendering.show`, which renders the result anew in the session's style."""
+        return [self.panel, self.result_video, self.video_file]

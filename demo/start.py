@@ -6,7 +6,7 @@ import signal
 import sys
 
 import xmem
-from demo import events
+from demo import studio
 from xmem import checkpoints
 from xmem.checkpoints import EMBEDDED, REGISTRY
 
@@ -16,7 +16,7 @@ log = logging.getLogger("xmem.demo")
 def start(host: str | None = None, port: int | None = None, share: bool = False) -> None:
     """Serve the page until interrupted. host, port: None for GRADIO_SERVER_NAME, GRADIO_SERVER_PORT or Gradio's own."""
     fetch_chosen_model()
-    spaces = events.workspaces()
+    spaces = studio.workspaces()
     os.environ.setdefault("GRADIO_TEMP_DIR", str(spaces.cache))
     from demo.ui import build_demo  # Gradio looks at GRADIO_TEMP_DIR when components are made
 

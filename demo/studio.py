@@ -12,8 +12,10 @@ import gradio as gr
 import xmem
 from demo import session as workspaces_on_disk
 from demo.session import Workspace, Workspaces
+from xmem.session import Session
 
 PROJECT = "project.json"
+RUN = "track-"  # how the folder of a run that changes the work begins
 WAIT_SECONDS = 5  # for another click of the same visitor to be done
 
 
@@ -32,17 +34,22 @@ def has_session(request: gr.Request | None) -> bool:
     return (workspace_of(request).session_folder / PROJECT).exists()
 
 
-def session_of(request: gr.Request | None) -> "xmem.Session":
+def session_of(request: gr.Request | None) -> Session:
     """The visitor's work, opened for reading. Raises InputError where there is no video yet."""
     workspace = workspace_of(request)
     if not (workspace.session_folder / PROJECT).exists():
         raise xmem.InputError("There is no video yet: upload one, or take the sample.")
     workspace.keep_alive()
-    return xmem.Session.open(workspace.session_folder)
+    return Session.open(workspace.session_folder)
+
+
+def is_running(request: gr.Request | None) -> bool:
+    """Whether a run of this visitor's goes on, which alone may change the work then."""
+    return any(workspace_of(request).path.glob(f"{RUN}*"))
 
 
 @contextlib.contextmanager
-def editing(request: gr.Request | None) -> Iterator["xmem.Session"]:
+def editing(request: gr.Request | None) -> Iterator[Session]:
     """The visitor's work, opened for changing it; one change at a time.
 
     Raises InputError where there is no video yet, and while a run or another long change goes on.
@@ -51,18 +58,18 @@ def editing(request: gr.Request | None) -> Iterator["xmem.Session"]:
         yield session_of(request)
 
 
-def begin_session(request: gr.Request | None, source: str | Path, name: str | None = None) -> "xmem.Session":
+def begin_session(request: gr.Request | None, source: str | Path, name: str | None = None) -> Session:
     """Begin anew with a video; what the visitor did before goes. Raises InputError for what is no video."""
     name = name or workspaces_on_disk.download_stem(source)
-    return _replace(request, lambda folder: xmem.Session.create(source, folder, name))
+    return _replace(request, lambda folder: Session.create(source, folder, name))
 
 
-def resume_session(request: gr.Request | None, bundle: str | Path) -> "xmem.Session":
+def resume_session(request: gr.Request | None, bundle: str | Path) -> Session:
     """Go on with a bundle; what the visitor did before goes. Raises InputError for what is no bundle."""
-    return _replace(request, lambda folder: xmem.Session.open_bundle(bundle, folder))
+    return _replace(request, lambda folder: Session.open_bundle(bundle, folder))
 
 
-def _replace(request: gr.Request | None, make) -> "xmem.Session":
+def _replace(request: gr.Request | None, make) -> Session:
     """Make a session beside the present one and put it in its place once that has worked."""
     workspace = workspace_of(request)
     with workspace.locked(WAIT_SECONDS):
@@ -73,4 +80,11 @@ def _replace(request: gr.Request | None, make) -> "xmem.Session":
             fresh.rename(workspace.session_folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    return xmem.Session.open(workspace.session_folder)
+    return Session.open(workspace.session_folder)
+
+
+def end_session(request: gr.Request | None) -> None:
+    """The video was taken away, and the work on it goes with it."""
+    workspace = workspace_of(request)
+    with contextlib.suppress(xmem.InputError), workspace.locked(WAIT_SECONDS):
+        shutil.rmtree(workspace.session_folder, ignore_errors=True)

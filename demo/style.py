@@ -73,12 +73,8 @@ def theme() -> gr.themes.Base:
     )
 
 
-CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-
-
-def frame_css(width: int, height: int) -> str:
-    """Tells the style sheet the shape of the video, so that the editor takes no more room than it needs."""
-    return f"<style>:root {{ --frame-ratio: {height / width:.4f}; }}</style>"
+SHEETS = ("page.css", "painter/painter.css", "check.css", "tabs.css")
+CSS = "\n".join((Path(__file__).parent / sheet).read_text(encoding="utf-8") for sheet in SHEETS)
 
 
 def sample_css(picture: str) -> str:

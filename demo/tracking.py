@@ -22,7 +22,10 @@ import cv2
 import numpy as np
 
 import xmem
+from demo import scene
+from xmem.analysis.preflight import Estimate, estimate
 from xmem.checkpoints import EMBEDDED
+from xmem.session import Session, Step, TrackSettings
 from xmem.video import probe
 
 if TYPE_CHECKING:
@@ -60,6 +63,7 @@ class Progress:
 
     preview: JPEG of the latest overlay that was drawn for the page, None before the first.
     model: the checkpoint that works; note: why it is another than the chosen one, or "".
+    memory_bytes: what the memories hold; estimate: seconds that were expected; 0 where that is not known.
     """
 
     done: int = 0
@@ -68,6 +72,8 @@ class Progress:
     preview: bytes | None = None
     model: str = ""
     note: str = ""
+    memory_bytes: int = 0
+    estimate: float = 0.0
 
     @property
     def frames_per_second(self) -> float:
@@ -103,22 +109,67 @@ class ModelCache:
 MODELS = ModelCache()
 
 
-def _gpu_seconds(video: str, *_: Any) -> int:
-    frames = probe(video).frame_count or 300
+def _seconds(frames: int) -> int:
     return int(min(300, 30 + frames / GPU_FRAMES_PER_SECOND))
 
 
-def _on_gpu(function: Callable[..., Iterator[Progress]]) -> Callable[..., Iterator[Progress]]:
-    return spaces.GPU(duration=_gpu_seconds)(function) if spaces else function
+def _gpu_seconds(video: str, *_: Any) -> int:
+    return _seconds(probe(video).frame_count or 300)
 
 
-@_on_gpu
+def _gpu_seconds_of_session(folder: str, _stop_file: str, settings: TrackSettings) -> int:
+    return _seconds(sum(span.steps for span in Session.open(folder).pending(settings)))
+
+
+def _on_gpu(seconds: Callable[..., int]) -> Callable:
+    """Wrap a generator so that it runs on a Space's GPU for as long as `seconds` says; elsewhere leave it as it is."""
+    return spaces.GPU(duration=seconds) if spaces else lambda function: function
+
+
+@_on_gpu(_gpu_seconds_of_session)
+def propagate_session(folder: str, stop_file: str, settings: TrackSettings) -> Iterator[Progress]:
+    """Compute what is pending in the session in `folder`, where results appear.
+
+    Ends early, keeping what is done, once `stop_file` exists or when it is closed. Raises InputError.
+    """
+    session = Session.open(folder)
+    model, name, note = load(settings.model, settings.device)
+    steps = session.propagate(replace(settings, model=name), model)
+    shown, stop = -PREVIEW_SECONDS, Path(stop_file)
+    progress, latest = Progress(model=name, note=note), None
+    try:
+        for latest in steps:
+            preview = progress.preview
+            if latest.seconds - shown >= PREVIEW_SECONDS:
+                preview, shown = _session_preview(session, latest), latest.seconds
+            progress = Progress(latest.done, latest.total, latest.seconds, preview, name, note, latest.memory.bytes)
+            yield progress
+            if stop.exists():
+                break
+    finally:
+        steps.close()
+    if latest:
+        yield replace(progress, preview=_session_preview(session, latest))
+
+
+@_on_gpu(lambda *_: 30)
+def estimate_session(folder: str, settings: TrackSettings) -> Estimate:
+    """Time a few frames of the session in `folder`. Raises InputError."""
+    model, _, _ = load(settings.model, settings.device)
+    return estimate(Session.open(folder), settings, model)
+
+
+def _session_preview(session: Session, step: Step) -> bytes:
+    return _jpeg(scene.tinted(session, step.image, scene.visible(session, step.mask)))
+
+
+@_on_gpu(_gpu_seconds)
 def propagate(video: str, mask: np.ndarray, output: str, stop_file: str, settings: Settings) -> Iterator[Progress]:
     """Track `mask` (uint8 [H, W], on the first frame) through `video`; overlay.mp4 and masks/ appear in `output`.
 
     Ends early, with a valid result, once `stop_file` exists or when it is closed. Raises InputError.
     """
-    model, name, note = _load(settings)
+    model, name, note = load(settings.model, settings.device)
     results = xmem.segment_video(
         video,
         {0: mask},
@@ -147,15 +198,15 @@ def propagate(video: str, mask: np.ndarray, output: str, stop_file: str, setting
         yield replace(progress, preview=_jpeg(result.overlay))
 
 
-def _load(settings: Settings) -> tuple["XMem", str, str]:
+def load(model: str, device: str) -> tuple["XMem", str, str]:
     """The network to use, its name, and the reason where it is not the chosen one."""
     try:
-        return MODELS.get(settings.model, settings.device), settings.model, ""
+        return MODELS.get(model, device), model, ""
     except xmem.InputError as error:
-        if settings.model == EMBEDDED:
+        if model == EMBEDDED:
             raise
-        log.warning("%s cannot be used, %s takes its place: %s", settings.model, EMBEDDED, error)
-        return MODELS.get(EMBEDDED, settings.device), EMBEDDED, going_on(str(error))
+        log.warning("%s cannot be used, %s takes its place: %s", model, EMBEDDED, error)
+        return MODELS.get(EMBEDDED, device), EMBEDDED, going_on(str(error))
 
 
 def going_on(reason: str) -> str:

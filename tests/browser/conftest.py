@@ -85,23 +85,27 @@ def page(server, browser):
     """A fresh visit of the page."""
     context = browser.new_context(viewport={"width": 1000, "height": 760}, accept_downloads=True)
     visit = context.new_page()
+    failures = []
+    visit.on("pageerror", lambda error: failures.append(str(error)))
     visit.set_default_timeout(60_000)
     visit.goto(server)
     visit.wait_for_selector("#run")
     yield visit
     context.close()
+    assert not failures, "no script of the page fails"
 
 
-def write_marked_clip(path: Path, size: tuple[int, int], frames: int = 6) -> Path:
-    """Grey frames with two magenta squares, whose centres are MARKERS."""
+def write_marked_clip(path: Path, size: tuple[int, int], frames: int = 12) -> Path:
+    """Frames with two magenta squares that stand still, whose centres are MARKERS, on a grey that brightens."""
     width, height = size
-    image = np.full((height, width, 3), 110, np.uint8)
+    image = np.full((height, width, 3), 60, np.uint8)
     for x, y in MARKERS[size]:
         image[y - 6 : y + 7, x - 6 : x + 7] = MARKER_COLOR
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=Fraction(25), options={"crf": "10"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for _ in range(frames):
+            image[image[..., 1] > 50] += 8
             for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
                 file.mux(packet)
         for packet in stream.encode(None):

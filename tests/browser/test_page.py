@@ -1,20 +1,35 @@
-"""The page as a visitor meets it: a real server, a real browser, a real mouse."""
+"""The page as a visitor meets it: a real server, a real browser, a real mouse and keyboard."""
 
 import io
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from demo.events import SAMPLE_MASK
+from xmem import Session
 from xmem.video import probe
 
 pytestmark = pytest.mark.browser
 
 MARKERS = {(640, 360): ((180, 120), (450, 250)), (360, 640): ((100, 170), (260, 450))}
+FRAMES = 12
+LEAST_BRUSH = 5
+
+# The painted pixels of the canvas, in pixels of the video: {id of a colour: [count, mean x, mean y]}.
+PAINTED = """() => {
+  const paper = document.querySelector('.p-paper'), { width, height } = paper;
+  const data = paper.getContext('2d').getImageData(0, 0, width, height).data, found = {};
+  for (let i = 0; i < width * height; i++) {
+    if (!data[4 * i + 3]) continue;
+    const name = data[4 * i] > 200 && data[4 * i + 2] < 120 ? 'red' : data[4 * i + 2] > 200 ? 'blue' : 'other';
+    const sums = found[name] ??= [0, 0, 0];
+    sums[0]++; sums[1] += i % width; sums[2] += Math.floor(i / width);
+  }
+  for (const sums of Object.values(found)) { sums[1] /= sums[0]; sums[2] /= sums[0]; }
+  return found;
+}"""
 
 
 def press(page, selector: str) -> None:
@@ -24,111 +39,293 @@ def press(page, selector: str) -> None:
 
 def upload(page, path: Path) -> None:
     page.set_input_files("#video input[type=file]", str(path))
-    page.wait_for_selector("#canvas canvas")
-    page.wait_for_function("document.querySelector('#video-note').innerText.includes('frames')")
-    page.evaluate("document.querySelector('#canvas').scrollIntoView({block: 'center'})")
+    page.wait_for_selector(".p-root[data-frame='0']")
+    page.evaluate("document.querySelector('.p-view').scrollIntoView({block: 'center'})")
+    page.wait_for_timeout(400)
 
 
 def markers_on_screen(page) -> list[tuple[float, float]]:
-    """Centres of the two magenta squares of the first frame as it is shown, top one first, once it stands still."""
-    end, last = time.monotonic() + 40, None
+    """Centres of the two magenta squares as the page shows them, top one first."""
+    end = time.monotonic() + 20
     while time.monotonic() < end:
-        page.wait_for_timeout(700)
-        box = page.locator("#canvas .pixi-target canvas").bounding_box()
+        box = page.locator(".p-view").bounding_box()
         image = np.array(Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB")).astype(int)
         ys, xs = np.nonzero((image[..., 0] > 180) & (image[..., 1] < 90) & (image[..., 2] > 180))
         if len(ys) > 20:
             top = ys < (ys.min() + ys.max()) / 2
-            centres = [(box["x"] + xs[half].mean() + 0.5, box["y"] + ys[half].mean() + 0.5) for half in (top, ~top)]
-            if centres == last:
-                return centres
-            last = centres
-    raise AssertionError("the first frame did not appear on the canvas")
+            return [(box["x"] + xs[half].mean() + 0.5, box["y"] + ys[half].mean() + 0.5) for half in (top, ~top)]
+        page.wait_for_timeout(200)
+    raise AssertionError("the frame did not appear on the canvas")
+
+
+def at(page, x: float, y: float) -> tuple[float, float]:
+    """A point on the screen from one of the video."""
+    box = page.locator(".p-paper").bounding_box()
+    width, height = page.evaluate("() => { const p = document.querySelector('.p-paper'); return [p.width, p.height]; }")
+    return box["x"] + x * box["width"] / width, box["y"] + y * box["height"] / height
 
 
 def dab(page, x: float, y: float) -> None:
-    """A short symmetric stroke centred at (x, y)."""
+    """A short symmetric stroke centred at (x, y) of the screen."""
     page.mouse.move(x - 5, y)
     page.mouse.down()
     page.mouse.move(x + 5, y, steps=3)
     page.mouse.up()
 
 
-def understood(page, text: str) -> None:
-    page.wait_for_function("(text) => document.querySelector('#understood')?.innerText.includes(text)", arg=text)
+def settled(page) -> None:
+    page.evaluate("window.xmemSettled()")
+
+
+def painted(page) -> dict[str, list[float]]:
+    settled(page)
+    return page.evaluate(PAINTED)
+
+
+def go(page, frame: int) -> None:
+    page.evaluate("(frame) => window.xmemGo(frame)", frame)
+    shows(page, frame)
+
+
+def shows(page, frame: int) -> None:
+    page.wait_for_selector(f".p-root[data-frame='{frame}']", state="attached")
+    settled(page)
+
+
+def keys(page, *frames: int) -> None:
+    """Wait until exactly these are the key frames."""
+    page.wait_for_function(
+        "(frames) => JSON.stringify([...document.querySelectorAll('.k-go')].map((k) => +k.dataset.go)) === frames",
+        arg=str(list(frames)).replace(" ", ""),
+    )
+
+
+def says(page, selector: str, text: str) -> None:
+    page.wait_for_function(
+        "([selector, text]) => document.querySelector(selector)?.innerText.includes(text)", arg=[selector, text]
+    )
 
 
 def run(page) -> None:
+    """Run, and wait for the result video."""
     press(page, "#run")
-    page.wait_for_selector("#download-masks", timeout=120_000)
-
-
-def downloads(page) -> tuple[str, list[np.ndarray], str, Path]:
-    """(name of the ZIP, its masks, name of the video, the video)."""
-    with page.expect_download() as masks:
-        press(page, "#download-masks")
-    with page.expect_download() as video:
-        press(page, "#download-video")
-    with zipfile.ZipFile(masks.value.path()) as archive:
-        images = [np.array(Image.open(io.BytesIO(archive.read(name)))) for name in sorted(archive.namelist())]
-    return masks.value.suggested_filename, images, video.value.suggested_filename, Path(video.value.path())
+    page.wait_for_selector("#stop:visible")
+    page.wait_for_selector("#run:visible", timeout=120_000)
+    page.wait_for_selector(".run.done:not(:has(.bar))", timeout=60_000)
+    page.wait_for_selector("#result-video video")
 
 
 @pytest.mark.parametrize("size", [(640, 360), (360, 640)])
-def test_what_the_mouse_paints_is_where_it_was_painted(page, clips, size):
-    """Centroids of painted objects are exact to a pixel; both files carry the video's name."""
+def test_what_the_mouse_paints_is_where_it_was_painted_and_comes_back_in_place(page, clips, size):
+    """Centroids are exact to a pixel, on a later frame too, and the same after leaving the frame and coming back."""
     upload(page, clips[size])
+    go(page, 7)
     first, second = markers_on_screen(page)
     dab(page, *first)
-    understood(page, "1 object: red")
-    press(page, ".swatch[aria-label='Paint with blue']")
-    page.wait_for_timeout(600)
+    press(page, ".p-dot[data-color='1']")
     dab(page, *second)
-    understood(page, "2 objects: red")
+    before = painted(page)
+    for (x, y), color in zip(MARKERS[size], ("red", "blue"), strict=True):
+        assert abs(before[color][1] - x) <= 1 and abs(before[color][2] - y) <= 1
+    go(page, 2)
+    assert painted(page) == {}
+    go(page, 7)
+    assert painted(page) == before
+    keys(page, 7)
+
+
+def test_a_stroke_while_the_frame_changes_stays_on_its_own_frame(page, clips):
+    upload(page, clips[640, 360])
+    page.evaluate("() => { window.xmemGo(3); }")
+    dab(page, *at(page, 300, 200))  # before the next frame has arrived, or just after
+    page.evaluate("() => { window.xmemGo(9); }")
+    shows(page, 9)
+    assert painted(page) == {}
+    frames = page.eval_on_selector_all(".k-go", "keys => keys.map((key) => +key.dataset.go)")
+    assert all(frame in (0, 3) for frame in frames)
+
+
+def test_a_correction_computes_only_its_spans_and_undo_brings_the_result_back(page, clips):
+    upload(page, clips[640, 360])
+    dab(page, *at(page, 180, 120))
+    says(page, "#pending", "12 frames to compute.")
     run(page)
-    masks_name, masks, video_name, video = downloads(page)
-    assert masks_name == f"marked-{size[0]}x{size[1]}-masks.zip"
-    assert video_name == f"marked-{size[0]}x{size[1]}-overlay.mp4"
-    assert len(masks) == 6 and masks[0].shape == (size[1], size[0])
-    assert probe(video).frame_count == 6
-    for index, (x, y) in enumerate(MARKERS[size], start=1):
-        ys, xs = np.nonzero(masks[0] == index)
-        assert abs(xs.mean() - x) <= 1 and abs(ys.mean() - y) <= 1
+    says(page, "#panel", "Done: 12 frames")
+    says(page, "#pending", "Everything is up to date.")
+    assert page.locator("#step-check").is_visible() and page.locator("#step-take").is_visible()
+    go(page, 6)
+    press(page, ".p-clear")
+    dab(page, *at(page, 450, 250))
+    keys(page, 0, 6)
+    run(page)
+    go(page, 9)
+    press(page, ".p-clear")
+    dab(page, *at(page, 300, 200))
+    says(page, "#pending", "1 of 3 spans is up to date; 6 frames to compute.")
+    run(page)
+    says(page, "#pending", "Everything is up to date.")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    keys(page, 0, 6)
+    says(page, "#pending", "Everything is up to date.")
+    press(page, "[data-remove='6']")
+    keys(page, 0)
+
+
+def test_the_timeline_and_the_video_lead_to_frames(page, clips):
+    upload(page, clips[640, 360])
+    dab(page, *at(page, 180, 120))
+    run(page)
+    page.wait_for_selector(".t-plot")
+    page.evaluate("document.querySelector('.t-plot').scrollIntoView({block: 'center'})")
+    page.wait_for_timeout(600)
+    box = page.locator(".t-plot").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 8 / (FRAMES - 1), box["y"] + box["height"] / 2)
+    shows(page, 8)
+    page.focus(".t-key")
+    page.keyboard.press("Enter")
+    shows(page, 0)
+    page.evaluate("() => { const v = document.querySelector('#result-video video'); v.pause(); v.currentTime = 0.21; }")
+    page.wait_for_timeout(300)
+    press(page, "#paint-here")
+    shows(page, 5)
+    with page.expect_download() as download:
+        press(page, "#download-video")
+    assert download.value.suggested_filename == "marked-640x360-overlay.mp4"
+    assert probe(download.value.path()).frame_count == FRAMES
+
+
+def test_undo_and_redo_by_keyboard_but_not_while_typing(page, clips):
+    upload(page, clips[640, 360])
+    dab(page, *at(page, 180, 120))
+    dab(page, *at(page, 450, 250))
+    both = painted(page)["red"][0]
+    page.keyboard.press("Control+z")
+    one = painted(page)["red"][0]
+    assert one < both
+    page.keyboard.press("Control+Shift+Z")
+    assert painted(page)["red"][0] == both
+    page.fill(".p-name", "Goose")
+    page.keyboard.press("Control+z")
+    assert painted(page)["red"][0] == both
+    page.keyboard.press("Enter")
+
+
+def test_objects_are_named_hidden_coloured_and_deleted(page, clips):
+    upload(page, clips[640, 360])
+    dab(page, *at(page, 180, 120))
+    settled(page)
+    page.fill(".p-name", "Goose")
+    page.keyboard.press("Enter")
+    settled(page)
+    page.wait_for_selector("[aria-label='Paint Goose']")
+    press(page, "[aria-label='Hide Goose']")
+    assert painted(page) == {}
+    press(page, "[aria-label='Show Goose']")
+    assert set(painted(page)) == {"red"}
+    press(page, "[aria-label='Colour of Goose: red']")
+    press(page, ".p-palette [aria-label=blue]")
+    assert set(painted(page)) == {"blue"}
+    press(page, "[aria-label='Delete Goose']")
+    assert painted(page) == {}
+    keys(page)
+
+
+def test_frames_are_reached_by_keyboard(page, clips):
+    upload(page, clips[640, 360])
+    page.focus(".p-view")
+    page.keyboard.press("ArrowRight")
+    shows(page, 1)
+    page.keyboard.press("Shift+ArrowRight")
+    shows(page, 11)
+    page.keyboard.press("ArrowLeft")
+    shows(page, 10)
+    page.keyboard.press("e")
+    assert page.get_attribute("button[data-tool=erase]", "aria-pressed") == "true"
+    page.keyboard.press("b")
+    assert page.get_attribute("button[data-tool=brush]", "aria-pressed") == "true"
+
+
+def test_eraser_outline_and_polygon(page, clips):
+    upload(page, clips[640, 360])
+    x, y = 300, 180
+    corners = [(x - 60, y - 40), (x + 60, y - 40), (x + 60, y + 40), (x - 60, y + 40)]
+    page.mouse.move(*at(page, *corners[-1]))
+    page.mouse.down()
+    for corner in corners:
+        page.mouse.move(*at(page, *corner), steps=6)
+    page.mouse.up()
+    outline = painted(page)["red"]
+    assert outline[0] > 120 * 80, "a closed stroke is filled"
+    page.keyboard.press("e")
+    dab(page, *at(page, x, y))
+    erased = painted(page)["red"][0]
+    assert 50 < outline[0] - erased < 1000, "what is erased inside stays erased"
+    press(page, ".p-clear")
+    page.keyboard.press("p")
+    for corner in [*corners, corners[0]]:
+        page.mouse.click(*at(page, *corner))
+    area, mean_x, mean_y = painted(page)["red"]
+    assert abs(area - 120 * 80) < 500 and abs(mean_x - x) < 2 and abs(mean_y - y) < 2
+    page.keyboard.press("Control+z")
+    assert painted(page) == {}
+
+
+def test_refined_edges_can_be_undone(page, clips):
+    upload(page, clips[640, 360])
+    dab(page, *at(page, *MARKERS[640, 360][0]))
+    sketch = painted(page)
+    press(page, ".p-refine")
+    settled(page)
+    says(page, ".p-note", "edges")
+    page.keyboard.press("Control+z") if painted(page) != sketch else None
+    assert painted(page) == sketch
+
+
+def test_the_trim_limits_frames(page, clips):
+    upload(page, clips[640, 360])
+    press(page, "#trim button")
+    page.fill("#trim-first input[type=number]", "5")
+    page.keyboard.press("Tab")
+    says(page, "#trim-note", "Frames 5 to 12")
+    shows(page, 4)
+    page.focus(".p-view")
+    page.keyboard.press("Shift+ArrowLeft")
+    page.wait_for_timeout(300)
+    shows(page, 4)
+    dab(page, *at(page, 180, 120))
+    says(page, "#pending", "8 frames to compute.")
 
 
 def test_the_sample_runs_with_two_clicks_and_stop_keeps_what_is_done(page):
     press(page, "#sample")
-    understood(page, "1 object: red")
-    page.wait_for_timeout(3000)
+    page.wait_for_selector("[aria-label='Paint Bunny']")
     press(page, "#run")
     page.wait_for_selector("#panel img", timeout=90_000)
     panel = page.inner_text("#panel")
     assert "of 90" in panel and "frames/s" in panel and "left" in panel
+    assert "painting waits" in page.inner_text(".p-lock")
     press(page, "#stop")
-    page.wait_for_selector("#download-masks", timeout=60_000)
-    assert "Stopped after" in page.inner_text("#panel") and "of 90 frames" in page.inner_text("#panel")
-    _, masks, video_name, video = downloads(page)
-    assert video_name == "big-buck-bunny-overlay.mp4"
-    assert 1 <= len(masks) < 90 and probe(video).frame_count == len(masks)
-    np.testing.assert_array_equal(masks[0], np.array(Image.open(SAMPLE_MASK)))
+    says(page, "#panel", "Stopped after")
+    page.wait_for_selector("#result-video video", timeout=60_000)
     playable = "(async () => { const v = document.querySelector('#result-video video'); return v.error === null; })()"
     assert page.evaluate(playable)
+    says(page, "#pending", "90 frames to compute.")
 
 
-def test_undo_takes_a_stroke_back_and_clear_takes_all_but_the_frame(page, clips):
-    upload(page, clips[640, 360])
-    first, second = markers_on_screen(page)
-    dab(page, *first)
-    understood(page, "1 object")
-    press(page, "#canvas button[aria-label=Undo]")
-    understood(page, "Nothing is painted yet")
-    dab(page, *second)
-    understood(page, "1 object")
-    press(page, "#clear")
-    understood(page, "Nothing is painted yet")
-    assert len(markers_on_screen(page)) == 2, "the frame is still there"
-    dab(page, *markers_on_screen(page)[0])
-    understood(page, "1 object")
+def test_a_bundle_is_resumed(page, clips, tmp_path):
+    session = Session.create(clips[640, 360], tmp_path / "session")
+    index = np.zeros((360, 640), np.uint8)
+    index[100:140, 160:200] = 1
+    session.set_key_frame(4, index)
+    session.update_object(1, name="Marker")
+    bundle = session.save_bundle(tmp_path / "work.zip")
+    page.set_input_files("input[data-testid='Open a bundle-upload-button']", str(bundle))
+    shows(page, 4)
+    keys(page, 4)
+    page.wait_for_selector("[aria-label='Paint Marker']")
+    area, x, y = painted(page)["red"]
+    assert (area, x, y) == (1600, 179.5, 119.5)
 
 
 def test_an_uploaded_mask_is_on_the_canvas_in_its_place(page, clips, tmp_path):
@@ -139,17 +336,17 @@ def test_an_uploaded_mask_is_on_the_canvas_in_its_place(page, clips, tmp_path):
     mask.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
     mask.save(tmp_path / "mask.png")
     upload(page, clips[640, 360])
-    markers_on_screen(page)
+    go(page, 3)
     page.set_input_files("input[data-testid='Upload a mask-upload-button']", str(tmp_path / "mask.png"))
-    understood(page, "2 objects: red 4.7 %, blue 8.7 %")
-    run(page)
-    np.testing.assert_array_equal(downloads(page)[1][0], index)
+    keys(page, 3)
+    shown = painted(page)
+    assert shown["red"][0] == (index == 1).sum() and shown["blue"][0] == (index == 2).sum()
 
 
 def test_what_is_missing_or_bad_is_said_and_nothing_is_lost(page, clips, tmp_path):
     press(page, "#run")
     page.wait_for_selector("#panel [role=alert]:has-text('There is no video yet')")
-    page.wait_for_selector("#run")
+    page.wait_for_selector("#run:visible")
 
     (tmp_path / "text.mp4").write_text("not a video at all")
     page.set_input_files("#video input[type=file]", str(tmp_path / "text.mp4"))
@@ -158,15 +355,25 @@ def test_what_is_missing_or_bad_is_said_and_nothing_is_lost(page, clips, tmp_pat
     page.wait_for_selector("#run")
 
     upload(page, clips[640, 360])
-    first, _ = markers_on_screen(page)
     press(page, "#run")
     page.wait_for_selector("#panel [role=alert]:has-text('Nothing is painted yet')")
-    dab(page, *first)
-    understood(page, "1 object")
+    page.wait_for_selector("#run:visible")
+    page.wait_for_selector(".p-root:not(.is-locked)")
+    dab(page, *at(page, 180, 120))
+    before = painted(page)
+    assert before
 
     Image.new("L", (50, 50), 255).save(tmp_path / "square.png")
     page.set_input_files("input[data-testid='Upload a mask-upload-button']", str(tmp_path / "square.png"))
-    page.wait_for_selector("#mask-note [role=alert]:has-text('another shape')")
-    understood(page, "1 object")
+    page.wait_for_selector(".p-note.bad:has-text('another shape')")
+    assert painted(page) == before
+
+
+def test_a_narrow_phone_needs_no_sideways_scrolling(page, clips):
+    page.set_viewport_size({"width": 390, "height": 844})
+    upload(page, clips[640, 360])
+    dab(page, *at(page, 180, 120))
     run(page)
-    assert "Done: 6 frames" in page.inner_text("#panel")
+    page.wait_for_selector(".t-plot")
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 390

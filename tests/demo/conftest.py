@@ -1,34 +1,21 @@
 """Short real clips and a tiny network, made once for all tests of the page."""
 
 import sys
-from fractions import Fraction
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-import av
-import numpy as np
+import gradio as gr
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from demo_clips import index_of, write_clip
 from tiny_model import write_tiny_model
 
-from demo import events
-
-
-def write_clip(path: Path, width: int, height: int, frames: int = 12) -> Path:
-    """A moving bright square on a gradient, H.264."""
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("libx264", rate=Fraction(25))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        ramp = np.linspace(30, 120, width, dtype=np.uint8)
-        for i in range(frames):
-            image = np.repeat(np.tile(ramp, (height, 1))[..., None], 3, axis=2)
-            image[height // 3 : height // 2, 40 + 4 * i : 120 + 4 * i] = (230, 200, 40)
-            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
-                file.mux(packet)
-        for packet in stream.encode(None):
-            file.mux(packet)
-    return path
+from demo import scene, studio
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +34,40 @@ def workspaces(tmp_path, monkeypatch):
     from demo.session import Workspaces
 
     made = Workspaces(tmp_path)
-    monkeypatch.setattr(events, "workspaces", lambda: made)
+    monkeypatch.setattr(studio, "workspaces", lambda: made)
     yield made
     made.close()
+
+
+@pytest.fixture
+def visitor(workspaces) -> SimpleNamespace:
+    """A request as Gradio hands it to events."""
+    return SimpleNamespace(session_hash="visitor")
+
+
+@pytest.fixture
+def session(visitor, clip):
+    """The visitor's session with a video and nothing painted."""
+    return studio.begin_session(visitor, clip)
+
+
+@pytest.fixture
+def chosen(tiny_model) -> list[Any]:
+    """The settings' controls with a tiny network, in the order of `demo.settings.read`."""
+    return [str(tiny_model), "cpu", 64, 3, 2, 3, 16, 512, 8, -1, True, "both", False]
+
+
+@pytest.fixture
+def act(visitor) -> Callable[..., tuple[Any, Any, Any]]:
+    """Send an action as the canvas does: act(function, frame=3, ...) -> (scene, refreshed, restyled)."""
+
+    def send(function: Callable, **data: Any) -> tuple[Any, Any, Any]:
+        return function(gr.EventData(None, {"ack": 7, **data}), visitor)
+
+    return send
+
+
+@pytest.fixture
+def painted() -> Callable[..., str]:
+    """What the canvas sends of a mask: painted(box, ...) with boxes (id, top, bottom, left, right)."""
+    return lambda *boxes: scene.png_uri(index_of(*boxes))

@@ -1,0 +1,350 @@
+"""The page by program: endpoints with plain values; docs/api.md shows them in use.
+
+All calls of one `gradio_client.Client` work on one session, that of its session hash. Frames count from 0.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.components import Component
+from PIL import Image
+
+import xmem
+from demo import rendering, settings, studio
+from demo.events import check, oneshot, paint, preflight, video
+from demo.events import track as track_events
+from demo.steps.track import TrackStep
+from demo.tracking import Progress, follow, propagate_session
+from xmem.render.masks import read_mask, write_index_mask
+from xmem.render.post import PostProcessing
+from xmem.session import Session, TrackSettings
+
+TRACK = (
+    "Follow objects through a video in one call. painting: {'background': None, 'layers': [image], 'composite': None}, "
+    "where the image is a mask (palette, grey, RGB or RGBA) of the shape of the video; with fill_outlines, holes in it "
+    "are filled. size: shorter side for inference in pixels, 0 for that of the video. Returns the last progress as "
+    "HTML, the overlay video (mp4), and a ZIP of index masks (palette PNGs)."
+)
+RUNS = {"concurrency_limit": 1, "concurrency_id": "run"}
+RENDERINGS = {"concurrency_limit": 2, "concurrency_id": "render"}
+
+
+def build(track: TrackStep) -> None:
+    """Add the endpoints to the page; their components are never shown."""
+    for function in PLAIN:
+        gr.api(_in_words(function), api_name=function.__name__)
+    gr.api(_in_words(propagate), api_name="propagate", **RUNS)
+    with gr.Column(visible=False):
+        _endpoint(open_video, [gr.File(label="video")], [gr.JSON()])
+        _endpoint(open_bundle, [gr.File(label="bundle")], [gr.JSON()])
+        _endpoint(set_key_frame, [gr.Number(0, precision=0), gr.File(label="mask")], [gr.JSON()])
+        _endpoint(read_frame, [gr.Number(0, precision=0)], [gr.JSON(), gr.File(label="image"), gr.File(label="mask")])
+        _endpoint(render, [], [gr.File(label="video")], **RENDERINGS)
+        _one_shot(track)
+
+
+def _one_shot(track: TrackStep) -> None:
+    clip = gr.Video(label="video", sources=["upload"])
+    painting = gr.ImageEditor(type="numpy", image_mode="RGBA", format="png", label="painting")
+    fill = gr.Checkbox(True, label="fill_outlines")
+    inputs = [clip, painting, fill, track.model, track.device, track.size, track.opacity, *track.memory]
+    gr.Button().click(
+        oneshot.track,
+        inputs,
+        [gr.HTML(), gr.Video(), gr.File()],
+        api_name="track",
+        api_description=TRACK,
+        **RUNS,
+    )
+
+
+def _endpoint(function: Callable, inputs: list[Component], outputs: list[Component], **listener: Any) -> None:
+    """An event that only programs fire, for functions that take or give files: Gradio checks those of components."""
+    description = " ".join(inspect.getdoc(function).split())
+    gr.Button().click(
+        _in_words(function), inputs, outputs, api_name=function.__name__, api_description=description, **listener
+    )
+
+
+def _in_words(function: Callable) -> Callable:
+    """The function with its InputErrors as Gradio's, whose sentence reaches the program."""
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def generator(*args: Any, **named: Any) -> Iterator[Any]:
+            try:
+                yield from function(*args, **named)
+            except xmem.InputError as error:
+                raise gr.Error(str(error), print_exception=False) from error
+
+        return generator
+
+    @functools.wraps(function)
+    def plain(*args: Any, **named: Any) -> Any:
+        try:
+            return function(*args, **named)
+        except xmem.InputError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return plain
+
+
+def describe(session: Session) -> dict[str, Any]:
+    """A session as plain values."""
+    info = session.info
+    return {
+        "name": session.name,
+        "width": info.width,
+        "height": info.height,
+        "frames": session.frame_count,
+        "rate": float(info.rate),
+        "variable_rate": info.variable_rate,
+        "duration": info.duration,
+        "rotation": info.rotation,
+        "has_audio": info.has_audio,
+        "codec": info.codec,
+        "first": session.first,
+        "last": session.last,
+        "objects": [
+            {"id": item.id, "name": item.name, "color": item.color, "visible": item.visible} for item in session.objects
+        ],
+        "key_frames": [{"frame": key.frame, "objects": list(key.objects)} for key in session.key_frames],
+        "pending": [[span.first, span.last] for span in session.pending()],
+        "can_undo": session.can_undo,
+        "can_redo": session.can_redo,
+    }
+
+
+def _changed(request: gr.Request, change: Callable[[Session], Any]) -> dict[str, Any]:
+    with studio.editing(request) as session:
+        change(session)
+        return describe(session)
+
+
+# The video
+
+
+def open_video(clip: str, request: gr.Request) -> dict[str, Any]:
+    """Begin a session with a video file; what was there before goes. Returns what `describe_session` returns."""
+    return describe(studio.begin_session(request, _given(clip)))
+
+
+def open_bundle(bundle: str, request: gr.Request) -> dict[str, Any]:
+    """Go on with a session that was saved as a bundle (ZIP). Returns what `describe_session` returns."""
+    return describe(studio.resume_session(request, _given(bundle)))
+
+
+def open_sample(request: gr.Request) -> dict:
+    """Begin a session with the page's sample clip, painted on its first frame."""
+    return describe(video.sample_session(request))
+
+
+def describe_session(request: gr.Request) -> dict:
+    """The session: video, trimmed range, objects, key frames, and the spans [first, last] that a run would compute."""
+    return describe(studio.session_of(request))
+
+
+def set_trim(first: int, last: int, request: gr.Request) -> dict:
+    """Work on frames first to last (inclusive) only."""
+    return _changed(request, lambda session: session.set_trim(first, last))
+
+
+def estimate(
+    request: gr.Request, model: str = "", size: int = -1, direction: str = "both", pause_at_cuts: bool = False
+) -> dict:
+    """Time a few frames: seconds and bytes that a run would take, and a size that is proposed (or null), with a reason.
+    model: "" for the page's default; size: shorter side in pixels, 0 for the video's own, -1 for the default."""
+    return preflight.figures(studio.session_of(request), _settings(model, size, direction, pause_at_cuts))
+
+
+# Painting
+
+
+def read_frame(frame: float, request: gr.Request) -> tuple[dict[str, Any], str, str]:
+    """A frame: (its number, time in seconds and whether it is a key frame), its picture as PNG, and its index mask as a
+    palette PNG whose values are object ids."""
+    session = studio.session_of(request)
+    with session.access() as access:
+        found = access.frame(int(frame))
+    folder = studio.workspace_of(request).path / "frame"
+    folder.mkdir(exist_ok=True)
+    picture, mask = folder / f"{found.index:05d}.png", folder / f"{found.index:05d}-mask.png"
+    Image.fromarray(found.image).save(picture)
+    write_index_mask(mask, session.mask(found.index))
+    about = {
+        "frame": found.index,
+        "time": float(found.time),
+        "is_key": any(key.frame == found.index for key in session.key_frames),
+        "has_result": session.has_result(found.index),
+    }
+    return about, str(picture), str(mask)
+
+
+def set_key_frame(frame: float, mask: str, request: gr.Request) -> dict[str, Any]:
+    """Give the mask of a frame: an image whose values are object ids (palette or grey; RGB colours count as objects).
+    New ids become objects; objects of earlier key frames that are not in it are absent on this frame."""
+
+    def change(session: Session) -> None:
+        index = read_mask(_given(mask), session.info.width, session.info.height).index
+        paint.paint(session, int(frame), index)
+
+    return _changed(request, change)
+
+
+def add_polygon(frame: int, object: int, points: list[list[float]], request: gr.Request) -> dict:
+    """Paint the inside of a polygon on a frame. points: [[x, y], ...] in pixels; object: an id, or a new one."""
+
+    from xmem.render.refine import polygon_mask
+
+    def change(session: Session) -> None:
+        inside = polygon_mask(points, session.info.width, session.info.height) > 0
+        paint.paint(session, frame, np.where(inside, np.uint8(object), session.mask(frame)))
+
+    return _changed(request, change)
+
+
+def refine(frame: int, object: int, request: gr.Request) -> dict:
+    """Let the sketch of an object on a frame follow the edges of the picture; `undo` brings the sketch back."""
+    return _changed(request, lambda session: paint.refine_object(session, frame, object))
+
+
+def remove_key_frame(frame: int, request: gr.Request) -> dict:
+    """Take a given mask back."""
+    return _changed(request, lambda session: session.remove_key_frame(frame))
+
+
+def update_object(
+    object: int,
+    request: gr.Request,
+    name: str | None = None,
+    color: int | None = None,
+    visible: bool | None = None,
+) -> dict:
+    """Name, colour (0 to 7; an object that has it takes this one's) and visibility of an object; null keeps it."""
+    return _changed(
+        request,
+        lambda session: session.update_object(object, name, color, visible),
+    )
+
+
+def remove_object(object: int, request: gr.Request) -> dict:
+    """Take an object out of all key frames and results."""
+    return _changed(request, lambda session: session.remove_object(object))
+
+
+def undo(request: gr.Request) -> dict:
+    """Go back before the latest change of key frames or objects."""
+    return _changed(request, Session.undo)
+
+
+def redo(request: gr.Request) -> dict:
+    """The reverse of `undo`."""
+    return _changed(request, Session.redo)
+
+
+# Results
+
+
+def propagate(
+    request: gr.Request, model: str = "", size: int = -1, direction: str = "both", pause_at_cuts: bool = False
+) -> Iterator[dict]:
+    """Compute what is pending. Yields {done, total, seconds} about once per second, and at last the session.
+    direction: both, forward or backward; model and size as in `estimate`."""
+    chosen = _settings(model, size, direction, pause_at_cuts)
+    workspace = studio.workspace_of(request)
+    session = studio.session_of(request)
+    track_events.check_ready(session)
+    workspace.clear_stop()
+    with workspace.locked(studio.WAIT_SECONDS), workspace.new_folder(studio.RUN):
+        last = Progress()
+        for latest in follow(propagate_session(str(session.folder), str(workspace.stop_file), chosen)):
+            workspace.keep_alive()
+            if latest is not None:
+                last = latest
+                yield {"done": last.done, "total": last.total, "seconds": round(last.seconds, 2)}
+        rendering.keep_summary(workspace, last, stopped=False)
+    yield describe(studio.session_of(request))
+
+
+def timeline(request: gr.Request) -> dict:
+    """Per object and frame area, certainty and overlap with the frame before; shot cuts, key frames, and the frames
+    most worth checking, with reasons."""
+    session = studio.session_of(request)
+    rows = session.stats()
+    return {
+        "objects": [
+            {
+                "id": item.id,
+                "name": item.name,
+                "frames": [row.frame for row in rows if row.object == item.id],
+                "area": [row.area for row in rows if row.object == item.id],
+                "certainty": [row.certainty for row in rows if row.object == item.id],
+                "overlap": [row.overlap for row in rows if row.object == item.id],
+            }
+            for item in session.objects
+        ],
+        "cuts": session.cuts(),
+        "key_frames": [key.frame for key in session.key_frames],
+        "suggestions": [
+            {"frame": item.frame, "object": item.object, "score": item.score, "reason": item.reason}
+            for item in check.suggestions(session)
+        ],
+    }
+
+
+def frame_at(seconds: float, request: gr.Request) -> int:
+    """The frame that the result video shows at a time."""
+    return check.frame_of_time(studio.session_of(request), seconds)
+
+
+def set_post(grow: int, fill_holes: bool, drop_specks: bool, request: gr.Request) -> dict:
+    """Clean up all computed masks, without another run: grow (pixels, negative shrinks), fill holes, drop specks."""
+    return _changed(request, lambda session: session.set_post(PostProcessing(grow, fill_holes, drop_specks)))
+
+
+def render(request: gr.Request) -> Iterator[str]:
+    """The result as a video (mp4) in the session's style."""
+    session = studio.session_of(request)
+    if not session.stats():
+        raise xmem.InputError("There is no result yet: set a key frame and call propagate.")
+    with rendering.rendered(session, studio.workspace_of(request)) as path:
+        yield str(path)
+
+
+PLAIN = (
+    open_sample,
+    describe_session,
+    set_trim,
+    estimate,
+    add_polygon,
+    refine,
+    remove_key_frame,
+    update_object,
+    remove_object,
+    undo,
+    redo,
+    timeline,
+    frame_at,
+    set_post,
+)
+
+
+def _given(path: str | None) -> Path:
+    if not path:
+        raise xmem.InputError("A file is missing: hand one over with gradio_client.handle_file.")
+    return Path(path)
+
+
+def _settings(model: str, size: int, direction: str, pause_at_cuts: bool) -> TrackSettings:
+    return TrackSettings(
+        model or settings.default_model(),
+        settings.device_choices()[0][1],
+        settings.default_size() if size < 0 else size or None,
+        direction=direction,
+        pause_at_cuts=pause_at_cuts,
+    )

@@ -1,0 +1,216 @@
+"""Step 2: what the visitor does on the canvas. Every function answers with a scene (see `demo.scene`).
+
+The outputs are always (scene, refreshed, restyled): the two counters go up where key frames, objects or results
+changed, and where the result looks different without a run.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+import xmem
+from demo import canvas, panels, scene, studio
+from xmem.session import Session
+from xmem.session.spans import spoken
+
+Answer = tuple[Any, Any, Any]  # scene, refreshed, restyled
+
+log = logging.getLogger("xmem.demo")
+
+
+def go(event: gr.EventData, request: gr.Request) -> Answer:
+    """Another frame was chosen: its picture and its mask."""
+    data = event._data
+    try:
+        session = studio.session_of(request)
+        frame = min(max(int(data["frame"]), session.first), session.last)
+        return scene.of_frame(session, frame, data["ack"], locked=studio.is_running(request)), gr.skip(), gr.skip()
+    except xmem.InputError as error:
+        return _refused(request, data, error)
+
+
+def stroke(event: gr.EventData, request: gr.Request) -> Answer:
+    """Something was painted or erased: the frame is a key frame from now on, if its mask has changed."""
+    return _edit(event, request, _paint, with_picture=False)
+
+
+def _paint(session: Session, data: dict[str, Any]) -> str:
+    frame = int(data["frame"])
+    index = scene.read_painting(data["mask"], session.info.width, session.info.height)
+    colors = {int(i): int(color) for i, color in data.get("colors", {}).items()}
+    return paint(session, frame, index, colors)
+
+
+def paint(session: Session, frame: int, index: np.ndarray, colors: dict[int, int] | None = None) -> str:
+    """Make `index` (uint8 [H, W], without hidden objects) the given mask of a frame; what to say about it, or ""."""
+    index = scene.with_hidden(session, frame, index)
+    if np.array_equal(index, session.mask(frame)):
+        return ""
+    ids = tuple(item.id for item in session.objects)
+    earlier = [key for key in session.key_frames if key.frame < frame]
+    if not index.any() and not spoken(earlier, ids, frame):
+        if any(key.frame == frame for key in session.key_frames):
+            session.remove_key_frame(frame)
+        return ""
+    new = set(np.unique(index)) - {0} - set(ids)
+    if len(ids) + len(new) > canvas.MAX_OBJECTS:
+        raise xmem.InputError(f"There are colours for {canvas.MAX_OBJECTS} objects: delete one to add another.")
+    session.set_key_frame(frame, index, colors)
+    return "" if index.any() else "All objects are marked as absent on this frame."
+
+
+def refine(event: gr.EventData, request: gr.Request) -> Answer:
+    """Let the sketch of one object follow the edges of the picture."""
+    return _edit(event, request, lambda session, data: refine_object(session, int(data["frame"]), int(data["object"])))
+
+
+def refine_object(session: Session, frame: int, object_id: int) -> str:
+    """Refine an object of a frame; what to say about it."""
+    from xmem.render.refine import refine_mask
+
+    index = session.mask(frame)
+    if not (index == object_id).any():
+        raise xmem.InputError("There is nothing to refine yet: sketch the object roughly, then refine it.")
+    refined = refine_mask(session.image(frame), index, object_id)
+    if np.array_equal(refined, index):
+        return "The sketch follows the edges already."
+    session.set_key_frame(frame, refined)
+    return "The edges are refined. Undo brings your sketch back."
+
+
+def change_object(event: gr.EventData, request: gr.Request) -> Answer:
+    """An object was renamed, coloured, hidden, shown or deleted."""
+    is_name = set(event._data) <= {"id", "name", "ack"}
+    return _edit(event, request, _change_object, with_picture=not is_name, restyles=not is_name)
+
+
+def _change_object(session: Session, data: dict[str, Any]) -> str:
+    object_id = int(data["id"])
+    if data.get("remove"):
+        session.remove_object(object_id)
+    else:
+        session.update_object(object_id, data.get("name"), data.get("color"), data.get("visible"))
+    return ""
+
+
+def remove_key_frame(event: gr.EventData, request: gr.Request) -> Answer:
+    return _edit(event, request, lambda session, data: session.remove_key_frame(int(data["frame"])) or "")
+
+
+def undo(event: gr.EventData, request: gr.Request) -> Answer:
+    return _step(event, request, Session.undo)
+
+
+def redo(event: gr.EventData, request: gr.Request) -> Answer:
+    return _step(event, request, Session.redo)
+
+
+def _step(event: gr.EventData, request: gr.Request, step: Callable[[Session], bool]) -> Answer:
+    data = event._data
+    try:
+        with studio.editing(request) as session:
+            frame = changed_frame(session, step, int(data["frame"]))
+            shown = scene.of_frame(session, frame, data["ack"])
+            restyles = not session.pending() and bool(session.stats())
+    except xmem.InputError as error:
+        return _refused(request, data, error)
+    return shown, stamp(), stamp() if restyles else gr.skip()
+
+
+def changed_frame(session: Session, step: Callable[[Session], bool], shown: int) -> int:
+    """Take a step of undo or redo; the frame on which something changed, `shown` where it is that or none."""
+    before = {key.frame: key.mask for key in session.key_frames}
+    step(session)
+    after = {key.frame: key.mask for key in session.key_frames}
+    changed = sorted(frame for frame in before.keys() | after.keys() if before.get(frame) != after.get(frame))
+    if not changed or shown in changed:
+        return shown
+    return min(max(changed[0], session.first), session.last)
+
+
+def upload_mask(mask: str | None, frame: float, request: gr.Request) -> Answer:
+    """A mask file instead of painting, for the frame on the canvas."""
+    if mask is None:
+        return gr.skip(), gr.skip(), gr.skip()
+    data = {"frame": int(frame)}
+    try:
+        with studio.editing(request) as session:
+            index, note = canvas.of_mask(mask, session.info.width, session.info.height)
+            index, colors = own_ids(session, index)
+            paint(session, data["frame"], index, colors)
+            said = "The mask is on the canvas" + (f" ({note})." if note else ".")
+            return scene.of_frame(session, data["frame"], note=said, kind="good"), stamp(), gr.skip()
+    except xmem.InputError as error:
+        return _refused(request, data, error)
+
+
+def own_ids(session: Session, index: np.ndarray) -> tuple[np.ndarray, dict[int, int]]:
+    """A mask whose ids are palette places (counted from 1) with the session's ids, and the colours of new ones.
+
+    index: uint8 [H, W]. A colour that an object has means that object.
+    """
+    table, colors, upcoming = np.zeros(256, np.uint8), {}, session.next_object
+    by_color = {item.color: item.id for item in session.objects}
+    for place in np.unique(index[index > 0]).tolist():
+        color = (place - 1) % canvas.MAX_OBJECTS
+        if color not in by_color:
+            by_color[color], colors[upcoming] = upcoming, color
+            upcoming += 1
+        table[place] = by_color[color]
+    return table[index], colors
+
+
+def strip(request: gr.Request) -> str:
+    """The key frames as small pictures."""
+    if not studio.has_session(request):
+        return ""
+    session = studio.session_of(request)
+    pictures = [(key.frame, scene.thumbnail(session, key.frame)) for key in session.key_frames]
+    return panels.key_frames(pictures)
+
+
+def stamp() -> int:
+    """A new value of a counter."""
+    return time.time_ns()
+
+
+def _edit(
+    event: gr.EventData,
+    request: gr.Request,
+    change: Callable[[Session, dict[str, Any]], str],
+    with_picture: bool = True,
+    restyles: bool = False,
+) -> Answer:
+    """Apply a change and answer with the canvas as it is then, or with the reason why not."""
+    data = event._data
+    try:
+        with studio.editing(request) as session:
+            note = change(session, data)
+            frame = _shown(session, data)
+            make = scene.of_frame if with_picture else scene.of_state
+            answer = make(session, frame, data["ack"], note=note)
+            restyles = restyles and bool(session.stats())
+    except xmem.InputError as error:
+        return _refused(request, data, error)
+    return answer, stamp(), stamp() if restyles else gr.skip()
+
+
+def _shown(session: Session, data: dict[str, Any]) -> int:
+    """The frame on the canvas: `shown` where an action concerns another frame or none."""
+    return min(max(int(data.get("shown", data.get("frame", session.first))), 0), session.frame_count - 1)
+
+
+def _refused(request: gr.Request, data: dict[str, Any], error: xmem.InputError) -> Answer:
+    """The canvas as it is on disk, and why nothing was changed."""
+    log.info("Refused: %s", error)
+    if not studio.has_session(request):
+        gr.Warning(str(error))
+        return {"empty": True, "ack": data.get("ack")}, gr.skip(), gr.skip()
+    session = studio.session_of(request)
+    locked = studio.is_running(request)
+    shown = scene.of_frame(session, _shown(session, data), data.get("ack"), note=str(error), kind="bad", locked=locked)
+    return shown, gr.skip(), gr.skip()

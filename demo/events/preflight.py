@@ -1,0 +1,103 @@
+"""Step 1: what a run would take, from a few timed frames, and the size that is proposed."""
+
+import json
+import logging
+from typing import Any
+
+import gradio as gr
+
+import xmem
+from demo import panels, settings, studio
+from demo.tracking import estimate_session, spaces
+from xmem.analysis.preflight import Estimate
+from xmem.session import Session, TrackSettings
+
+ESTIMATE = "estimate.json"
+
+log = logging.getLogger("xmem.demo")
+
+Answer = tuple[Any, Any, Any, Any]  # card, button of the proposed size, proposed size, button to ask
+
+
+def at_once(request: gr.Request, *values: Any) -> Answer:
+    """After an upload or a change of settings; where GPU time is rationed, it waits to be asked for."""
+    if not studio.has_session(request):
+        return "", gr.update(visible=False), 0, gr.update(visible=False)
+    if spaces:
+        return "", gr.update(visible=False), 0, gr.update(visible=True)
+    return by_request(request, *values)
+
+
+def when_changed(request: gr.Request, *values: Any) -> Answer:
+    """Something was painted: with another number of objects a run takes another time."""
+    if studio.has_session(request) and not studio.is_running(request):
+        session = studio.session_of(request)
+        if _known(session).get("objects") != _count(session):
+            return at_once(request, *values)
+    return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+
+
+def by_request(request: gr.Request, *values: Any) -> Answer:
+    """Time a few frames and say what a run would take."""
+    try:
+        session, chosen = studio.session_of(request), settings.read(*values)
+        found = timed(session, chosen)
+    except xmem.InputError as error:
+        return panels.message(str(error), "bad"), gr.update(visible=False), 0, gr.update(visible=True)
+    except Exception:
+        log.exception("An estimate failed.")
+        return "", gr.update(visible=False), 0, gr.update(visible=True)
+    proposed = found.proposed_size or 0
+    button = gr.update(visible=bool(proposed), value=f"Use {proposed} px")
+    return panels.estimate(found), button, proposed, gr.update(visible=False)
+
+
+def timed(session: Session, chosen: TrackSettings) -> Estimate:
+    """Time a few frames, and remember the figures. Raises InputError."""
+    if not settings.is_at_hand(chosen.model):
+        raise xmem.InputError(f"{chosen.model} is not at hand yet: choose it in the settings, and it is fetched.")
+    found = estimate_session(str(session.folder), chosen)
+    keep(session, found, chosen)
+    return found
+
+
+def figures(session: Session, chosen: TrackSettings) -> dict[str, Any]:
+    """An estimate as plain values. Raises InputError."""
+    found = timed(session, chosen)
+    return {
+        "seconds": found.seconds,
+        "seconds_per_frame": found.seconds_per_frame,
+        "peak_bytes": found.peak_bytes,
+        "proposed_size": found.proposed_size,
+        "reason": found.reason,
+    }
+
+
+def keep(session: Session, found: Estimate, chosen: TrackSettings) -> None:
+    """Remember an estimate, so that the run with the same settings can be compared with it."""
+    values = {
+        "seconds_per_frame": found.seconds_per_frame,
+        "settings": repr(chosen),
+        "objects": _count(session),
+    }
+    (session.folder / ESTIMATE).write_text(json.dumps(values))
+
+
+def expected_seconds(session: Session, chosen: TrackSettings) -> float:
+    """What the pending spans should take by the latest estimate, 0 where that was for other settings."""
+    values = _known(session)
+    if values.get("settings") != repr(chosen) or values.get("objects") != _count(session):
+        return 0.0
+    return values["seconds_per_frame"] * sum(span.steps for span in session.pending(chosen))
+
+
+def _known(session: Session) -> dict[str, Any]:
+    try:
+        return json.loads((session.folder / ESTIMATE).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _count(session: Session) -> int:
+    """Objects that an estimate counts with; before the first stroke, one."""
+    return max(1, len(session.objects))

@@ -1,0 +1,140 @@
+"""Step 3: the run, what it would compute, and the result that is rendered from it."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+import xmem
+from demo import panels, rendering, scene, settings, studio
+from demo.events import preflight
+from demo.events.paint import stamp
+from demo.session import Workspace
+from demo.tracking import Progress, follow, propagate_session
+from xmem.session import Session, TrackSettings
+from xmem.session.spans import plan
+
+log = logging.getLogger("xmem.demo")
+
+
+def waiting(request: gr.Request, *values: Any) -> str:
+    """What a run with these settings would compute, as a line beside its button."""
+    if not studio.has_session(request):
+        return panels.waiting("")
+    try:
+        return panels.waiting(describe_pending(studio.session_of(request), settings.read(*values)))
+    except xmem.InputError as error:
+        return panels.waiting(str(error))
+
+
+def describe_pending(session: Session, chosen: TrackSettings) -> str:
+    """ "2 of 3 spans are up to date; 34 frames to compute." """
+    ids = tuple(sorted(item.id for item in session.objects))
+    spans = plan(session.key_frames, ids, session.first, session.last, chosen.direction)
+    if not spans:
+        return ""
+    pending = session.pending(chosen)
+    if not pending:
+        return "Everything is up to date."
+    frames = sum(span.last - span.first + 1 for span in pending)
+    compute = f"{frames} frame{'' if frames == 1 else 's'} to compute."
+    current = len(spans) - len(pending)
+    if len(spans) == 1 or not current:
+        return compute
+    return f"{current} of {len(spans)} spans {'is' if current == 1 else 'are'} up to date; {compute}"
+
+
+def begin(request: gr.Request) -> tuple[Any, ...]:
+    """Run was pressed. Updates of (panel, run button, stop button)."""
+    studio.workspace_of(request).clear_stop()
+    return (
+        panels.busy("Starting…"),
+        gr.update(visible=False),
+        gr.update(visible=True, interactive=True, value="Stop"),
+    )
+
+
+def lock(request: gr.Request) -> Any:
+    """The canvas while a run goes on."""
+    if not studio.has_session(request):
+        return gr.skip()
+    return {"locked": True, "ack": f"run-{stamp()}", "note": ""}
+
+
+def stop(request: gr.Request) -> Any:
+    """Stop was pressed: the run ends after the frame it is at, and keeps what it has."""
+    studio.workspace_of(request).request_stop()
+    return gr.update(interactive=False, value="Stopping…")
+
+
+def run(request: gr.Request, *values: Any) -> Iterator[str]:
+    """Compute what is pending. Yields the panel about once per second."""
+    try:
+        chosen = settings.read(*values)
+        session = studio.session_of(request)
+        check_ready(session)
+        yield from _run(session, chosen, studio.workspace_of(request))
+    except xmem.InputError as error:
+        yield panels.failed(str(error))
+        raise gr.Error(str(error), title="Not yet", print_exception=False) from error
+    except Exception as error:
+        log.exception("A run failed.")
+        sentence = unexpected(error)
+        yield panels.failed(sentence)
+        raise gr.Error(sentence, print_exception=False) from error
+
+
+def check_ready(session: Session) -> None:
+    """Raises InputError where there is nothing to follow."""
+    if not session.key_frames:
+        raise xmem.InputError("Nothing is painted yet: paint the object on a frame, or choose a mask file.")
+
+
+def unexpected(error: Exception) -> str:
+    if type(error).__name__ == "OutOfMemoryError":
+        return "The GPU's memory is full: choose a smaller inference size in the settings and run again."
+    return "Something went wrong inside the program, and it was logged; your video and painting are still here."
+
+
+def _run(session: Session, chosen: TrackSettings, workspace: Workspace) -> Iterator[str]:
+    note = ""
+    for progress, note in settings.bring(chosen.model):  # noqa: B007  (the last note is what counts)
+        yield panels.busy(*settings.fetched(chosen.model, progress))
+    if note:
+        chosen = replace(chosen, model=settings.EMBEDDED)
+    if not session.pending(chosen):
+        session.propagate(chosen).close()
+        yield panels.busy("Everything is up to date.")
+        return
+    with workspace.locked(studio.WAIT_SECONDS), workspace.new_folder(studio.RUN):
+        expected = preflight.expected_seconds(session, chosen)
+        last = Progress()
+        steps = propagate_session(str(session.folder), str(workspace.stop_file), chosen)
+        for latest in follow(steps):
+            workspace.keep_alive()
+            if latest is None:
+                yield panels.busy(f"Loading {panels.short(chosen.model)}…")
+            else:
+                last = replace(latest, note=note or latest.note, estimate=expected)
+                yield panels.running(last)
+        stopped = workspace.stop_file.exists() and last.done != last.total
+        workspace.clear_stop()
+        rendering.keep_summary(workspace, last, stopped)
+
+
+def finish(frame: float, request: gr.Request) -> tuple[Any, ...]:
+    """The run is over, however it ended. Updates of (run, stop, canvas, step 4, step 5, results, refreshed)."""
+    idle = gr.update(visible=True), gr.update(visible=False)
+    if not studio.has_session(request):
+        return *idle, gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+    session = studio.session_of(request)
+    shown = scene.of_frame(session, min(max(int(frame), session.first), session.last))
+    has_result = gr.update(visible=bool(session.stats()))
+    return *idle, shown, has_result, has_result, has_result, stamp()
+
+
+def leave(request: gr.Request) -> None:
+    """The page was closed."""
+    studio.workspace_of(request).leave()

@@ -1,0 +1,518 @@
+// The canvas of step 2: paints an index mask on a frame, moves through frames, keeps the list of objects.
+//
+// Runs in gr.HTML's js_on_load, with `element`, `trigger`, `props` and `watch`. The server puts a scene into
+// props.value (see demo/scene.py); what the visitor does leaves by `trigger`, one action at a time: the next one waits
+// until a scene with this one's number (`ack`) came back. A stroke carries the frame that it was drawn on together with
+// the whole mask, so that it cannot land on another frame, and nothing painted is lost by changing frames.
+
+const root = element.querySelector(".p-root");
+const find = (selector) => root.querySelector(selector);
+const view = find(".p-view"), stage = find(".p-stage"), picture = find(".p-picture");
+const paper = find(".p-paper"), marks = find(".p-marks"), range = find(".p-range");
+const ink = paper.getContext("2d", { willReadFrequently: true });
+const ANSWER_MS = 30000, EDGE_ALPHA = 235, FILL_ALPHA = 118, NEAR_PIXELS = 9;
+
+const state = {
+  scene: null,        // the latest complete scene
+  labels: null,       // Uint8Array [H * W], the index mask
+  waiting: null,      // a scene that arrived during a stroke
+  tool: "brush", radius: 8, fill: true, zoom: 1,
+  brush: 0,           // id of the object that is painted
+  fresh: {},          // colour by id of objects that the server does not know yet
+  stroke: null, corners: [],
+  queue: [], sent: null, number: 0,
+};
+
+// Actions, one at a time
+
+function send(name, data) {
+  const last = state.queue[state.queue.length - 1];
+  if (last && last.name === name && (name === "stroke" || name === "go") && last.data.frame !== undefined
+      && (name === "go" || last.data.frame === data.frame)) state.queue.pop();
+  state.queue.push({ name, data });
+  advance();
+}
+
+function advance() {
+  if (state.sent || !state.queue.length) { root.classList.toggle("is-busy", waits()); return; }
+  const action = state.queue.shift();
+  state.sent = { ...action, ack: ++state.number };
+  state.sent.timer = setTimeout(() => answered(state.sent?.ack), ANSWER_MS);
+  root.classList.toggle("is-busy", waits());
+  trigger(action.name, { shown: state.scene?.frame ?? 0, ...action.data, ack: state.sent.ack });
+}
+
+function answered(ack) {
+  if (!state.sent || state.sent.ack !== ack) return;
+  clearTimeout(state.sent.timer);
+  state.sent = null;
+  advance();
+}
+
+const waits = () => Boolean(state.sent && state.sent.name !== "stroke" && state.sent.name !== "object");
+window.xmemSettled = async () => {
+  finishStroke();
+  for (let end = Date.now() + ANSWER_MS; (state.sent || state.queue.length) && Date.now() < end;)
+    await new Promise((done) => setTimeout(done, 40));
+};
+
+// Scenes
+
+async function receive(scene) {
+  if (!scene || typeof scene !== "object") return;
+  if (scene.image && state.stroke) { state.waiting = scene; return; }
+  if (scene.empty) { root.classList.add("is-empty"); state.scene = null; }
+  else if (scene.image) await load(scene);
+  else if (state.scene && (scene.frame === undefined || scene.frame === state.scene.frame)) Object.assign(state.scene, scene);
+  if (state.scene) adopt();
+  if (scene.ack) answered(scene.ack);
+}
+
+async function load(scene) {
+  const mask = new Image(), image = new Image();
+  mask.src = scene.mask; image.src = scene.image;
+  await Promise.all([mask.decode(), image.decode()]);
+  const { width, height } = scene;
+  const reader = Object.assign(document.createElement("canvas"), { width, height });
+  const pen = reader.getContext("2d", { willReadFrequently: true });
+  pen.drawImage(mask, 0, 0);
+  const pixels = pen.getImageData(0, 0, width, height).data;
+  const labels = new Uint8Array(width * height);
+  for (let i = 0; i < labels.length; i++) labels[i] = pixels[4 * i];
+  const isOther = !state.scene || state.scene.width !== width || state.scene.height !== height;
+  Object.assign(state, { scene: { ...scene }, labels, corners: [] });
+  if (isOther) { paper.width = width; paper.height = height; state.zoom = 1; state.brush = 0; fit(); }
+  picture.src = scene.image;
+  picture.alt = `Frame ${scene.frame + 1} of ${scene.frames}`;
+  marks.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  root.classList.remove("is-empty");
+  redraw(0, 0, width, height);
+  drawMarks();
+}
+
+function adopt() {
+  const scene = state.scene;
+  const known = new Set(scene.objects.map((item) => item.id));
+  for (const id of Object.keys(state.fresh)) if (known.has(Number(id))) delete state.fresh[id];
+  if (!known.has(state.brush) && !(state.brush in state.fresh)) {
+    const visible = scene.objects.filter((item) => item.visible);
+    if (visible.length) state.brush = visible[0].id; else newObject(freeColors()[0] ?? 0, true);
+  }
+  if (document.activeElement !== range) range.value = scene.frame;
+  range.min = scene.first; range.max = scene.last;
+  range.setAttribute("aria-valuetext", `Frame ${scene.frame + 1} of ${scene.frames}`);
+  sayFrame(scene.frame);
+  if (root.dataset.frame !== String(scene.frame)) document.dispatchEvent(new CustomEvent("xmem:frame", { detail: scene.frame }));
+  root.dataset.frame = scene.frame;
+  root.dataset.token = scene.token;
+  find(".p-undo").disabled = !scene.can_undo; find(".p-redo").disabled = !scene.can_redo;
+  root.classList.toggle("is-locked", Boolean(scene.locked));
+  root.classList.toggle("is-key", Boolean(scene.is_key));
+  find(".p-key").hidden = !scene.is_key;
+  const note = find(".p-note");
+  note.textContent = scene.note || ""; note.hidden = !scene.note; note.className = `p-note message ${scene.kind || "note"}`;
+  drawObjects();
+}
+
+function sayFrame(frame) {
+  const scene = state.scene;
+  const time = scene.frame === frame ? scene.time : frame / scene.rate;
+  find(".p-where").innerHTML = `Frame <b>${frame + 1}</b> of ${scene.frames} <span>${clock(time)}</span>`;
+}
+
+const clock = (seconds) => {
+  const tenths = Math.round(seconds * 100);
+  return `${Math.floor(tenths / 6000)}:${String(Math.floor(tenths / 100) % 60).padStart(2, "0")}.${String(tenths % 100).padStart(2, "0")}`;
+};
+
+// Colours and objects
+
+const objects = () => [
+  ...state.scene.objects,
+  ...Object.entries(state.fresh).map(([id, color]) => ({ id: Number(id), color, name: `Object ${id}`, visible: true, fresh: true })),
+];
+const freeColors = () => {
+  const used = new Set(objects().filter((item) => !(item.fresh && !isPainted(item.id))).map((item) => item.color));
+  return state.scene.palette.map((_, i) => i).filter((i) => !used.has(i));
+};
+const isPainted = (id) => state.labels.includes(id);
+
+function newObject(color, quietly) {
+  for (const id of Object.keys(state.fresh)) if (!isPainted(Number(id))) delete state.fresh[id];
+  const taken = [state.scene.next - 1, ...Object.keys(state.fresh).map(Number), ...state.scene.objects.map((item) => item.id)];
+  const id = Math.max(...taken) + 1;
+  state.fresh[id] = color;
+  state.brush = id;
+  if (!quietly) { setTool(state.tool === "erase" ? "brush" : state.tool); drawObjects(); }
+}
+
+function pick(id) {
+  state.brush = id;
+  if (state.tool === "erase") setTool("brush");
+  drawObjects();
+}
+
+function drawObjects() {
+  const scene = state.scene, list = find(".p-objects");
+  const shown = scene.objects.concat(objects().filter((item) => item.fresh && isPainted(item.id)));
+  const signature = JSON.stringify([shown, state.brush, scene.locked]);
+  if (list.dataset.signature !== signature) {
+    list.dataset.signature = signature;
+    const focus = document.activeElement?.closest?.(".p-object") ? document.activeElement.dataset.key : null;
+    const typed = document.activeElement?.matches?.(".p-name") ? document.activeElement.value : null;
+    list.replaceChildren(...shown.map(row));
+    const again = focus && list.querySelector(`[data-key="${focus}"]`);
+    if (again) { again.focus(); if (typed !== null && again.value !== undefined) again.value = typed; }
+  }
+  const free = freeColors(), active = state.fresh[state.brush];
+  find(".p-free").replaceChildren(...free.map((color) => {
+    const [name, code] = scene.palette[color];
+    const dot = button("p-dot", `Paint a new object in ${name}`, "");
+    dot.style.setProperty("--swatch", code);
+    dot.dataset.color = color;
+    dot.setAttribute("aria-pressed", active === color && !isPainted(state.brush));
+    dot.onclick = () => newObject(color);
+    return dot;
+  }));
+  find(".p-new").hidden = !free.length;
+  find(".p-new-text").textContent = shown.length ? "New object" : "Pick a colour and paint";
+  paintColor();
+}
+
+function row(item) {
+  const scene = state.scene, [name, code] = scene.palette[item.color];
+  const line = document.createElement("div");
+  line.className = "p-object" + (item.id === state.brush ? " is-picked" : "") + (item.visible ? "" : " is-hidden");
+  line.style.setProperty("--swatch", code);
+  line.dataset.id = item.id;
+  const swatch = button("p-swatch", `Paint ${item.name}`, "", `s${item.id}`);
+  swatch.setAttribute("aria-pressed", item.id === state.brush);
+  swatch.onclick = () => pick(item.id);
+  const label = Object.assign(document.createElement("input"), { className: "p-name", value: item.name, maxLength: 40 });
+  label.setAttribute("aria-label", `Name of the ${name} object`);
+  label.dataset.key = `n${item.id}`;
+  label.disabled = Boolean(item.fresh || scene.locked);
+  label.onfocus = () => { if (state.brush !== item.id) pick(item.id); };
+  label.onchange = () => send("object", { id: item.id, name: label.value });
+  label.onkeydown = (event) => { if (event.key === "Enter") label.blur(); };
+  const tint = button("p-tint", `Colour of ${item.name}: ${name}`, ICONS.drop, `c${item.id}`);
+  tint.onclick = () => openPalette(tint, item);
+  const eye = button("p-eye", item.visible ? `Hide ${item.name}` : `Show ${item.name}`, item.visible ? ICONS.eye : ICONS.shut, `e${item.id}`);
+  eye.setAttribute("aria-pressed", !item.visible);
+  eye.onclick = () => send("object", { id: item.id, visible: !item.visible });
+  const bin = button("p-bin", `Delete ${item.name}`, ICONS.bin, `b${item.id}`);
+  bin.onclick = () => send("object", { id: item.id, remove: true });
+  for (const control of [tint, eye, bin]) control.disabled = Boolean(item.fresh || scene.locked);
+  line.append(swatch, label, tint, eye, bin);
+  return line;
+}
+
+function openPalette(anchor, item) {
+  const open = find(".p-palette");
+  open?.remove();
+  if (open?.dataset.id === String(item.id)) return;
+  const box = document.createElement("div");
+  box.className = "p-palette"; box.dataset.id = item.id;
+  box.setAttribute("role", "group"); box.setAttribute("aria-label", `Colours for ${item.name}`);
+  state.scene.palette.forEach(([name, code], color) => {
+    const dot = button("p-dot", name, "");
+    dot.style.setProperty("--swatch", code);
+    dot.setAttribute("aria-pressed", color === item.color);
+    dot.onclick = () => { box.remove(); send("object", { id: item.id, color }); };
+    box.append(dot);
+  });
+  anchor.closest(".p-object").after(box);
+  box.querySelector("[aria-pressed=true]")?.focus();
+  box.onkeydown = (event) => { if (event.key === "Escape") { box.remove(); anchor.focus(); } };
+}
+
+function button(kind, label, content, key) {
+  const made = document.createElement("button");
+  made.type = "button"; made.className = kind; made.title = label; made.innerHTML = content;
+  made.setAttribute("aria-label", label);
+  if (key) made.dataset.key = key;
+  return made;
+}
+
+const icon = (path) => `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${path}"/></svg>`;
+const ICONS = {
+  eye: icon("M2 12s3.5-6.5 10-6.5S22 12 22 12s-3.5 6.5-10 6.5S2 12 2 12zm10-3a3 3 0 100 6 3 3 0 000-6z"),
+  shut: icon("M4 4l16 16M9.5 6A10 10 0 0112 5.500c6.500 0 10 6.500 10 6.500a17 17 0 01-3 3.600M6 7.500A17 17 0 002 12s3.500 6.500 10 6.500a9.500 9.500 0 004-.900"),
+  bin: icon("M5 7h14M10 7V4.500h4V7M7 7l1 12.500h8L17 7M10.500 11v5M13.500 11v5"),
+  drop: icon("M12 3.500c3.500 4 6 7 6 10a6 6 0 01-12 0c0-3 2.500-6 6-10z"),
+};
+
+// Drawing what is painted
+
+function colorsById() {
+  const table = new Uint8Array(256 * 3);
+  for (const item of objects()) {
+    const code = parseInt(state.scene.palette[item.color][1].slice(1), 16);
+    table.set([code >> 16, (code >> 8) & 255, code & 255], 3 * item.id);
+  }
+  return table;
+}
+
+function redraw(x0, y0, x1, y1) {
+  const { width, height } = state.scene, labels = state.labels;
+  x0 = Math.max(0, Math.floor(x0) - 1); y0 = Math.max(0, Math.floor(y0) - 1);
+  x1 = Math.min(width, Math.ceil(x1) + 1); y1 = Math.min(height, Math.ceil(y1) + 1);
+  if (x1 <= x0 || y1 <= y0) return;
+  const image = ink.createImageData(x1 - x0, y1 - y0), pixels = image.data, colors = colorsById();
+  for (let y = y0, out = 0; y < y1; y++)
+    for (let x = x0; x < x1; x++, out += 4) {
+      const place = y * width + x, id = labels[place];
+      if (!id) continue;
+      const inner = x > 0 && y > 0 && x < width - 1 && y < height - 1 && labels[place - 1] === id
+        && labels[place + 1] === id && labels[place - width] === id && labels[place + width] === id;
+      pixels[out] = colors[3 * id]; pixels[out + 1] = colors[3 * id + 1]; pixels[out + 2] = colors[3 * id + 2];
+      pixels[out + 3] = inner ? FILL_ALPHA : EDGE_ALPHA;
+    }
+  ink.putImageData(image, x0, y0);
+}
+
+function paintColor() {
+  const item = objects().find((each) => each.id === state.brush);
+  root.style.setProperty("--brush", item ? state.scene.palette[item.color][1] : "#888");
+}
+
+function drawMarks(pointer) {
+  const parts = [], size = state.scene ? state.scene.width / Math.max(1, stage.clientWidth) : 1;
+  const corners = state.corners;
+  if (corners.length) {
+    const line = [...corners, ...(pointer ? [pointer] : [])].map(([x, y]) => `${x},${y}`).join(" ");
+    parts.push(`<polyline points="${line}" class="p-line" stroke-width="${2 * size}"/>`);
+    corners.forEach(([x, y], i) => parts.push(`<circle cx="${x}" cy="${y}" r="${(i ? 4 : 6) * size}" stroke-width="${2 * size}" class="p-corner${i ? "" : " p-first"}"/>`));
+  }
+  if (pointer && state.tool !== "polygon")
+    parts.push(`<circle cx="${pointer[0]}" cy="${pointer[1]}" r="${state.radius}" class="p-ring ${state.tool}" stroke-width="${1.5 * size}"/>`);
+  marks.innerHTML = parts.join("");
+}
+
+// Painting
+
+function at(event) {
+  const box = paper.getBoundingClientRect();
+  return [(event.clientX - box.left) * state.scene.width / box.width, (event.clientY - box.top) * state.scene.height / box.height];
+}
+
+function dab(from, to) {
+  const { width, height } = state.scene, radius = state.radius, id = state.tool === "erase" ? 0 : state.brush;
+  const x0 = Math.min(from[0], to[0]) - radius, x1 = Math.max(from[0], to[0]) + radius;
+  const y0 = Math.min(from[1], to[1]) - radius, y1 = Math.max(from[1], to[1]) + radius;
+  const dx = to[0] - from[0], dy = to[1] - from[1], length = dx * dx + dy * dy || 1;
+  for (let y = Math.max(0, Math.floor(y0)); y < Math.min(height, y1 + 1); y++)
+    for (let x = Math.max(0, Math.floor(x0)); x < Math.min(width, x1 + 1); x++) {
+      const share = Math.max(0, Math.min(1, ((x + 0.5 - from[0]) * dx + (y + 0.5 - from[1]) * dy) / length));
+      const ox = x + 0.5 - from[0] - share * dx, oy = y + 0.5 - from[1] - share * dy;
+      if (ox * ox + oy * oy <= radius * radius) state.labels[y * width + x] = id;
+    }
+  redraw(x0 - 1, y0 - 1, x1 + 2, y1 + 2);
+}
+
+const mayPaint = () => state.scene && !state.scene.locked && !waits();
+
+paper.addEventListener("pointerdown", (event) => {
+  if (!mayPaint() || (event.pointerType === "mouse" && event.button !== 0)) return;
+  event.preventDefault();
+  view.focus({ preventScroll: true });
+  const point = at(event);
+  if (state.tool === "polygon") return addCorner(point, event);
+  paper.setPointerCapture(event.pointerId);
+  state.stroke = { last: point, before: state.labels.slice(), pointer: event.pointerId };
+  dab(point, point);
+});
+paper.addEventListener("pointermove", (event) => {
+  if (!state.scene) return;
+  const point = at(event);
+  if (state.stroke && state.stroke.pointer === event.pointerId) {
+    for (const each of event.getCoalescedEvents?.() ?? []) { const next = at(each); dab(state.stroke.last, next); state.stroke.last = next; }
+    dab(state.stroke.last, point);
+    state.stroke.last = point;
+  }
+  drawMarks(point);
+});
+paper.addEventListener("pointerleave", () => { if (!state.stroke && state.scene) drawMarks(); });
+for (const name of ["pointerup", "pointercancel"]) paper.addEventListener(name, finishStroke);
+
+function finishStroke() {
+  const stroke = state.stroke;
+  if (!stroke) return;
+  state.stroke = null;
+  if (state.fill && state.tool === "brush") fillNew(stroke.before);
+  commit();
+  const scene = state.waiting;
+  state.waiting = null;
+  if (scene && scene.frame !== state.scene.frame) receive(scene);
+  else if (scene) answered(scene.ack);
+}
+
+// Closed outlines become their inside: what this stroke newly encloses and nobody has painted.
+function fillNew(before) {
+  const width = state.scene.width, id = state.brush;
+  const now = enclosed(state.labels, id), earlier = enclosed(before, id);
+  if (!now) return;
+  for (let i = 0; i < now.inside.length; i++) {
+    const place = (now.y + Math.floor(i / now.width)) * width + now.x + (i % now.width);
+    if (!now.inside[i] || state.labels[place] || before[place]) continue;
+    if (earlier && earlier.has(place % width, Math.floor(place / width))) continue;
+    state.labels[place] = id;
+  }
+  redraw(now.x, now.y, now.x + now.width, now.y + now.height);
+}
+
+function enclosed(labels, id) {
+  const { width, height } = state.scene;
+  let left = width, right = -1, top = height, bottom = -1;
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      if (labels[y * width + x] === id) { if (x < left) left = x; if (x > right) right = x; if (y < top) top = y; if (y > bottom) bottom = y; }
+  if (right < 0) return null;
+  const w = right - left + 1, h = bottom - top + 1;
+  const inside = new Uint8Array(w * h).fill(1), todo = [];
+  const visit = (x, y) => {
+    if (x < 0 || y < 0 || x >= w || y >= h || !inside[y * w + x] || labels[(top + y) * width + left + x] === id) return;
+    inside[y * w + x] = 0; todo.push(x, y);
+  };
+  for (let x = 0; x < w; x++) { visit(x, 0); visit(x, h - 1); }
+  for (let y = 0; y < h; y++) { visit(0, y); visit(w - 1, y); }
+  while (todo.length) { const y = todo.pop(), x = todo.pop(); visit(x + 1, y); visit(x - 1, y); visit(x, y + 1); visit(x, y - 1); }
+  return { x: left, y: top, width: w, height: h, inside, has: (px, py) => px >= left && py >= top && px <= right && py <= bottom && inside[(py - top) * w + px - left] === 1 };
+}
+
+function commit() {
+  const { width, height, frame } = state.scene;
+  const made = Object.assign(document.createElement("canvas"), { width, height });
+  const pen = made.getContext("2d"), image = pen.createImageData(width, height);
+  for (let i = 0; i < state.labels.length; i++) { image.data[4 * i] = state.labels[i]; image.data[4 * i + 3] = 255; }
+  pen.putImageData(image, 0, 0);
+  send("stroke", { frame, mask: made.toDataURL("image/png"), colors: { ...state.fresh } });
+  drawObjects();
+}
+
+// Polygon
+
+function addCorner(point, event) {
+  const near = ([x, y]) => Math.hypot(x - point[0], y - point[1]) * stage.clientWidth / state.scene.width < NEAR_PIXELS;
+  if (state.corners.length >= 3 && (near(state.corners[0]) || event.detail > 1)) return closePolygon();
+  if (!state.corners.length || !near(state.corners[state.corners.length - 1])) state.corners.push(point);
+  drawMarks();
+}
+
+function closePolygon() {
+  const corners = state.corners;
+  state.corners = [];
+  drawMarks();
+  if (corners.length < 3) return;
+  const { width, height } = state.scene;
+  const made = Object.assign(document.createElement("canvas"), { width, height });
+  const pen = made.getContext("2d", { willReadFrequently: true });
+  pen.beginPath();
+  corners.forEach(([x, y], i) => (i ? pen.lineTo(x, y) : pen.moveTo(x, y)));
+  pen.fill("evenodd");
+  const alpha = pen.getImageData(0, 0, width, height).data;
+  for (let i = 0; i < state.labels.length; i++) if (alpha[4 * i + 3] > 127) state.labels[i] = state.brush;
+  redraw(0, 0, width, height);
+  commit();
+}
+
+// Tools and keys
+
+function setTool(tool) {
+  state.tool = tool;
+  state.corners = [];
+  root.dataset.tool = tool;
+  for (const each of root.querySelectorAll("[data-tool]")) each.setAttribute("aria-pressed", each.dataset.tool === tool);
+  find(".p-hint").hidden = tool !== "polygon";
+  if (state.scene) drawMarks();
+}
+
+function setRadius(radius) {
+  state.radius = Math.max(1, Math.min(80, Math.round(radius)));
+  find(".p-size").value = state.radius;
+}
+
+function step(by) {
+  if (!state.scene) return;
+  const from = state.goal ?? state.scene.frame;
+  go(Math.max(state.scene.first, Math.min(state.scene.last, from + by)));
+}
+
+function go(frame) {
+  state.goal = frame;
+  sayFrame(frame);
+  range.value = frame;
+  if (frame === state.scene.frame && !state.sent && !state.queue.length) return;
+  send("go", { frame });
+  clearTimeout(state.forget);
+  state.forget = setTimeout(() => { state.goal = undefined; }, 700);
+}
+
+function fit() {
+  stage.style.aspectRatio = `${state.scene.width} / ${state.scene.height}`;
+  root.style.setProperty("--ratio", state.scene.width / state.scene.height);
+  stage.style.width = `${100 * state.zoom}%`;
+  view.classList.toggle("is-zoomed", state.zoom > 1);
+  find(".p-zoom").textContent = `${Math.round(100 * state.zoom)} %`;
+}
+
+function zoom(factor) {
+  const x = (view.scrollLeft + view.clientWidth / 2) / stage.clientWidth, y = (view.scrollTop + view.clientHeight / 2) / stage.clientHeight;
+  state.zoom = Math.max(1, Math.min(6, state.zoom * factor));
+  fit();
+  view.scrollLeft = x * stage.clientWidth - view.clientWidth / 2;
+  view.scrollTop = y * stage.clientHeight - view.clientHeight / 2;
+}
+
+for (const each of root.querySelectorAll("[data-tool]")) each.onclick = () => setTool(each.dataset.tool);
+find(".p-size").oninput = (event) => { setRadius(event.target.value); if (state.scene) drawMarks([state.scene.width / 2, state.scene.height / 2]); };
+find(".p-size").onchange = () => state.scene && drawMarks();
+find(".p-fill").onclick = (event) => { state.fill = !state.fill; event.currentTarget.setAttribute("aria-pressed", state.fill); };
+find(".p-refine").onclick = () => state.scene && send("refine", { frame: state.scene.frame, object: state.brush });
+find(".p-clear").onclick = () => { if (!mayPaint()) return; state.labels.fill(0); redraw(0, 0, state.scene.width, state.scene.height); commit(); };
+find(".p-undo").onclick = () => send("undo", { frame: state.scene.frame });
+find(".p-redo").onclick = () => send("redo", { frame: state.scene.frame });
+find(".p-in").onclick = () => state.scene && zoom(1.5);
+find(".p-out").onclick = () => state.scene && zoom(1 / 1.5);
+find(".p-back").onclick = (event) => step(event.shiftKey ? -10 : -1);
+find(".p-next").onclick = (event) => step(event.shiftKey ? 10 : 1);
+range.oninput = () => sayFrame(Number(range.value));
+range.onchange = () => go(Number(range.value));
+window.xmemGo = (frame) => { if (state.scene) go(Number(frame)); document.querySelector("#step-paint")?.scrollIntoView({ behavior: "smooth", block: "start" }); };
+
+window.xmemFrame = () => state.scene?.frame ?? 0;
+window.xmemRemoveKey = (frame) => send("unkey", { frame });
+
+const KEYS = { b: "brush", e: "erase", p: "polygon" };
+function onKey(event) {
+  if (!state.scene || !element.isConnected) return;
+  const target = event.target, inPage = !target.closest?.("input:not([type=range]), textarea, select, [contenteditable], [role=listbox], video");
+  const key = event.key.toLowerCase();
+  if ((event.ctrlKey || event.metaKey) && (key === "z" || key === "y")) {
+    if (!inPage) return;
+    event.preventDefault(); event.stopPropagation();
+    const redo = key === "y" || event.shiftKey;
+    if (state.corners.length && !redo) { state.corners.pop(); drawMarks(); }
+    else if (!find(redo ? ".p-redo" : ".p-undo").disabled || state.queue.length || state.sent) send(redo ? "redo" : "undo", { frame: state.scene.frame });
+    return;
+  }
+  if (!inPage || event.ctrlKey || event.metaKey || event.altKey) return;
+  if ((key === "arrowleft" || key === "arrowright") && !target.matches?.("input[type=range], [role=tab], [role=radio]")) {
+    event.preventDefault();
+    step((key === "arrowleft" ? -1 : 1) * (event.shiftKey ? 10 : 1));
+    return;
+  }
+  if (!root.contains(target)) return;
+  if (target === range && event.shiftKey && (key === "arrowleft" || key === "arrowright")) { event.preventDefault(); step(key === "arrowleft" ? -10 : 10); }
+  else if (KEYS[key]) setTool(KEYS[key]);
+  else if (key === "[" || key === "]") setRadius(state.radius * (key === "]" ? 1.25 : 0.8) + (key === "]" ? 1 : 0));
+  else if (key === "enter" && state.corners.length && !target.matches("button")) closePolygon();
+  else if (key === "escape" && state.corners.length) { state.corners = []; drawMarks(); }
+  else if (key >= "1" && key <= "8") { const all = objects(); if (all[key - 1]) pick(all[key - 1].id); }
+}
+document.addEventListener("keydown", onKey, true);
+
+setTool("brush");
+setRadius(8);
+watch("value", () => receive(props.value));
+receive(props.value);

@@ -1,0 +1,137 @@
+"""A session as the painter's script takes it, and what the script sends back."""
+
+import base64
+import io
+import uuid
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+import xmem
+from xmem.render.palette import OBJECT_COLORS
+from xmem.session import Session
+
+JPEG_QUALITY = 92
+THUMBNAIL_WIDTH = 176
+TINT = 0.5
+
+RGB = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for _, code in OBJECT_COLORS], np.uint8)  # [8, 3]
+
+
+def of_frame(session: Session, frame: int, ack: int | None = None, **more: Any) -> dict[str, Any]:
+    """A whole scene: the picture of `frame`, its mask without hidden objects, and all that `of_state` tells.
+
+    more: note (a sentence) with kind ("note", "good", "bad"); locked (painting waits).
+    """
+    with session.access() as access:
+        found = access.frame(frame)
+    height, width = found.image.shape[:2]
+    return of_state(session, frame, ack, **more) | {
+        "token": uuid.uuid4().hex[:12],
+        "width": width,
+        "height": height,
+        "time": float(found.time),
+        "image": jpeg_uri(found.image),
+        "mask": png_uri(visible(session, session.mask(frame))),
+    }
+
+
+def of_state(session: Session, frame: int, ack: int | None = None, **more: Any) -> dict[str, Any]:
+    """A scene without pictures: the canvas keeps what it shows."""
+    return {
+        "ack": ack or uuid.uuid4().hex,
+        "frame": frame,
+        "frames": session.frame_count,
+        "first": session.first,
+        "last": session.last,
+        "rate": float(session.info.rate),
+        "palette": OBJECT_COLORS,
+        "objects": [
+            {"id": item.id, "name": item.name, "color": item.color, "visible": item.visible} for item in session.objects
+        ],
+        "next": session.next_object,
+        "is_key": any(key.frame == frame for key in session.key_frames),
+        "can_undo": session.can_undo,
+        "can_redo": session.can_redo,
+        "locked": False,
+        **more,
+    }
+
+
+def visible(session: Session, index: np.ndarray) -> np.ndarray:
+    """An index mask uint8 [H, W] without the objects that are hidden."""
+    hidden = [item.id for item in session.objects if not item.visible]
+    return np.where(np.isin(index, hidden), 0, index).astype(np.uint8) if hidden else index
+
+
+def with_hidden(session: Session, frame: int, index: np.ndarray) -> np.ndarray:
+    """What was painted, and below it the objects that are hidden, as they are on `frame`."""
+    hidden = [item.id for item in session.objects if not item.visible]
+    if not hidden:
+        return index
+    present = session.mask(frame)
+    return np.where((index == 0) & np.isin(present, hidden), present, index).astype(np.uint8)
+
+
+def read_painting(data_uri: str, width: int, height: int) -> np.ndarray:
+    """The index mask uint8 [H, W] that the script sends as a PNG. Raises InputError for anything else."""
+    try:
+        head, data = data_uri.split(",", 1)
+        if head != "data:image/png;base64":
+            raise ValueError(head)
+        with Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=["PNG"]) as image:
+            if image.size != (width, height):
+                raise ValueError(f"{image.size} instead of {width}x{height}")
+            return np.array(image.convert("RGB"))[..., 0]
+    except (ValueError, AttributeError, OSError, Image.DecompressionBombError) as error:
+        raise xmem.InputError("The painting arrived in a form that cannot be read: paint it again.") from error
+
+
+def tinted(session: Session, image: np.ndarray, index: np.ndarray, opacity: float = TINT) -> np.ndarray:
+    """image uint8 [H, W, 3] with the objects of index [H, W] in their colours."""
+    table = np.zeros((256, 3), np.uint8)
+    for item in session.objects:
+        table[item.id] = RGB[item.color % len(RGB)]
+    mixed = cv2.addWeighted(image, 1 - opacity, table[index], opacity, 0)
+    return np.where((index > 0)[..., None], mixed, image)
+
+
+def thumbnail(session: Session, frame: int, width: int = THUMBNAIL_WIDTH) -> str:
+    """A small picture of a frame with its mask, as a data address; kept on disk while nothing on it changes."""
+    index = visible(session, session.mask(frame))
+    colors = [(item.id, item.color) for item in session.objects]
+    name = f"{frame}-{width}-{hash((index.tobytes(), tuple(colors))) & 0xFFFFFFFFFFFF:x}.jpg"
+    kept = _thumbnails(session) / name
+    if not kept.exists():
+        image = session.image(frame)
+        size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        index = cv2.resize(index, size, interpolation=cv2.INTER_NEAREST)
+        for old in kept.parent.glob(f"{frame}-{width}-*.jpg"):
+            old.unlink(missing_ok=True)
+        kept.write_bytes(jpeg(tinted(session, image, index), 82))
+    return "data:image/jpeg;base64," + base64.b64encode(kept.read_bytes()).decode()
+
+
+def _thumbnails(session: Session) -> Path:
+    folder = session.folder.parent / "thumbnails"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
+    """uint8 [H, W, 3] RGB as JPEG."""
+    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def jpeg_uri(image: np.ndarray, quality: int = JPEG_QUALITY) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, quality)).decode()
+
+
+def png_uri(index: np.ndarray) -> str:
+    """An index mask uint8 [H, W] as a grey PNG whose brightness is the id."""
+    data = cv2.imencode(".png", index, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+    return "data:image/png;base64," + base64.b64encode(data.tobytes()).decode()

@@ -1,0 +1,79 @@
+"""Which models and devices there are, what happens when one is chosen, and what the controls mean."""
+
+import pytest
+
+import xmem
+from demo import panels, settings
+from xmem.checkpoints import EMBEDDED
+
+
+def test_choosing_a_model_fetches_it_with_progress_and_then_says_that_it_works(monkeypatch, tmp_path):
+    monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
+
+    def fetch(name, url=None):
+        for done in (50_000_000, 249_026_057):
+            yield settings.checkpoints.FetchProgress(done, 249_026_057)
+
+    monkeypatch.setattr(settings.checkpoints, "fetch", fetch)
+    steps = list(settings.choose_model("XMem", "cpu"))
+    assert "249 of 249 MB" in steps[-2][1]
+    assert "XMem on CPU" in steps[-1][2]
+
+
+def test_choosing_a_model_that_cannot_be_fetched_goes_back_to_the_embedded_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
+
+    def fetch(name, url=None):
+        raise xmem.InputError("XMem cannot be fetched: the host answered 503.")
+        yield
+
+    monkeypatch.setattr(settings.checkpoints, "fetch", fetch)
+    choice, message, status = list(settings.choose_model("XMem", "cpu"))[-1]
+    assert choice["value"] == EMBEDDED and "503 – the page goes on with xmem-lite." in message
+    assert "xmem-lite on CPU" in status
+
+
+def test_which_models_are_at_hand_is_marked(monkeypatch, tmp_path):
+    monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
+    monkeypatch.delenv("XMEM_MODEL", raising=False)
+    (tmp_path / "XMem-s2.pth").touch()
+    (tmp_path / "mine.safetensors").touch()
+    labels = {name: label for label, name in settings.model_choices()}
+    assert labels["XMem"] == "XMem · 249 MB to fetch"
+    assert labels["XMem-s2"] == "XMem-s2 · at hand"
+    assert labels["mine.safetensors"] == "mine · own file"
+
+
+@pytest.mark.parametrize(
+    ("device", "at_hand", "expected"), [("cpu", True, EMBEDDED), ("cuda", True, "XMem"), ("cuda", False, EMBEDDED)]
+)
+def test_the_first_model_depends_on_gpu_and_file(monkeypatch, tmp_path, device, at_hand, expected):
+    monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
+    monkeypatch.delenv("XMEM_MODEL", raising=False)
+    monkeypatch.setattr(settings, "device_choices", lambda: [(device, device)])
+    if at_hand:
+        (tmp_path / "XMem.pth").touch()
+    assert settings.default_model() == expected
+
+
+def test_the_controls_values_become_settings_and_back(chosen):
+    read = settings.read(*chosen)
+    assert (read.size, read.memory.mem_every, read.direction, read.pause_at_cuts) == (64, 3, "both", False)
+    shown = settings.values(read)
+    assert [value for i, value in enumerate(shown) if i != 1] == [value for i, value in enumerate(chosen) if i != 1]
+
+
+def test_size_zero_is_the_videos_own(chosen):
+    chosen[2] = settings.ORIGINAL_SIZE
+    assert settings.read(*chosen).size is None
+
+
+def test_settings_that_cannot_work_are_a_sentence(chosen):
+    chosen[5] = 1
+    with pytest.raises(xmem.InputError, match="must be larger than"):
+        settings.read(*chosen)
+
+
+def test_file_names_and_messages_cannot_carry_markup():
+    assert "<script>" not in panels.message("<script>alert(1)</script>")
+    assert "<b>" not in panels.failed("<b>")

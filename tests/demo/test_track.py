@@ -1,0 +1,143 @@
+"""Step 3: a run computes what is pending and nothing else, can be stopped, and its result is a video."""
+
+import shutil
+import threading
+
+import gradio as gr
+import numpy as np
+import pytest
+from demo_clips import index_of
+
+from demo import rendering, studio, tracking
+from demo.events import paint, track
+from xmem.video import probe
+
+FIRST = (1, 60, 90, 40, 120)
+
+
+@pytest.fixture
+def follow_all(act, session, visitor, painted, chosen):
+    """One key frame on the first frame, and everything computed."""
+    act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
+    return list(track.run(visitor, *chosen))
+
+
+def masks(visitor) -> dict[str, bytes]:
+    folder = studio.session_of(visitor).folder
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("spans/*/masks/*.png")}
+
+
+def test_a_run_reports_frames_and_leaves_nothing_pending(follow_all, visitor, chosen):
+    assert any("of 12" in panel for panel in follow_all)
+    assert track.waiting(visitor, *chosen) == '<p class="pending" role="status">Everything is up to date.</p>'
+    assert not list(studio.workspace_of(visitor).path.glob("track-*"))
+
+
+def test_a_correction_pends_only_the_spans_beside_it_and_others_keep_their_bytes(
+    follow_all, act, visitor, painted, chosen
+):
+    act(paint.stroke, frame=8, mask=painted((1, 60, 90, 72, 152)), colors={})
+    list(track.run(visitor, *chosen))
+    before = masks(visitor)
+    act(paint.stroke, frame=10, mask=painted((1, 60, 90, 80, 160)), colors={})
+    assert "1 of 3 spans is up to date; 4 frames to compute." in track.waiting(visitor, *chosen)
+    list(track.run(visitor, *chosen))
+    after = masks(visitor)
+    kept = {name: data for name, data in before.items() if name in after}
+    assert any(name.endswith("00003.png") for name in kept)
+    assert all(after[name] == data for name, data in kept.items())
+
+
+def test_other_settings_make_everything_pending(follow_all, visitor, chosen):
+    chosen[2] = 96
+    assert "12 frames to compute." in track.waiting(visitor, *chosen)
+
+
+def test_the_result_video_shows_every_frame_and_is_named_after_the_upload(follow_all, visitor, tmp_path):
+    for panel, video, download in rendering.show(visitor):  # noqa: B007  (the last panel is what counts)
+        if isinstance(video, str):
+            kept = shutil.copy(video, tmp_path)
+            assert video == download and video.endswith("My-clip-1-overlay.mp4")
+    assert "Done: 12 frames" in panel
+    assert probe(kept).frame_count == 12
+    assert not list(studio.workspace_of(visitor).path.glob("render-*"))
+
+
+def test_rendering_without_a_result_says_nothing(session, visitor):
+    assert all(not isinstance(video, str) for _, video, _ in rendering.show(visitor))
+
+
+def test_stop_keeps_what_is_done_and_the_next_run_does_the_rest(act, session, visitor, painted, chosen, monkeypatch):
+    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.02)
+    act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
+    for panel in track.run(visitor, *chosen):
+        if "Frame" in panel:
+            track.stop(visitor)
+    session = studio.session_of(visitor)
+    done = [frame for frame in range(12) if session.has_result(frame)]
+    assert 1 <= len(done) < 12
+    progress, stopped = rendering.read_summary(studio.workspace_of(visitor))
+    assert stopped and progress.done == len(done)
+    list(track.run(visitor, *chosen))
+    assert all(studio.session_of(visitor).has_result(frame) for frame in range(12))
+
+
+def test_closing_the_page_ends_the_run(act, session, visitor, painted, chosen, monkeypatch):
+    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.02)
+    act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
+    steps = track.run(visitor, *chosen)
+    while "Frame" not in next(steps):
+        pass
+    track.leave(visitor)
+    steps.close()
+    assert not studio.workspace_of(visitor).path.exists()
+    assert not [thread for thread in threading.enumerate() if thread.name == "run"]
+
+
+def test_what_is_missing_is_said_in_a_sentence(visitor, chosen, clip):
+    with pytest.raises(gr.Error, match="no video yet"):
+        list(track.run(visitor, *chosen))
+    studio.begin_session(visitor, clip)
+    steps = track.run(visitor, *chosen)
+    assert "Nothing is painted yet" in next(steps)
+    with pytest.raises(gr.Error, match="Nothing is painted yet"):
+        next(steps)
+
+
+def test_an_unexpected_failure_is_a_short_sentence_and_a_log_entry(
+    act, session, visitor, painted, chosen, monkeypatch, caplog
+):
+    def fail(*_, **__):
+        raise RuntimeError("secret detail")
+        yield
+
+    act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
+    monkeypatch.setattr(track, "propagate_session", fail)
+    with pytest.raises(gr.Error, match="Something went wrong") as error:
+        list(track.run(visitor, *chosen))
+    assert "secret" not in str(error.value) and "secret detail" in caplog.text
+
+
+def test_after_a_run_the_canvas_shows_the_computed_mask_and_the_later_steps_unfold(follow_all, visitor):
+    run, stop, scene, check, take, results, _ = track.finish(6, visitor)
+    assert run["visible"] and not stop["visible"]
+    assert scene["frame"] == 6 and not scene["locked"]
+    assert check["visible"] and take["visible"] and results["visible"]
+
+
+def test_undo_of_a_correction_brings_its_result_back_without_a_run(follow_all, act, visitor, painted, chosen):
+    before = studio.session_of(visitor).mask(7)
+    act(paint.stroke, frame=6, mask=painted((1, 0, 30, 0, 60)), colors={})
+    list(track.run(visitor, *chosen))
+    _, _, restyled = act(paint.undo, frame=6)
+    assert isinstance(restyled, int), "the video is rendered again"
+    np.testing.assert_array_equal(studio.session_of(visitor).mask(7), before)
+    assert "up to date" in track.waiting(visitor, *chosen)
+
+
+def test_a_backward_run_fills_the_frames_before(act, session, visitor, painted, chosen):
+    act(paint.stroke, frame=11, mask=painted(FIRST), colors={})
+    chosen[-2] = "backward"
+    list(track.run(visitor, *chosen))
+    assert all(studio.session_of(visitor).has_result(frame) for frame in range(12))
+    np.testing.assert_array_equal(studio.session_of(visitor).mask(11), index_of(FIRST))

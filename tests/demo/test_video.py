@@ -1,0 +1,102 @@
+"""Step 1: a video, the sample or a bundle becomes a session; what it is; its trim."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from PIL import Image
+
+from demo import panels, rendering, settings, studio
+from demo.events import paint, preflight, track, video
+from xmem.video import probe
+
+
+def test_a_video_puts_its_first_frame_on_the_canvas_and_says_what_it_is(visitor, clip):
+    scene, note, about, first, last, *_ = video.load_video(str(clip), visitor)
+    assert (scene["width"], scene["height"], scene["frame"], scene["frames"]) == (320, 180, 0, 12)
+    for fact in ("320 × 180", "12 frames", "25 frames per second", "no sound", "H.264"):
+        assert fact in note
+    assert about["visible"] and (first["value"], last["value"]) == (1, 12)
+    assert studio.session_of(visitor).key_frames == ()
+
+
+def test_a_bad_video_is_a_sentence_and_the_work_before_goes_with_its_video(visitor, session, tmp_path):
+    bad = tmp_path / "text.mp4"
+    bad.write_text("not a video")
+    scene, note, about, *_ = video.load_video(str(bad), visitor)
+    assert scene["empty"] and 'role="alert"' in note and not about["visible"]
+    assert not studio.has_session(visitor)
+
+
+def test_taking_the_video_away_removes_the_work(visitor, session):
+    video.load_video(None, visitor)
+    assert not session.folder.exists()
+
+
+def test_the_sample_comes_with_its_mask_and_a_name(visitor):
+    path, scene, *_ = video.load_sample(visitor)
+    session = studio.session_of(visitor)
+    np.testing.assert_array_equal(session.mask(0), np.array(Image.open(video.SAMPLE_MASK)))
+    assert [item.name for item in session.objects] == ["Bunny"] and scene["is_key"]
+    assert probe(path).frame_count == 90
+
+
+def test_a_bundle_brings_everything_back(visitor, session, chosen, tmp_path, act, painted):
+    act(paint.stroke, frame=2, mask=painted((1, 60, 90, 40, 120)), colors={"1": 3})
+    list(track.run(visitor, *chosen))
+    studio.session_of(visitor).set_trim(1, 10)
+    bundle = studio.session_of(visitor).save_bundle(tmp_path / "work.zip")
+    other = SimpleNamespace(session_hash="other")
+    path, scene, note, *_ = video.open_bundle(str(bundle), other)
+    resumed, before = studio.session_of(other), studio.session_of(visitor)
+    assert resumed.key_frames == before.key_frames and resumed.objects == before.objects
+    assert (resumed.first, resumed.last) == (1, 10)
+    np.testing.assert_array_equal(resumed.mask(7), before.mask(7))
+    assert "as you left it: 1 key frame, 10 of 10 frames tracked" in note
+    assert scene["frame"] == 2 and scene["is_key"]
+    assert path.endswith(".mp4")
+
+
+def test_a_file_that_is_no_bundle_is_a_sentence_and_the_work_stays(visitor, session, clip):
+    *_, note = video.open_bundle(str(clip), visitor)[:3]
+    assert 'role="alert"' in note
+    assert studio.session_of(visitor).frame_count == 12
+
+
+def test_trimming_limits_the_session_and_moves_the_canvas_there(visitor, session):
+    first, last, note, scene, *_ = video.trim(4, 9, visitor)
+    assert (first, last, scene["frame"]) == (4, 9, 3)
+    assert "6 of 12" in note
+    trimmed = studio.session_of(visitor)
+    assert (trimmed.first, trimmed.last) == (3, 8)
+
+
+def test_ends_of_the_trim_may_be_given_in_either_order(visitor, session):
+    assert video.trim(9, 4, visitor)[:2] == (4, 9)
+
+
+def test_an_estimate_is_given_after_upload_and_kept_for_the_run(visitor, session, chosen, act, painted):
+    card, button, proposed, ask = preflight.at_once(visitor, *chosen)
+    assert "A run takes about" in card and not ask["visible"]
+    assert button["visible"] == bool(proposed)
+    act(paint.stroke, frame=0, mask=painted((1, 60, 90, 40, 120)), colors={})
+    assert preflight.expected_seconds(studio.session_of(visitor), settings.read(*chosen)) > 0
+    panel = list(track.run(visitor, *chosen))
+    progress, _ = rendering.read_summary(studio.workspace_of(visitor))
+    assert panel and "estimated" in panels.finished(progress, False)
+
+
+def test_an_estimate_of_other_settings_is_not_compared(visitor, session, chosen):
+    preflight.at_once(visitor, *chosen)
+    chosen[2] = 96
+    assert preflight.expected_seconds(session, settings.read(*chosen)) == 0
+
+
+def test_where_gpu_time_is_rationed_an_estimate_waits_to_be_asked_for(visitor, session, chosen, monkeypatch):
+    monkeypatch.setattr(preflight, "spaces", object())
+    card, _, _, ask = preflight.at_once(visitor, *chosen)
+    assert card == "" and ask["visible"]
+    assert "A run takes about" in preflight.by_request(visitor, *chosen)[0]
+
+
+def test_without_a_video_there_is_nothing_to_estimate(visitor, chosen):
+    assert preflight.at_once(visitor, *chosen)[0] == ""
