@@ -23,6 +23,7 @@ from xmem.analysis.review import Suggestion, suggest
 from xmem.analysis.stats import ObjectStats
 from xmem.checkpoints import REGISTRY, load_model
 from xmem.errors import InputError
+from xmem.export.bundle import read_bundle, write_bundle
 from xmem.memory import MemoryUse
 from xmem.network import XMem
 from xmem.render.masks import write_index_mask
@@ -100,8 +101,6 @@ class Session:
         """Unpack a bundle (see `save_bundle`) into `folder` (new or empty) and go on with it."""
         folder = Path(folder)
         files.check_new(folder)
-        from xmem.export.bundle import read_bundle
-
         read_bundle(Path(bundle), folder)
         try:
             session = cls.open(folder)
@@ -365,8 +364,6 @@ class Session:
         used += [f"keyframes/{mask}.png" for mask in self._all_masks()]
         used += [f"spans/{result.number}" for result in self._in_use()]
         used += [name for name in (CUTS, self._project.style.image) if name and (self.folder / name).exists()]
-        from xmem.export.bundle import write_bundle
-
         steps = write_bundle(self.folder, Path(path), [Path(item) for item in exports], used)
         with closing(steps):
             for _ in steps:
