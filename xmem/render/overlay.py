@@ -1,20 +1,26 @@
 """Objects shown on the frame: a tint inside, a thin smooth line around."""
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 
 from xmem.render.palette import color_of
+from xmem.render.post import object_ids
 
-_FILL = np.array([(0, 0, 0)] + [color_of(i) for i in range(1, 256)], np.uint8)  # [256, 3] RGB
+Colors = Mapping[int, tuple[int, int, int]]  # object id -> RGB, 0 to 255; the palette's where an id is missing
+
+_PALETTE = np.array([(0, 0, 0)] + [color_of(i) for i in range(1, 256)], np.uint8)  # [256, 3] RGB
 _LINE_WHITE = 0.35  # share of white in the line, so that it stands out from its own tint
 _LINE_PER_PIXEL = 1 / 540  # line width over the frame's shorter side
 _SUBPIXEL_BITS = 4
 
 
-def tint(frame: np.ndarray, index: np.ndarray, opacity: float = 0.5) -> np.ndarray:
+def tint(frame: np.ndarray, index: np.ndarray, opacity: float = 0.5, colors: Colors | None = None) -> np.ndarray:
     """The frame with its objects coloured and outlined.
 
     frame: uint8 [H, W, 3] RGB; index: uint8 [H, W], 0 = background; opacity of the tint from 0 (line only) to 1.
+    colors: RGB of objects by id, where they are not the palette's.
     Returns a new uint8 [H, W, 3]. Raises ValueError when sizes or the opacity do not fit.
     """
     if frame.shape[:2] != index.shape:
@@ -27,22 +33,40 @@ def tint(frame: np.ndarray, index: np.ndarray, opacity: float = 0.5) -> np.ndarr
         return result
     box = np.s_[top : top + height, left : left + width]
     inside = np.ascontiguousarray(index[box])  # [h, w]
-    colours = cv2.applyColorMap(inside, _FILL[:, None])  # [h, w, 3]
-    mixed = cv2.addWeighted(result[box], 1 - opacity, colours, opacity, 0)
-    cv2.copyTo(mixed, inside, result[box])
-    for object_id in np.flatnonzero(np.bincount(inside.ravel(), minlength=256)[1:]) + 1:
-        _outline(result, cv2.inRange(inside, int(object_id), int(object_id)), (left, top), int(object_id))
+    if opacity > 0:
+        mixed = cv2.addWeighted(result[box], 1 - opacity, coloured(inside, colors), opacity, 0)
+        cv2.copyTo(mixed, inside, result[box])
+    outline(result, index, colors)
     return result
 
 
-def _outline(image: np.ndarray, mask: np.ndarray, offset: tuple[int, int], object_id: int) -> None:
-    """Draw around mask, uint8 [h, w], that lies at offset (x, y) in image, uint8 [H, W, 3]."""
-    shorter = min(image.shape[:2])
-    thickness = max(1, round(shorter * _LINE_PER_PIXEL))
-    colour = [round(value + (255 - value) * _LINE_WHITE) for value in color_of(object_id)]
+def coloured(index: np.ndarray, colors: Colors | None = None) -> np.ndarray:
+    """uint8 [H, W, 3] RGB: each pixel of an index mask in its object's colour, the background black."""
+    table = _PALETTE.copy()
+    for object_id, colour in (colors or {}).items():
+        table[object_id] = colour
+    return cv2.applyColorMap(index, table[:, None])
+
+
+def outline(image: np.ndarray, index: np.ndarray, colors: Colors | None = None, width: float = 1.0) -> None:
+    """Draw a line around each object into image, uint8 [H, W, 3]; width: over that of the overlay's line.
+
+    index: uint8 [H, W]. The line is a light shade of the object's colour.
+    """
+    left, top, box_width, box_height = cv2.boundingRect(index)
+    inside = np.ascontiguousarray(index[top : top + box_height, left : left + box_width])
+    thickness = max(1, round(min(image.shape[:2]) * _LINE_PER_PIXEL * width))
+    for object_id in object_ids(inside):
+        colour = (colors or {}).get(object_id) or color_of(object_id)
+        light = [round(value + (255 - value) * _LINE_WHITE) for value in colour]
+        curves = _curves(cv2.inRange(inside, object_id, object_id), (left, top), min(image.shape[:2]))
+        cv2.polylines(image, curves, True, light, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _curves(mask: np.ndarray, offset: tuple[int, int], shorter: int) -> list[np.ndarray]:
+    """Smooth outlines of mask, uint8 [h, w], that lies at offset (x, y) in a frame; int32 [N, 1, 2] in 1/16 pixels."""
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=offset)
-    curves = [_smooth(contour, max(1, shorter // 360)) for contour in contours]
-    cv2.polylines(image, curves, True, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    return [_smooth(contour, max(1, shorter // 360)) for contour in contours]
 
 
 def _smooth(contour: np.ndarray, radius: int) -> np.ndarray:
