@@ -117,7 +117,7 @@ class MemoryGate:
     certain. So the gate stays shut while no object is found, or a doubtful one. It cannot tell an object from another
     one that the network takes for it: xmem-lite, shown clips A B A, was as certain of something in B within ten frames
     in 24 of 27. Asking for more certainty keeps B out more often (0.98: in 17 of 27), but the gate then stays shut on
-    the return to A as well, and that lost more objects than B in the memories did.
+    the return to A as well: mean J there was 0.74 without a gate, 0.73 with this one, 0.69 at 0.98.
     """
 
     def __init__(self) -> None:
