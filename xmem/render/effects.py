@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+_THIN = 12.0  # of 255: the share of a cell below which rounding spoils its mean
 _SMALL_SIGMA = 2.5  # pixels: blurs stronger than this are made at half the size, and again
 
 
@@ -55,17 +56,17 @@ def blurred(image: np.ndarray, part: np.ndarray, sigma: float) -> np.ndarray:
 def mosaic(image: np.ndarray, part: np.ndarray, cell: int) -> np.ndarray:
     """Square cells of one colour each, the mean of what part, uint8 [h, w] of 0 and 255, covers in the cell.
 
-    image: uint8 [h, w, 3]; cell: pixels. Cells count from the upper left corner; cells without part have some colour of
-    the image there.
+    image: uint8 [h, w, 3]; cell: pixels. Cells count from the upper left corner. Cells next to part have the mean of
+    their neighbours; what lies further outside of part is undefined.
     """
     height, width = part.shape
     values, weights = _padded(cv2.copyTo(image, part), cell), _padded(part, cell)
     size = (values.shape[1], values.shape[0])
     small = (size[0] // cell, size[1] // cell)
-    total = cv2.resize(values, small, interpolation=cv2.INTER_AREA)
-    share = cv2.resize(weights, small, interpolation=cv2.INTER_AREA)
-    cells = cv2.convertScaleAbs(_mean(total.astype(np.float32), share.astype(np.float32)))
-    cells[share == 0] = cv2.resize(_padded(image, cell), small, interpolation=cv2.INTER_LINEAR)[share == 0]
+    total = cv2.resize(values, small, interpolation=cv2.INTER_AREA).astype(np.float32)
+    share = cv2.resize(weights, small, interpolation=cv2.INTER_AREA).astype(np.float32)
+    around = _mean(cv2.blur(total, (3, 3)), cv2.blur(share, (3, 3)))
+    cells = cv2.convertScaleAbs(np.where(share[..., None] < _THIN, around, _mean(total, share)))
     return cv2.resize(cells, size, interpolation=cv2.INTER_NEAREST)[:height, :width]
 
 
@@ -87,7 +88,7 @@ def cover(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def _mean(total: np.ndarray, share: np.ndarray) -> np.ndarray:
     """float32 [h, w, 3]: sums over the pixels of a part, divided by the part's share (0 to 255)."""
-    return total * (255 / np.maximum(share, 1))[..., None]
+    return total * (255 / np.maximum(share, 0.5))[..., None]
 
 
 def _padded(image: np.ndarray, step: int) -> np.ndarray:

@@ -51,8 +51,8 @@ _WIPE_LINE = 3 / 720
 class Style:
     """How a tracked video looks.
 
-    kind: a key of STYLES. opacity: of the tint, 0 to 1 (tint, tint_contour, wipe). strength: 0 to 1, of the blur, of the
-    mosaic, and how dark a spotlight's background is. background: "#rrggbb" (cutout_colour). image: path of the
+    kind: a key of STYLES. opacity: of the tint, 0 to 1 (tint, tint_contour, wipe). strength: 0 to 1, of the blur, of
+    the mosaic, and how dark a spotlight's background is. background: "#rrggbb" (cutout_colour). image: path of the
     background image (cutout_image); it is read by StyleRenderer.
     Raises InputError for values that are not so.
     """
