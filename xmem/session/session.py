@@ -336,7 +336,8 @@ class Session:
 
     def suggestions(self, count: int = 8) -> list[Suggestion]:
         """The frames most worth checking, the worst first."""
-        return suggest(self.stats(), self.cuts(), [key.frame for key in self.key_frames], count)
+        names = {item.id: item.name for item in self.objects}
+        return suggest(self.stats(), self.cuts(), [key.frame for key in self.key_frames], count, names)
 
     def frames(self, first: int | None = None, last: int | None = None) -> Iterator[TrackedFrame]:
         """The frames of the trimmed range, or of first..last, with the masks of the visible objects."""
