@@ -165,24 +165,23 @@ def estimate(
 # Painting
 
 
-def read_frame(frame: float, request: gr.Request) -> tuple[dict[str, Any], str, str]:
+def read_frame(frame: float, request: gr.Request) -> Iterator[tuple[dict[str, Any], str, str]]:
     """A frame: (its number, time in seconds and whether it is a key frame), its picture as PNG, and its index mask as a
     palette PNG whose values are object ids."""
     session = studio.session_of(request)
     with session.access() as access:
         found = access.frame(int(frame))
-    folder = studio.workspace_of(request).path / "frame"
-    folder.mkdir(exist_ok=True)
-    picture, mask = folder / f"{found.index:05d}.png", folder / f"{found.index:05d}-mask.png"
-    Image.fromarray(found.image).save(picture)
-    write_index_mask(mask, session.mask(found.index))
     about = {
         "frame": found.index,
         "time": float(found.time),
         "is_key": any(key.frame == found.index for key in session.key_frames),
         "has_result": session.has_result(found.index),
     }
-    return about, str(picture), str(mask)
+    with studio.workspace_of(request).new_folder("read-") as folder:
+        picture, mask = folder / f"{found.index:05d}.png", folder / f"{found.index:05d}-mask.png"
+        Image.fromarray(found.image).save(picture)
+        write_index_mask(mask, session.mask(found.index))
+        yield about, str(picture), str(mask)
 
 
 def set_key_frame(frame: float, mask: str, request: gr.Request) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The outputs are always (scene, refreshed, restyled): the two counters go up wher
 changed, and where the result looks different without a run.
 """
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -22,17 +23,33 @@ Answer = tuple[Any, Any, Any]  # scene, refreshed, restyled
 log = logging.getLogger("xmem.demo")
 
 
+def answers(function: Callable[[gr.EventData, gr.Request], Answer]) -> Callable[[gr.EventData, gr.Request], Answer]:
+    """An event that answers in any case, since the canvas waits for it: where it fails, with the canvas as it is on
+    disk and the reason."""
+
+    @functools.wraps(function)
+    def answer(event: gr.EventData, request: gr.Request) -> Answer:
+        try:
+            return function(event, request)
+        except xmem.InputError as error:
+            return refused(request, event._data, str(error))
+        except Exception:
+            log.exception("An action on the canvas failed.")
+            return refused(request, event._data, "Something went wrong inside the program, and it was logged.")
+
+    return answer
+
+
+@answers
 def go(event: gr.EventData, request: gr.Request) -> Answer:
     """Another frame was chosen: its picture and its mask."""
     data = event._data
-    try:
-        session = studio.session_of(request)
-        frame = min(max(int(data["frame"]), session.first), session.last)
-        return scene.of_frame(session, frame, data["ack"], locked=studio.is_running(request)), gr.skip(), gr.skip()
-    except xmem.InputError as error:
-        return _refused(request, data, error)
+    session = studio.session_of(request)
+    frame = min(max(int(data["frame"]), session.first), session.last)
+    return scene.of_frame(session, frame, data["ack"], locked=studio.is_running(request)), gr.skip(), gr.skip()
 
 
+@answers
 def stroke(event: gr.EventData, request: gr.Request) -> Answer:
     """Something was painted or erased: the frame is a key frame from now on, if its mask has changed."""
     return _edit(event, request, _paint, with_picture=False)
@@ -63,6 +80,7 @@ def paint(session: Session, frame: int, index: np.ndarray, colors: dict[int, int
     return "" if index.any() else "All objects are marked as absent on this frame."
 
 
+@answers
 def refine(event: gr.EventData, request: gr.Request) -> Answer:
     """Let the sketch of one object follow the edges of the picture."""
     return _edit(event, request, lambda session, data: refine_object(session, int(data["frame"]), int(data["object"])))
@@ -82,6 +100,7 @@ def refine_object(session: Session, frame: int, object_id: int) -> str:
     return "The edges are refined. Undo brings your sketch back."
 
 
+@answers
 def change_object(event: gr.EventData, request: gr.Request) -> Answer:
     """An object was renamed, coloured, hidden, shown or deleted."""
     is_name = set(event._data) <= {"id", "name", "ack"}
@@ -97,27 +116,27 @@ def _change_object(session: Session, data: dict[str, Any]) -> str:
     return ""
 
 
+@answers
 def remove_key_frame(event: gr.EventData, request: gr.Request) -> Answer:
     return _edit(event, request, lambda session, data: session.remove_key_frame(int(data["frame"])) or "")
 
 
+@answers
 def undo(event: gr.EventData, request: gr.Request) -> Answer:
     return _step(event, request, Session.undo)
 
 
+@answers
 def redo(event: gr.EventData, request: gr.Request) -> Answer:
     return _step(event, request, Session.redo)
 
 
 def _step(event: gr.EventData, request: gr.Request, step: Callable[[Session], bool]) -> Answer:
     data = event._data
-    try:
-        with studio.editing(request) as session:
-            frame = changed_frame(session, step, int(data["frame"]))
-            shown = scene.of_frame(session, frame, data["ack"])
-            restyles = not session.pending() and bool(session.stats())
-    except xmem.InputError as error:
-        return _refused(request, data, error)
+    with studio.editing(request) as session:
+        frame = changed_frame(session, step, int(data["frame"]))
+        shown = scene.of_frame(session, frame, data["ack"])
+        restyles = not session.pending() and bool(session.stats())
     return shown, stamp(), stamp() if restyles else gr.skip()
 
 
@@ -145,7 +164,7 @@ def upload_mask(mask: str | None, frame: float, request: gr.Request) -> Answer:
             said = "The mask is on the canvas" + (f" ({note})." if note else ".")
             return scene.of_frame(session, data["frame"], note=said, kind="good"), stamp(), gr.skip()
     except xmem.InputError as error:
-        return _refused(request, data, error)
+        return refused(request, data, str(error))
 
 
 def own_ids(session: Session, index: np.ndarray) -> tuple[np.ndarray, dict[int, int]]:
@@ -185,17 +204,13 @@ def _edit(
     with_picture: bool = True,
     restyles: bool = False,
 ) -> Answer:
-    """Apply a change and answer with the canvas as it is then, or with the reason why not."""
+    """Apply a change and answer with the canvas as it is then."""
     data = event._data
-    try:
-        with studio.editing(request) as session:
-            note = change(session, data)
-            frame = _shown(session, data)
-            make = scene.of_frame if with_picture else scene.of_state
-            answer = make(session, frame, data["ack"], note=note)
-            restyles = restyles and bool(session.stats())
-    except xmem.InputError as error:
-        return _refused(request, data, error)
+    with studio.editing(request) as session:
+        note = change(session, data)
+        make = scene.of_frame if with_picture else scene.of_state
+        answer = make(session, _shown(session, data), data["ack"], note=note)
+        restyles = restyles and bool(session.stats())
     return answer, stamp(), stamp() if restyles else gr.skip()
 
 
@@ -204,13 +219,12 @@ def _shown(session: Session, data: dict[str, Any]) -> int:
     return min(max(int(data.get("shown", data.get("frame", session.first))), 0), session.frame_count - 1)
 
 
-def _refused(request: gr.Request, data: dict[str, Any], error: xmem.InputError) -> Answer:
+def refused(request: gr.Request, data: dict[str, Any], reason: str) -> Answer:
     """The canvas as it is on disk, and why nothing was changed."""
-    log.info("Refused: %s", error)
     if not studio.has_session(request):
-        gr.Warning(str(error))
+        gr.Warning(reason)
         return {"empty": True, "ack": data.get("ack")}, gr.skip(), gr.skip()
     session = studio.session_of(request)
     locked = studio.is_running(request)
-    shown = scene.of_frame(session, _shown(session, data), data.get("ack"), note=str(error), kind="bad", locked=locked)
+    shown = scene.of_frame(session, _shown(session, data), data.get("ack"), note=reason, kind="bad", locked=locked)
     return shown, gr.skip(), gr.skip()
