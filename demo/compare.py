@@ -36,11 +36,9 @@ MEANINGS = {
 }
 DESCRIPTION = (
     "Track the video from the same key frames twice, with other memories or models, and set both side by side; the "
-    "session's own result stays. left_memory, right_memory: one of "
-    + ", ".join(MEMORIES)
-    + "; left_model, right_model: "
-    "checkpoints. Size and direction are those of the latest run. Returns what each side took and gave, with a verdict, "
-    "and the video (mp4)."
+    f"session's own result stays. left_memory, right_memory: one of {', '.join(MEMORIES)}; left_model, right_model: "
+    "checkpoints. Size and direction are those of the latest run. Returns what each side took and gave, with a "
+    "verdict, and the video (mp4)."
 )
 HINT = (
     '<p class="hint">What does each memory buy? Your clip is tracked twice from the same painted frames, and both '

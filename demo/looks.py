@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from xmem.session.frames import TrackedFrame
 NAME = "looks"  # of this tab's Stop
 MIDDLE = -1  # stands for the frame in the middle of the video
 THUMBNAIL_WIDTH = 320  # pixels, twice what is shown, for sharp screens
-PREVIEW_WIDTH = 1280  # pixels
+PREVIEW_WIDTH = 960  # pixels
 NO_RESULT = "Paint and run first: then the looks are shown on your own video."
 
 NO_PICTURE = "No picture is chosen yet, so that grey is shown in its place: choose one."
@@ -46,8 +47,8 @@ WITH_STRENGTH = (
 
 PREVIEW_DESCRIPTION = (
     "One frame of the result in a look, as a picture, from the stored masks. kind: one of the looks; opacity "
-    "(0 to 1): of tints; strength (0 to 1): of dimming, blur and pixels; background: colour behind a cut-out, like #00b140; image: "
-    "picture behind a cut-out; frame: its number, -1 for the middle."
+    "(0 to 1): of tints; strength (0 to 1): of dimming, blur and pixels; background: colour behind a cut-out, like "
+    "#00b140; image: picture behind a cut-out; frame: its number, -1 for the middle."
 )
 APPLY_DESCRIPTION = (
     "Render the result in a look, from the stored masks, without another run, and keep the look for later renderings; "
@@ -59,7 +60,7 @@ APPLY_DESCRIPTION = (
 class LooksTab:
     kind: gr.Radio
     pictures: gr.HTML
-    preview: gr.Image
+    preview: gr.HTML
     frame: gr.Slider
     opacity: gr.Slider
     strength: gr.Slider
@@ -88,14 +89,7 @@ def build() -> LooksTab:
     )
     with gr.Row(elem_id="looks-row"):
         with gr.Column(scale=7, min_width=280):
-            preview = gr.Image(
-                label="Preview of one frame",
-                show_label=False,
-                interactive=False,
-                format="jpeg",
-                buttons=[],
-                elem_id="looks-preview",
-            )
+            preview = gr.HTML(apply_default_css=False, elem_id="looks-preview")
             frame = gr.Slider(1, 2, 1, step=1, label="Frame of the preview", elem_id="looks-frame")
         with gr.Column(scale=4, min_width=240):
             controls = _controls(default)
@@ -190,18 +184,17 @@ def _shown(kind: str) -> dict[str, bool]:
 
 def refresh(
     kind: str, opacity: float, strength: float, background: str, image: str | None, number: float, request: gr.Request
-) -> tuple[Any, str, Any, str]:
-    """The result changed. Updates of (frame slider, pictures of the looks, preview, message)."""
+) -> tuple[Any, str, str, str]:
+    """The result changed. Updates of (frame slider, pictures of the looks, preview as HTML, message)."""
     try:
         session = tabs.tracked(request)
         style = style_of(kind, opacity, strength, background, image)
     except xmem.InputError:
-        return gr.skip(), panels.message(NO_RESULT), None, ""
+        return gr.skip(), panels.message(NO_RESULT), "", ""
     shown = tracked_frame(session, number - 1 if number > 1 else MIDDLE)
-    picture = render(session, smaller(shown, PREVIEW_WIDTH), style)
     number = shown.frame.index + 1
     slider = gr.update(minimum=session.first + 1, maximum=session.last + 1, value=number)
-    return slider, gallery(background, image, number, request), picture, ""
+    return slider, gallery(background, image, number, request), preview_html(session, shown, style), ""
 
 
 def gallery(background: str | None, image: str | None, number: float, request: gr.Request) -> str:
@@ -229,12 +222,13 @@ def preview(
     number: float,
     request: gr.Request,
 ) -> Iterator[tuple[Any, str]]:
-    """A frame, counted from 1, in a look: (picture uint8 [h, w, 3], message)."""
+    """A frame, counted from 1, in a look: (picture as HTML, message)."""
 
     def steps() -> Iterator[tuple[Any, str]]:
         style = style_of(kind, opacity, strength, background, image)
-        picture = _picture(tabs.tracked(request), style, number - 1)
-        yield picture, panels.message(NO_PICTURE if lacks_picture(style) else "")
+        session = tabs.tracked(request)
+        shown = preview_html(session, tracked_frame(session, number - 1), style)
+        yield shown, panels.message(NO_PICTURE if lacks_picture(style) else "")
 
     yield from tabs.told(steps(), lambda sentence: (gr.skip(), panels.message(sentence, "bad")))
 
@@ -251,13 +245,18 @@ def looks_preview(
     """For programs: a frame, counted from 0, in a look, uint8 [h, w, 3]."""
 
     def steps() -> Iterator[np.ndarray]:
-        yield _picture(tabs.tracked(request), style_of(kind, opacity, strength, background, image), frame)
+        session = tabs.tracked(request)
+        style = style_of(kind, opacity, strength, background, image)
+        yield render(session, smaller(tracked_frame(session, frame), PREVIEW_WIDTH), style)
 
     yield from tabs.told(steps())
 
 
-def _picture(session: Session, style: Style, frame: float) -> np.ndarray:
-    return render(session, smaller(tracked_frame(session, frame), PREVIEW_WIDTH), style)
+def preview_html(session: Session, tracked: TrackedFrame, style: Style) -> str:
+    """A frame in a look, large."""
+    picture = render(session, smaller(tracked, PREVIEW_WIDTH), style)
+    said = f"Frame {tracked.frame.index + 1} in the look: {STYLES[style.kind]}"
+    return f'<img src="{panels.thumbnail(picture, picture.shape[1])}" alt="{escape(said)}" decoding="sync">'
 
 
 def apply(
