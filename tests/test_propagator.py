@@ -11,7 +11,7 @@ from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
 from xmem.errors import InputError
 from xmem.network import load_state
-from xmem.propagator import Propagator, resize_to_frame
+from xmem.propagator import IMAGE_MEAN, IMAGE_STD, Propagator, resize_to_frame
 from xmem.render.masks import read_mask
 from xmem.video import FrameReader
 
@@ -39,6 +39,20 @@ def test_probabilities_have_the_frames_size_and_sum_to_one(tiny_model, size):
         prob = engine.step(frame, mask(37, 53, id_1=LEFT, id_2=RIGHT) if t == 0 else None)
         assert prob.shape == (3, 37, 53) and prob.dtype == torch.float32
         assert torch.allclose(prob.sum(0), torch.ones(37, 53), atol=1e-5)
+
+
+def test_the_image_is_normalised_as_the_specification_says(tiny_model):
+    """In one pass over whole rows; padded with zeros after it."""
+    frame = frames(1, 37, 53)[0]
+    engine = Propagator(tiny_model)
+    engine._check(frame, None)
+    image = engine._prepare_image(frame)
+    assert image.shape == (1, 3, 48, 64) and image.is_contiguous(memory_format=torch.channels_last)
+    expected = (frame / 255 - np.array(IMAGE_MEAN)) / np.array(IMAGE_STD)
+    inside = image[0, :, 5:42, 5:58].permute(1, 2, 0).numpy()
+    assert np.abs(inside - expected).max() < 1e-6
+    image[0, :, 5:42, 5:58] = 0
+    assert not image.any()
 
 
 def test_the_first_frame_returns_the_given_mask(tiny_model):

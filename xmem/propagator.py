@@ -16,6 +16,8 @@ from xmem.network import XMem, aggregate, padding_to_stride
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB in [0, 1]
 IMAGE_STD = (0.229, 0.224, 0.225)
+IMAGE_SCALE = tuple(1 / (255 * std) for std in IMAGE_STD)  # of values from 0 to 255
+IMAGE_SHIFT = tuple(-mean / std for mean, std in zip(IMAGE_MEAN, IMAGE_STD, strict=True))
 
 
 class Propagator:
@@ -183,11 +185,13 @@ class Propagator:
 
     def _prepare_image(self, frame: np.ndarray) -> Tensor:
         """uint8 [H, W, 3] -> normalised, resized, padded [1, 3, H', W']."""
-        device = self.model.device
-        image = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None].float() / 255
-        mean = torch.tensor(IMAGE_MEAN, device=device).view(1, 3, 1, 1)
-        std = torch.tensor(IMAGE_STD, device=device).view(1, 3, 1, 1)
-        return self._to_network((image - mean) / std).to(self.model.dtype)
+        height, width = frame.shape[:2]
+        rows = torch.from_numpy(np.ascontiguousarray(frame)).to(self.model.device).view(height, 3 * width).float()
+        # (x / 255 - mean) / std as one pass: x scale + shift along whole rows, a colour after the other
+        scale, shift = (torch.tensor(c, device=rows.device).repeat(width) for c in (IMAGE_SCALE, IMAGE_SHIFT))
+        image = torch.addcmul(shift, rows, scale).view(1, height, width, 3).permute(0, 3, 1, 2)
+        image = self._to_network(image).to(self.model.dtype)
+        return image.contiguous(memory_format=torch.channels_last)
 
     def _prepare_masks(self, mask: np.ndarray | None, given: list[int], image: Tensor) -> Tensor | None:
         """Index mask [H, W] -> soft masks of the given ids, [1, G, H', W'], the way that the image goes."""

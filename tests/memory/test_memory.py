@@ -6,7 +6,14 @@ from plain_memory import PlainMemory
 
 from xmem.config import MemoryConfig
 from xmem.memory import Memory
-from xmem.memory.attention import prepare_memory, prepare_query, query_chunks, similarity, top_k_softmax
+from xmem.memory.attention import (
+    TOP_K_BLOCKS,
+    prepare_memory,
+    prepare_query,
+    query_chunks,
+    similarity,
+    top_k_softmax,
+)
 
 C_K, C_V, H, W = 6, 4, 2, 3
 
@@ -124,9 +131,26 @@ def test_without_long_term_memory_working_memory_keeps_every_frame():
 
 def test_reading_in_chunks_of_queries_changes_nothing(monkeypatch):
     whole = run_both(LONG, {0: 1, 3: 2}, frames=9)[1]
-    monkeypatch.setattr("xmem.memory.attention.CHUNK_ELEMENTS", 40)
-    assert len(query_chunks(H * W, 30)) == H * W
+    monkeypatch.setattr("xmem.memory.attention.CPU_CHUNK_ELEMENTS", 40)
+    assert len(query_chunks(H * W, 30, torch.device("cpu"))) == H * W
     assert whole < 1e-5 and run_both(LONG, {0: 1, 3: 2}, frames=9)[1] < 1e-5
+
+
+@pytest.mark.parametrize("elements", [2049, 2063, 2064, 5000])
+def test_top_k_by_blocks_is_top_k(elements):
+    """Also where the last elements fill no block, and where the highest stand in one block or in that rest."""
+    torch.manual_seed(elements)
+    scores = torch.randn(50, elements)
+    blocks = elements // TOP_K_BLOCKS
+    scores[0, torch.arange(TOP_K_BLOCKS) * blocks + 7] += 20  # a whole block
+    scores[1, -(elements % TOP_K_BLOCKS) - 3 :] += 20
+    scores[2] = 0.0  # all equal
+    weights, index = top_k_softmax(scores, 30)
+    expected = torch.softmax(scores.topk(30, 1).values, 1)
+    assert torch.allclose(weights.sort(1, descending=True).values, expected, atol=1e-6)
+    best = scores.gather(1, index).sort(1, descending=True).values
+    assert torch.equal(best, scores.topk(30, 1).values), "the weights belong to the elements that the indices name"
+    assert all(len(set(row.tolist())) == 30 for row in index), "no element is read twice"
 
 
 def test_keys_far_from_every_query_do_not_underflow():

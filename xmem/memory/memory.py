@@ -76,7 +76,7 @@ class Memory:
         query = prepare_query(_elements(key), _elements(selection))  # [HW, 2 C_k + 1]
         tables = [group.values.rows for group in store.groups]  # each [N_g, O_g C_v]
         out = [table.new_empty((len(query), table.shape[1])) for table in tables]
-        for chunk in query_chunks(len(query), len(store)):
+        for chunk in query_chunks(len(query), len(store), query.device):
             scores = similarity(query[chunk], store.column("prepared"))  # [Q, N]
             for i, group in enumerate(store.groups):
                 weights, index = top_k_softmax(store.group_columns(group, scores), config.top_k)
@@ -85,7 +85,8 @@ class Memory:
                     store.count_usage(weights, index)
         store.count_life()
         pairs = zip(out, store.groups, strict=True)
-        groups = [rows.T.reshape(group.objects, -1, height, width) for rows, group in pairs]
+        # [HW, O_g C_v] -> [O_g, C_v, h, w], a view: rows of one object are channels-last as they lie
+        groups = [rows.view(height, width, group.objects, -1).permute(2, 3, 0, 1) for rows, group in pairs]
         return torch.cat(groups)[None]
 
     def append(

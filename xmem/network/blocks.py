@@ -11,10 +11,21 @@ def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, padding=1)
 
 
+def fold_objects(x: Tensor) -> Tensor:
+    """Objects into the batch: [B, O, C, h, w] -> [B O, C, h, w].
+
+    A batch of one may come with any stride, and one that does not fit the other axes hides that x is channels-last:
+    layers would then compute, and copy, in the other layout (a tenth of the lite decoder's time).
+    """
+    x = x.flatten(0, 1)
+    if len(x) == 1 and x.stride(0) != x.numel():
+        x = x.as_strided(x.shape, (x.numel(), *x.stride()[1:]))
+    return x
+
+
 def per_object(function, x: Tensor) -> Tensor:
     """Apply a 2-D network to x [B, O, C, h, w], objects folded into the batch."""
-    y = function(x.flatten(0, 1))
-    return y.unflatten(0, x.shape[:2])
+    return function(fold_objects(x)).unflatten(0, x.shape[:2])
 
 
 def split_conv(conv: nn.Conv2d, shared: Tensor, x: Tensor) -> Tensor:
@@ -25,7 +36,7 @@ def split_conv(conv: nn.Conv2d, shared: Tensor, x: Tensor) -> Tensor:
     """
     n = shared.shape[1]
     common = F.conv2d(shared, conv.weight[:, :n], conv.bias, padding=conv.padding)  # [B, C_out, h, w]
-    own = F.conv2d(x.flatten(0, 1), conv.weight[:, n:], None, padding=conv.padding)  # [B*O, C_out, h, w]
+    own = F.conv2d(fold_objects(x), conv.weight[:, n:], None, padding=conv.padding)  # [B*O, C_out, h, w]
     return own.unflatten(0, x.shape[:2]) + common[:, None]
 
 

@@ -54,11 +54,13 @@ class SensoryUpdate(SensoryGRU):
         self.g8_conv = nn.Conv2d(width8, sizes.update_channels, 1)
         self.g4_conv = nn.Conv2d(width4 + 1, sizes.update_channels, 1)
 
-    def forward(self, g16: Tensor, g8: Tensor, g4: Tensor, sensory: Tensor) -> Tensor:
-        """g16 [B, O, C, h, w], g8 at twice, g4 (with logits) at four times its size; sensory [B, O, C_h, h, w]."""
+    def forward(self, g16: Tensor, g8: Tensor, g4: Tensor, logits: Tensor, sensory: Tensor) -> Tensor:
+        """g16 [B, O, C, h, w], g8 at twice, g4 and logits at four times its size; sensory [B, O, C_h, h, w]."""
         x = per_object(self.g16_conv, g16)
         x = x + per_object(lambda g: self.g8_conv(F.avg_pool2d(g, 2)), g8)
-        x = x + per_object(lambda g: self.g4_conv(F.avg_pool2d(g, 4)), g4)
+        # joined once they are small: a sixteenth of the copying
+        g4 = torch.cat([per_object(lambda g: F.avg_pool2d(g, 4), part) for part in (g4, logits)], 2)
+        x = x + per_object(self.g4_conv, g4)
         return super().forward(x, sensory)
 
 
@@ -87,7 +89,7 @@ class Decoder(nn.Module):
         g4 = self.up_8_4(f4, g8)
         logits = per_object(lambda g: self.pred(F.relu(g)), g4)  # [B, O, 1, 4 h, 4 w]
         if update_sensory and self.hidden_update is not None:
-            sensory = self.hidden_update(g16, g8, torch.cat([g4, logits], 2), sensory)
+            sensory = self.hidden_update(g16, g8, g4, logits, sensory)
         logits = F.interpolate(logits[:, :, 0], scale_factor=4, mode="bilinear", align_corners=False)
         return logits, sensory
 
