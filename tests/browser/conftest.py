@@ -18,7 +18,11 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 sys.path.insert(0, str(PROJECT / "tests"))
 
-MARKERS = {(640, 360): ((180, 120), (450, 250)), (360, 640): ((100, 170), (260, 450))}  # (x, y) by video size
+MARKERS = {  # (x, y) by video size
+    (640, 360): ((180, 120), (450, 250)),
+    (360, 640): ((100, 170), (260, 450)),
+    (320, 180): ((90, 60), (225, 125)),
+}
 MARKER_COLOR = (255, 0, 255)
 START_SECONDS = 120
 
