@@ -54,6 +54,19 @@ APPLY_DESCRIPTION = (
     "Render the result in a look, from the stored masks, without another run, and keep the look for later renderings; "
     "parameters as for `looks_preview`. Returns the video (mp4)."
 )
+# Gradio names each radio button differently, so that browsers do not go from one to the next with arrow keys.
+ARROW_KEYS = """
+const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+document.addEventListener("keydown", (event) => {
+  const button = event.target.closest?.("#looks-kind input"), step = steps[event.key];
+  if (!button || !step) return;
+  event.preventDefault();
+  const all = [...document.querySelectorAll("#looks-kind input")];
+  const next = all[(all.indexOf(button) + step + all.length) % all.length];
+  next.focus();
+  next.click();
+});
+"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ class LooksTab:
 
 def build() -> LooksTab:
     default = Style()
-    pictures = gr.HTML(panels.message(NO_RESULT), elem_id="looks-pictures")
+    pictures = gr.HTML(panels.message(NO_RESULT), js_on_load=ARROW_KEYS, elem_id="looks-pictures")
     kind = gr.Radio(
         [(label, kind) for kind, label in STYLES.items()],
         value=default.kind,
