@@ -1,4 +1,4 @@
-"""Files to take away: videos, pictures, animations and tables of a finished piece of work, and all of it as one bundle."""
+"""Files to take away: videos, pictures, animations and tables of a finished piece of work, and one bundle of it all."""
 
 from xmem.export.bundle import read_bundle, write_bundle
 from xmem.export.kinds import EXPORTS, ExportKind, export

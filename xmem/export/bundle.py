@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -25,7 +26,7 @@ _TEXTS = r"project\.json|cuts\.json|spans/\d{1,6}/(span\.json|stats\.csv)"
 _PICTURES = (
     r"background(\.[a-z0-9]{1,7})?|keyframes/[0-9a-f]{1,128}\.png|spans/\d{1,6}/(masks|probabilities)/\d{5,9}\.png"
 )
-_ALLOWED = re.compile(f"{_TEXTS}|{_PICTURES}|{_VIDEO}")
+_ALLOWED = re.compile(f"{_TEXTS}|{_PICTURES}|{_VIDEO}", re.ASCII)
 _EXPORT = re.compile(EXPORTS_FOLDER + r"/[^/\\]+")  # nothing that a session needs: these stay in the ZIP
 _TEXT = re.compile(r".*\.(json|csv)")
 
@@ -36,6 +37,7 @@ _MAX_TEXT = 64 << 20  # bytes of one JSON or CSV
 _MAX_DIRECTORY = 64 << 20  # bytes of the ZIP's own table of contents
 _MAX_RATIO = 20  # unpacked to packed: videos and pictures do not shrink, tables by less than this
 _KEPT_FREE = 256 << 20  # bytes of disk
+_ADVICE = "give a bundle as it was saved"
 _DAMAGED = "is not a bundle made by this program, or it is cut or damaged; save the bundle again and give that file"
 
 
@@ -73,6 +75,8 @@ def read_bundle(bundle: Path, folder: Path) -> None:
     Only plain files of the names that sessions have are accepted, up to MAX_FILES and MAX_BYTES and what the disk can
     hold. Raises InputError for anything else, also for a bundle that is cut or damaged; then nothing is left behind.
     """
+    if not bundle.is_file():
+        raise InputError(f"There is no bundle {str(bundle)!r}; check the path.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bundle-", dir=folder.parent) as unfinished:
         unpacked = Path(unfinished) / "session"
@@ -90,7 +94,19 @@ def read_bundle(bundle: Path, folder: Path) -> None:
         os.replace(unpacked, folder)
 
 
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+# What damaged ZIPs lead to, and names that stand in each other's way as file and folder.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    FileExistsError,
+    NotADirectoryError,
+)
 
 
 class _Bounded:
@@ -141,7 +157,7 @@ def _entries(archive: zipfile.ZipFile, bundle: Path, disk: Path) -> list[zipfile
     for entry in wanted:
         if not _is_plain(entry):
             raise InputError(f"{bundle.name!r} holds {entry.filename[:80]!r}, which no bundle has; {_ADVICE}.")
-    if len({name.lower() for name in names}) != len(names) or PROJECT not in names or len(videos) != 1:
+    if len(set(names)) != len(names) or PROJECT not in names or len(videos) != 1:
         raise InputError(f"{bundle.name!r} {_DAMAGED}.")
     total = sum(entry.file_size for entry in wanted)
     if len(files) > MAX_FILES or total > MAX_BYTES or total > _MAX_RATIO * bundle.stat().st_size + _MAX_TEXT:
@@ -149,12 +165,10 @@ def _entries(archive: zipfile.ZipFile, bundle: Path, disk: Path) -> list[zipfile
     free = shutil.disk_usage(disk).free - _KEPT_FREE
     if total > free:
         raise InputError(
-            f"{bundle.name!r} needs {_megabytes(total)} of disk and {_megabytes(max(0, free))} are free: free some space."
+            f"{bundle.name!r} needs {_megabytes(total)} of disk, of which {_megabytes(max(0, free))} are free: "
+            "free some space and try again."
         )
     return wanted
-
-
-_ADVICE = "give a file that 'Save bundle' made"
 
 
 def _is_plain(entry: zipfile.ZipInfo) -> bool:

@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from xmem.export.rle import encode
 from xmem.export.source import ExportSource, visible_objects
+
+if TYPE_CHECKING:
+    from xmem.session.frames import TrackedFrame
 
 CSV_COLUMNS = (
     "frame",
@@ -94,7 +98,7 @@ def write_coco(source: ExportSource, path: Path) -> Iterator[None]:
         file.write("\n]}\n")
 
 
-def _image(tracked, number: int, source: ExportSource) -> dict:
+def _image(tracked: TrackedFrame, number: int, source: ExportSource) -> dict:
     frame, info = tracked.frame, source.info
     return {
         "id": number,
@@ -107,7 +111,7 @@ def _image(tracked, number: int, source: ExportSource) -> dict:
     }
 
 
-def _annotation(tracked, object_id: int, shape: _Shape) -> dict:
+def _annotation(tracked: TrackedFrame, object_id: int, shape: _Shape) -> dict:
     mask = tracked.mask == object_id
     height, width = mask.shape
     values = {

@@ -1,4 +1,4 @@
-"""Frames to a video with the source's timing, colours and sound: an H.264 MP4 that plays in browsers, or another preset."""
+"""Frames to a video with the source's timing, colours and sound: an H.264 MP4 that plays in browsers, or others."""
 
 import os
 import tempfile

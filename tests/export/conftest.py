@@ -1,0 +1,33 @@
+"""The two clips that exports are made from, and one headless Chromium."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.export.discs import SAMPLE, DiscSource, write_uneven
+
+
+@pytest.fixture
+def source() -> DiscSource:
+    """Eight frames out of the middle of the sample, 640x360 at 25 per second, with sound."""
+    return DiscSource(SAMPLE, 40, 47)
+
+
+@pytest.fixture
+def uneven(tmp_path: Path) -> DiscSource:
+    """Seven frames of a variable rate and odd sides, from the clip's third on."""
+    return DiscSource(write_uneven(tmp_path / "uneven.mkv"), 2, 8)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
