@@ -43,8 +43,13 @@ def show(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
 def _show(session: Session, workspace: Workspace) -> Iterator[tuple[Any, Any, Any]]:
     progress, stopped = read_summary(workspace)
     with workspace.new_folder(RENDERING) as folder:
+        newest = workspace.path / "newest-render"
+        newest.write_text(folder.name)
         for step in follow(_export(session, folder)):
             workspace.keep_alive()
+            if newest.read_text() != folder.name:  # something changed since: that rendering shows it
+                yield gr.skip(), gr.skip(), gr.skip()
+                return
             if workspace.stop_file.exists():
                 workspace.clear_stop()
                 yield panels.finished(progress, stopped), gr.skip(), gr.skip()

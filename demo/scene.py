@@ -15,6 +15,7 @@ from xmem.render.palette import OBJECT_COLORS
 from xmem.session import Session
 
 JPEG_QUALITY = 92
+PICTURE_SIDE = 1920  # pixels
 THUMBNAIL_WIDTH = 176
 TINT = 0.5
 
@@ -34,9 +35,18 @@ def of_frame(session: Session, frame: int, ack: int | None = None, **more: Any) 
         "width": width,
         "height": height,
         "time": float(found.time),
-        "image": jpeg_uri(found.image),
+        "image": jpeg_uri(_shown(found.image)),
         "mask": png_uri(visible(session, session.mask(frame))),
     }
+
+
+def _shown(image: np.ndarray) -> np.ndarray:
+    """The picture at a size that screens show; what is painted keeps the video's own."""
+    height, width = image.shape[:2]
+    scale = PICTURE_SIDE / max(width, height)
+    if scale >= 1:
+        return image
+    return cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
 
 
 def of_state(session: Session, frame: int, ack: int | None = None, **more: Any) -> dict[str, Any]:

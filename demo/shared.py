@@ -16,6 +16,7 @@ class Shared:
     (`demo.events.paint.stamp()`), and the result video is rendered anew.
     model, device, size: of the settings; settings: all of them, in the order of `demo.settings.read`.
     video_file: the download of the rendered result.
+    looks: controls of opacity, growth, holes and specks, which follow the session that is opened.
     results, check, take: the blocks of the result video and of steps 4 and 5, hidden before there is a result.
     """
 
@@ -28,6 +29,7 @@ class Shared:
     size: gr.Dropdown
     settings: list[Component]
     video_file: gr.DownloadButton
+    looks: list[Component]
     results: gr.Column
     check: gr.Column
     take: gr.Column

@@ -42,6 +42,7 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
             size=track_step.size,
             settings=track_step.settings,
             video_file=track_step.video_file,
+            looks=[track_step.opacity, *check_step.post],
             results=track_step.results,
             check=check_block,
             take=take_block,

@@ -22,9 +22,9 @@ SAMPLE_OBJECT = "Bunny"
 log = logging.getLogger("xmem.demo")
 
 # Updates of (canvas, note, about, first frame, last frame, result video, step 4, step 5, results, paint block, panel,
-# refreshed, restyled)
+# opacity, growth, holes, specks, refreshed, restyled)
 Opened = tuple[Any, ...]
-UNTOUCHED = (gr.skip(),) * 13
+UNTOUCHED = (gr.skip(),) * 17
 
 
 def load_video(video: str | None, request: gr.Request) -> Opened:
@@ -105,6 +105,10 @@ def opened(session: Session, note: str) -> Opened:
         shown,
         block,
         panels.busy("Writing the video…") if has_result else panels.idle(),
+        session.style.opacity,
+        session.post.grow,
+        session.post.fill_holes,
+        session.post.drop_specks,
         stamp(),
         stamp() if has_result else gr.skip(),
     )
@@ -114,8 +118,9 @@ def nothing(note: str) -> Opened:
     """The page without a video."""
     hidden = gr.update(visible=False)
     empty = {"empty": True, "ack": f"none-{stamp()}"}
-    sliders = gr.skip(), gr.skip()
-    return empty, note, hidden, *sliders, None, hidden, hidden, hidden, hidden, panels.idle(), stamp(), gr.skip()
+    sliders, looks = [gr.skip()] * 2, [gr.skip()] * 4
+    blocks = [hidden] * 4
+    return empty, note, hidden, *sliders, None, *blocks, panels.idle(), *looks, stamp(), gr.skip()
 
 
 def sample_picture() -> str:

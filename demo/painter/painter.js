@@ -485,7 +485,8 @@ window.xmemRemoveKey = (frame) => send("unkey", { frame });
 
 const KEYS = { b: "brush", e: "erase", p: "polygon" };
 function onKey(event) {
-  if (!state.scene || !element.isConnected) return;
+  if (!element.isConnected) return document.removeEventListener("keydown", onKey, true);
+  if (!state.scene) return;
   const target = event.target, inPage = !target.closest?.("input:not([type=range]), textarea, select, [contenteditable], [role=listbox], video");
   const key = event.key.toLowerCase();
   if ((event.ctrlKey || event.metaKey) && (key === "z" || key === "y")) {

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import gradio as gr
+from gradio.components import Component
 
 from demo import panels
 from demo.events import check
@@ -49,6 +50,10 @@ class CheckStep:
     drop_specks: gr.Checkbox
     note: gr.HTML
 
+    @property
+    def post(self) -> list[Component]:
+        return [self.grow, self.fill_holes, self.drop_specks]
+
 
 def build() -> CheckStep:
     gr.HTML(panels.heading(4, "Check and correct", "Go to a doubtful frame, correct it above, and run again."))
@@ -89,7 +94,7 @@ def wire(step: CheckStep, paint: PaintStep, shared: Shared) -> None:
     gr.on(
         [step.grow.release, step.fill_holes.input, step.drop_specks.input],
         check.set_post,
-        [step.grow, step.fill_holes, step.drop_specks, paint.frame],
+        [*step.post, paint.frame],
         [paint.canvas, step.note, shared.refreshed, shared.restyled],
         js=SETTLE_WITH_FRAME,
         trigger_mode="always_last",

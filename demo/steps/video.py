@@ -66,6 +66,7 @@ def wire(step: VideoStep, paint: PaintStep, shared: Shared) -> None:
         shared.results,
         paint.block,
         shared.panel,
+        *shared.looks,
         shared.refreshed,
         shared.restyled,
     ]

@@ -371,3 +371,17 @@ def test_what_is_missing_or_bad_is_said_and_nothing_is_lost(page, clips, tmp_pat
     page.set_input_files("input[data-testid='Upload a mask-upload-button']", str(tmp_path / "square.png"))
     page.wait_for_selector(".p-note.bad:has-text('another shape')")
     assert painted(page) == before
+
+
+def test_another_video_begins_anew(page, clips):
+    upload(page, clips[640, 360])
+    dab(page, *at(page, 180, 120))
+    settled(page)
+    press(page, "#video button[aria-label=Clear]")
+    page.wait_for_selector("#paint-empty:visible")
+    upload(page, clips[360, 640])
+    assert painted(page) == {}
+    dab(page, *at(page, 100, 170))
+    assert abs(painted(page)["red"][1] - 100) <= 1
+    page.keyboard.press("Control+z")
+    assert painted(page) == {}

@@ -7,6 +7,7 @@ from PIL import Image
 
 from demo import panels, rendering, settings, studio
 from demo.events import paint, preflight, track, video
+from xmem.render.post import PostProcessing
 from xmem.video import probe
 
 
@@ -100,3 +101,10 @@ def test_where_gpu_time_is_rationed_an_estimate_waits_to_be_asked_for(visitor, s
 
 def test_without_a_video_there_is_nothing_to_estimate(visitor, chosen):
     assert preflight.at_once(visitor, *chosen)[0] == ""
+
+
+def test_controls_of_looks_follow_the_session_that_is_opened(visitor, session, clip):
+    session.set_post(PostProcessing(grow=3, drop_specks=True))
+    opacity, grow, holes, specks = video.opened(studio.session_of(visitor), "")[11:15]
+    assert (opacity, grow, holes, specks) == (session.style.opacity, 3, False, True)
+    assert video.load_video(str(clip), visitor)[12:15] == (0, False, False)
