@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from xmem.config import MemoryConfig
-from xmem.memory.attention import CHUNK_ELEMENTS
+from xmem.memory.attention import chunk_elements
 from xmem.network import XMem
 from xmem.propagator import Propagator
 from xmem.session.passes import SpanJob, compute_span
@@ -121,7 +121,8 @@ class _Stopwatch(Propagator):
         held = use.permanent + use.working + use.long_term
         most = memory_elements(config, work.frames, per_frame)[1] + work.key_frames * per_frame
         more = max(0, most - held)
-        scores = min(CHUNK_ELEMENTS, per_frame * most) - min(CHUNK_ELEMENTS, per_frame * held)
+        chunk = chunk_elements(self.model.device)
+        scores = min(chunk, per_frame * most) - min(chunk, per_frame * held)
         # Twice: a table is copied when it is re-arranged, and has doubled where it grew.
         return 2 * more * use.bytes // max(held, 1) + 4 * max(0, scores)
 

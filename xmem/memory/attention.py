@@ -78,8 +78,12 @@ def read_values(values: Tensor, weights: Tensor, index: Tensor) -> Tensor:
     return F.embedding_bag(index, values, per_sample_weights=weights.to(values.dtype), mode="sum")
 
 
+def chunk_elements(device: torch.device) -> int:
+    """Similarities that a read holds at once."""
+    return CPU_CHUNK_ELEMENTS if device.type == "cpu" else CHUNK_ELEMENTS
+
+
 def query_chunks(queries: int, elements: int, device: torch.device) -> list[slice]:
     """Query ranges small enough that their similarities to all elements fit in what the device holds at once."""
-    held = CPU_CHUNK_ELEMENTS if device.type == "cpu" else CHUNK_ELEMENTS
-    step = max(held // max(elements, 1), 1)
+    step = max(chunk_elements(device) // max(elements, 1), 1)
     return [slice(start, min(start + step, queries)) for start in range(0, queries, step)]
