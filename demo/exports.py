@@ -72,7 +72,7 @@ def build() -> ExportTab:
         "Open it in step 1 to go on where you left off.</p>"
     )
     panel = gr.HTML(elem_id="export-panel")
-    files = gr.File(label="Your files", file_count="multiple", interactive=False, visible=False, elem_id="export-files")
+    files = gr.File(label="Your files", file_count="multiple", interactive=False, elem_id="export-files")
     return ExportTab(kinds, start, stop, bundle, panel, files)
 
 

@@ -251,9 +251,9 @@ def looks_preview(
     opacity: float,
     strength: float,
     background: str,
-    image: str | None,
-    frame: float,
-    request: gr.Request,
+    image: str | None = None,
+    frame: float = MIDDLE,
+    request: gr.Request | None = None,
 ) -> Iterator[np.ndarray]:
     """For programs: a frame, counted from 0, in a look, uint8 [h, w, 3]."""
 
@@ -284,7 +284,12 @@ def apply(
 
 
 def apply_style(
-    kind: str, opacity: float, strength: float, background: str, image: str | None, request: gr.Request
+    kind: str,
+    opacity: float,
+    strength: float,
+    background: str,
+    image: str | None = None,
+    request: gr.Request | None = None,
 ) -> Iterator[str]:
     """For programs: the whole video in a look."""
     for _, video, _ in apply(kind, opacity, strength, background, image, request):
@@ -307,7 +312,7 @@ def _applied(style: Style, request: gr.Request) -> Iterator[tuple[str, Any, Any]
                 yield panels.message("Stopped: the video is as it was."), gr.skip(), gr.skip()
                 return
             else:
-                yield tabs.rendering("Frame", latest), gr.skip(), gr.skip()
+                yield tabs.rendering("Rendering", latest), gr.skip(), gr.skip()
 
 
 def _done(session: Session, style: Style, seconds: float) -> str:

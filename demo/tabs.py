@@ -119,7 +119,7 @@ def rendering(what: str, latest: ExportProgress | None, before: float = 0.0, sha
     """How far a file is, as a bar; before, share: what part of a longer work it is (0 to 1)."""
     if latest is None or not latest.total:
         return panels.busy(f"{what}…", before or None)
-    return panels.busy(f"{what} {latest.done} of {latest.total}", before + share * latest.done / latest.total)
+    return panels.busy(f"{what}: frame {latest.done} of {latest.total}", before + share * latest.done / latest.total)
 
 
 def told(steps: Iterator[T], failed: Callable[[str], T] | None = None) -> Iterator[T]:

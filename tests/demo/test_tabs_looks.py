@@ -135,7 +135,7 @@ def test_applying_a_look_renders_the_video_and_keeps_the_style(visitor, tmp_path
         corner = next(iter(reader)).image[4:12, 4:12].reshape(-1, 3).mean(axis=0)
     assert np.abs(corner - (0, 177, 64)).max() < 12, "the background is the chosen green"
     assert studio.session_of(visitor).style.kind == "cutout_colour"
-    assert "Frame" in steps[0][0] and 'role="progressbar"' in steps[0][0]
+    assert "Rendering" in steps[0][0] and 'role="progressbar"' in steps[0][0]
 
 
 def drawn_from(visitor, frame):
