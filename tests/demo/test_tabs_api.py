@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.demo.tabs_visitor import FRAMES, painting
 
 from demo import studio
 from demo.session import Workspaces
+from tests.demo.tabs_visitor import FRAMES, painting
 from xmem.render.masks import write_index_mask
 from xmem.video import probe
 

@@ -200,3 +200,8 @@ def test_a_small_copy_of_a_frame_keeps_masks_and_mattes_together(visitor):
     expected = cv2.resize(full.mask, (160, 90), interpolation=cv2.INTER_NEAREST)
     np.testing.assert_array_equal(small.mask, expected)
     assert looks.smaller(full, 320) is full
+
+
+def test_during_a_run_the_look_is_not_applied(visitor):
+    with studio.workspace_of(visitor).new_folder(studio.RUN), pytest.raises(gr.Error, match="A run is going on"):
+        list(looks.apply(*PLAIN, visitor))
