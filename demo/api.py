@@ -22,6 +22,7 @@ from demo.steps.track import TrackStep
 from demo.tracking import Progress, follow, propagate_session
 from xmem.render.masks import read_mask, write_index_mask
 from xmem.render.post import PostProcessing
+from xmem.render.refine import polygon_mask
 from xmem.session import Session, TrackSettings
 
 TRACK = (
@@ -198,8 +199,6 @@ def set_key_frame(frame: float, mask: str, request: gr.Request) -> dict[str, Any
 def add_polygon(frame: int, object: int, points: list[list[float]], request: gr.Request) -> dict:
     """Paint the inside of a polygon on a frame. points: [[x, y], ...] in pixels; object: an id, or a new one."""
 
-    from xmem.render.refine import polygon_mask
-
     def change(session: Session) -> None:
         inside = polygon_mask(points, session.info.width, session.info.height) > 0
         paint.paint(session, frame, np.where(inside, np.uint8(object), session.mask(frame)))
@@ -291,7 +290,7 @@ def timeline(request: gr.Request) -> dict:
         "key_frames": [key.frame for key in session.key_frames],
         "suggestions": [
             {"frame": item.frame, "object": item.object, "score": item.score, "reason": item.reason}
-            for item in check.suggestions(session)
+            for item in check.suggestions(session, rows)
         ],
     }
 
@@ -309,7 +308,7 @@ def set_post(grow: int, fill_holes: bool, drop_specks: bool, request: gr.Request
 def render(request: gr.Request) -> Iterator[str]:
     """The result as a video (mp4) in the session's style."""
     session = studio.session_of(request)
-    if not session.stats():
+    if not studio.has_result(session):
         raise xmem.InputError("There is no result yet: set a key frame and call propagate.")
     with rendering.rendered(session, studio.workspace_of(request)) as path:
         yield str(path)

@@ -15,9 +15,8 @@ MAX_POINTS = 600  # per line, however long the video
 WIDTH, BAND, GAP = 1000.0, 44.0, 26.0  # units, stretched to the page's width; names are in the gaps
 
 
-def timeline(session: Session, suggestions: Sequence[Suggestion]) -> str:
+def timeline(session: Session, stats: Sequence[ObjectStats], suggestions: Sequence[Suggestion]) -> str:
     """The timeline of a session with results, as HTML; "" without. `data-frame` of what can be pressed names frames."""
-    stats = session.stats()
     objects = [item for item in session.objects if item.visible]
     if not stats or not objects:
         return ""

@@ -29,7 +29,7 @@ def show(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
     """
     try:
         session = studio.session_of(request)
-        if not session.stats():
+        if not studio.has_result(session):
             yield gr.skip(), gr.skip(), gr.skip()
             return
         yield from _show(session, studio.workspace_of(request))

@@ -43,6 +43,11 @@ def session_of(request: gr.Request | None) -> Session:
     return Session.open(workspace.session_folder)
 
 
+def has_result(session: Session) -> bool:
+    """Whether anything was computed for the objects that there are."""
+    return bool(session.objects) and any(session.folder.glob("spans/*/masks/*.png"))
+
+
 def is_running(request: gr.Request | None) -> bool:
     """Whether a run of this visitor's goes on, which alone may change the work then."""
     return any(workspace_of(request).path.glob(f"{RUN}*"))

@@ -10,6 +10,7 @@ import xmem
 from demo import charts, panels, scene, studio
 from demo.events.paint import stamp
 from xmem.analysis.review import Suggestion, suggest
+from xmem.analysis.stats import ObjectStats
 from xmem.render.post import PostProcessing
 from xmem.session import Session
 
@@ -24,18 +25,19 @@ def overview(request: gr.Request) -> str:
         return ""
     session = studio.session_of(request)
     names = {item.id: item.name for item in session.objects}
-    worst = suggestions(session)
-    drawn = charts.timeline(session, worst)
+    stats = session.stats()
+    worst = suggestions(session, stats)
+    drawn = charts.timeline(session, stats, worst)
     worth = [
         (item.frame, names.get(item.object, ""), item.reason, scene.thumbnail(session, item.frame)) for item in worst
     ]
     return drawn + panels.worth_checking(worth) if drawn else ""
 
 
-def suggestions(session: Session) -> list[Suggestion]:
-    """The frames most worth checking, worst first, with reasons that call objects by name."""
+def suggestions(session: Session, stats: list[ObjectStats]) -> list[Suggestion]:
+    """The frames most worth checking, worst first, with reasons that call objects by name. stats: the session's."""
     names = {item.id: item.name for item in session.objects}
-    return suggest(session.stats(), session.cuts(), [key.frame for key in session.key_frames], SUGGESTIONS, names)
+    return suggest(stats, session.cuts(), [key.frame for key in session.key_frames], SUGGESTIONS, names)
 
 
 def frame_at(seconds: float, request: gr.Request) -> int:
@@ -72,7 +74,7 @@ def set_post(grow: float, fill_holes: bool, drop_specks: bool, frame: float, req
         with studio.editing(request) as session:
             session.set_post(PostProcessing(int(grow), fill_holes, drop_specks))
             shown = scene.of_frame(session, min(max(int(frame), session.first), session.last))
-            has_result = bool(session.stats())
+            has_result = studio.has_result(session)
     except xmem.InputError as error:
         return gr.skip(), panels.message(str(error), "bad"), gr.skip(), gr.skip()
     return shown, "", stamp(), stamp() if has_result else gr.skip()
@@ -85,7 +87,7 @@ def set_opacity(opacity: float, request: gr.Request) -> Any:
     try:
         with studio.editing(request) as session:
             session.set_style(replace(session.style, opacity=float(opacity)))
-            return stamp() if session.stats() else gr.skip()
+            return stamp() if studio.has_result(session) else gr.skip()
     except xmem.InputError as error:
         gr.Warning(str(error))
         return gr.skip()

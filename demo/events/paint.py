@@ -15,6 +15,7 @@ import numpy as np
 
 import xmem
 from demo import canvas, panels, scene, studio
+from xmem.render.refine import refine_mask
 from xmem.session import Session
 from xmem.session.spans import spoken
 
@@ -88,8 +89,6 @@ def refine(event: gr.EventData, request: gr.Request) -> Answer:
 
 def refine_object(session: Session, frame: int, object_id: int) -> str:
     """Refine an object of a frame; what to say about it."""
-    from xmem.render.refine import refine_mask
-
     index = session.mask(frame)
     if not (index == object_id).any():
         raise xmem.InputError("There is nothing to refine yet: sketch the object roughly, then refine it.")
@@ -136,7 +135,7 @@ def _step(event: gr.EventData, request: gr.Request, step: Callable[[Session], bo
     with studio.editing(request) as session:
         frame = changed_frame(session, step, int(data["frame"]))
         shown = scene.of_frame(session, frame, data["ack"])
-        restyles = not session.pending() and bool(session.stats())
+        restyles = not session.pending() and studio.has_result(session)
     return shown, stamp(), stamp() if restyles else gr.skip()
 
 
@@ -210,7 +209,7 @@ def _edit(
         note = change(session, data)
         make = scene.of_frame if with_picture else scene.of_state
         answer = make(session, _shown(session, data), data["ack"], note=note)
-        restyles = restyles and bool(session.stats())
+        restyles = restyles and studio.has_result(session)
     return answer, stamp(), stamp() if restyles else gr.skip()
 
 

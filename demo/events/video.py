@@ -90,7 +90,7 @@ def opened(session: Session, note: str) -> Opened:
     """What the page shows of a session that was just begun or resumed."""
     first = session.key_frames[0].frame if session.key_frames else session.first
     frame = min(max(first, session.first), session.last)
-    has_result = bool(session.stats())
+    has_result = studio.has_result(session)
     shown, block = gr.update(visible=has_result), gr.update(visible=True)
     slider = {"minimum": 1, "maximum": max(2, session.frame_count), "interactive": session.frame_count > 1}
     return (
@@ -143,7 +143,7 @@ def trim(first: float, last: float, request: gr.Request) -> tuple[Any, ...]:
             lowest, highest = sorted((int(first) - 1, int(last) - 1))
             session.set_trim(lowest, highest)
             shown = scene.of_frame(session, lowest)
-            has_result = bool(session.stats())
+            has_result = studio.has_result(session)
     except xmem.InputError as error:
         return gr.skip(), gr.skip(), panels.message(str(error), "bad"), gr.skip(), gr.skip(), gr.skip()
     count = highest - lowest + 1
