@@ -143,7 +143,7 @@ def story(film: Film) -> None:
     film.show(900)
     film.draw(ARM_DOWN)
     film.look_at("#run", "center")
-    film.say("Only the spans beside it are computed again")
+    film.say("Run again: both ways between the two painted frames")
     film.show(1500)
     film.run()
     film.look_at("#overview")
@@ -166,7 +166,7 @@ def take_away(film: Film) -> None:
         page.wait_for_timeout(300)
         film.show(600)
     film.press("#export-run")
-    page.wait_for_selector("#export-files a", timeout=300_000)
+    page.wait_for_selector("#export-files a[download]", timeout=120_000)
     film.look_at("#export-files")
     film.show(3000)
 
@@ -187,8 +187,11 @@ def main(address: str, path: Path) -> None:
         page.evaluate(HELPERS)
         page.wait_for_timeout(4000)
         film = Film(page)
-        story(film)
-        film.save(path)
+        try:
+            story(film)
+        finally:  # a story that broke off shows where
+            film.show(1000)
+            film.save(path)
         browser.close()
     print(
         f"{path}: {len(film.pictures)} pictures, {sum(film.durations) / 1000:.0f} s, {path.stat().st_size / 1e6:.1f} MB"
