@@ -28,7 +28,7 @@ def test_it_shows_every_other_frame_of_25_per_second(source, tmp_path, kind, err
     """12.5 a second is the most that is even and not above 15."""
     path = finish(kind, source, tmp_path)
     assert _durations(path) == [80, 80, 80, 80]
-    shown = iio.imread(path, index=None, plugin="pillow")
+    shown = iio.imread(path, index=..., plugin="pillow")
     assert shown.shape[:3] == (4, 360, 640)
     for place, frame in ((0, 40), (3, 46)):
         expected = tint(source.image(frame), source.mask(frame), 0.5, {1: color_of(1), 3: color_of(5)})

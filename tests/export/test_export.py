@@ -10,6 +10,7 @@ from tests.export.discs import SAMPLE, DiscSource, finish
 from xmem.errors import InputError
 from xmem.export import EXPORTS, export
 from xmem.session.project import SessionObject
+from xmem.video import Frame
 
 KINDS = sorted(EXPORTS)
 PICTURED = {"overlay", "gif", "webp"}  # make sense without objects too
@@ -78,18 +79,22 @@ def test_files_of_all_kinds_have_names_of_their_own():
     assert len({kind.suffix for kind in EXPORTS.values()}) == len(EXPORTS)
 
 
+def _at(frame: Frame, place: int) -> Frame:
+    return replace(frame, index=place, time=place * frame.duration, name=f"{place:05d}")
+
+
 class _Again(DiscSource):
     """The same few frames over and over, as one long video."""
 
     def frames(self, first=None, last=None):
         for place in range(self.first, self.last + 1) if first is None else (first,):
             tracked = self.kept[place % len(self.kept)]
-            yield replace(tracked, frame=replace(tracked.frame, index=place, time=place * tracked.frame.duration))
+            yield replace(tracked, frame=_at(tracked.frame, place))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_does_not_grow_with_the_frames(tmp_path: Path, kind):
-    """Python's own peak (arrays included) of eight times as many frames is larger by less than a quarter frame each."""
+    """Python's own peak (arrays included) of eight times as many frames is hardly larger."""
     peaks = []
     for count in (6, 48):
         source = _Again(SAMPLE, 0, count - 1)
@@ -98,4 +103,4 @@ def test_memory_does_not_grow_with_the_frames(tmp_path: Path, kind):
         finish(kind, source, tmp_path)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] - peaks[0] < 42 * 640 * 360 * 3 / 40
+    assert peaks[1] - peaks[0] < 640 * 360 * 3, "one frame, for 42 more"

@@ -1,5 +1,6 @@
 """What is written plays in browsers: H.264 yuv420p, the source's timing, colours and sound, whenever writing stops."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from tests.video.clips import COUNT, HEIGHT, WIDTH, brightness, copy_clip, flat_images, read_all, write_clip
 from tests.video.test_reader import MATRICES, PATCHES, _yuv_clip
 from xmem.video import FrameReader, VideoWriter, probe
+from xmem.video.writer import H264, VideoPreset
 
 
 def _streams(path: Path) -> dict[str, tuple[float, float, int]]:
@@ -250,3 +252,33 @@ class TestStopping:
             writer.write(frame.image, frame)
             assert out.read_bytes() == b"old"
         assert len(read_all(out)) == 1
+
+
+class TestPresets:
+    """Other containers and codecs through the same writer."""
+
+    LOSSLESS = VideoPreset("matroska", "ffv1", "yuva420p", {"level": "3"}, sound=None)
+
+    def test_alpha_is_kept_with_every_size_and_time(self, tmp_path):
+        times = [0, 40, 55, 300]
+        source = write_clip(tmp_path / "vfr.mp4", flat_images(4), times=times, time_base=Fraction(1, 1000))
+        ramp = np.tile(np.arange(65, dtype=np.uint8) * 3, (49, 1))
+        out = tmp_path / "out.mkv"
+        with FrameReader(source) as reader, VideoWriter(out, reader, self.LOSSLESS) as writer:
+            for frame in reader:
+                colour = np.full((49, 65, 3), 100, np.uint8)
+                writer.write(np.dstack([colour, np.roll(ramp, frame.index, axis=1)]), frame)
+        with av.open(str(out)) as container:
+            for place, frame in enumerate(container.decode(video=0)):
+                assert (frame.width, frame.height, float(frame.time)) == (65, 49, times[place] / 1000)
+                plane = np.frombuffer(frame.planes[3], np.uint8).reshape(49, -1)[:, :65]
+                assert (plane == np.roll(ramp, place, axis=1)).all()
+                assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - 100).max() <= 2
+        assert place == 3
+
+    def test_without_sound_where_the_preset_has_none(self, tmp_path):
+        source = write_clip(tmp_path / "source.mp4", audio="aac")
+        with FrameReader(source) as reader, VideoWriter(tmp_path / "out.mp4", reader, replace(H264, sound=None)) as out:
+            for frame in reader:
+                out.write(frame.image, frame)
+        assert set(_streams(tmp_path / "out.mp4")) == {"video"}

@@ -220,13 +220,17 @@ def _to_yuva(image: np.ndarray, pix_fmt: str, colour: Colour, reformatter: Video
         dst_colorspace=colour.matrix,
         dst_color_range=ColorRange.MPEG,
     )
-    if pix_fmt.endswith("10le"):  # swscale only shifts: nearly opaque would be less opaque
-        alpha = image[..., 3].astype(np.uint16)
-        plane = converted.planes[3]
-        target = np.frombuffer(plane, np.uint16).reshape(plane.height, -1)
-        target[:, : plane.width] = alpha << 2 | alpha >> 6
+    _set_alpha(converted, image[..., 3])
     converted.colorspace = colour.matrix
     converted.color_range = ColorRange.MPEG
     converted.color_primaries = colour.primaries
     converted.color_trc = colour.transfer
     return converted
+
+
+def _set_alpha(frame: av.VideoFrame, alpha: np.ndarray) -> None:
+    """Store uint8 [H, W] exactly: swscale's own is off by one, and with 10 bits full opacity is not full."""
+    deep = frame.format.name.endswith("10le")
+    plane = frame.planes[3]
+    values = np.frombuffer(plane, np.uint16 if deep else np.uint8).reshape(plane.height, -1)
+    values[:, : plane.width] = alpha.astype(np.uint16) << 2 | alpha >> 6 if deep else alpha
