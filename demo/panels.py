@@ -15,6 +15,7 @@ THUMBNAIL_WIDTH = 480
 
 MASTHEAD = '<div class="masthead"><h1>XMem</h1><p>Paint an object once, follow it through the whole video.</p></div>'
 WAITING_FOR_VIDEO = '<div class="waiting"><p>The first frame appears here, to paint on.</p></div>'
+TIMING = '<p class="estimate" role="status">Timing a few frames…</p>'
 MEMORY_HEADING = '<p class="group">Memory, with the symbols of the XMem paper</p>'
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
@@ -26,6 +27,13 @@ def at_once(request: gr.Request, *values: Any) -> Answer:
     if spaces:
         return "", gr.update(visible=False), 0, gr.update(visible=True)
     return by_request(request, *values)
+
+
+def announced(request: gr.Request, *values: Any) -> Iterator[Answer]:
+    """`at_once`, with a word about it meanwhile."""
+    if studio.has_session(request) and not spaces:
+        yield panels.TIMING, gr.update(visible=False), 0, gr.update(visible=False)
+    yield at_once(request, *values)
 
 
 def when_changed(request: gr.Request, *values: Any) -> Answer:

@@ -319,11 +319,12 @@ paper.addEventListener("pointerdown", (event) => {
   const point = at(event);
   if (state.tool === "polygon") return addCorner(point, event);
   paper.setPointerCapture(event.pointerId);
-  state.stroke = { last: point, before: state.labels.slice(), pointer: event.pointerId };
+  state.stroke = { last: point, before: state.labels.slice(), pointer: event.pointerId, top: paper.getBoundingClientRect().top };
   dab(point, point);
 });
 paper.addEventListener("pointermove", (event) => {
   if (!state.scene) return;
+  if (state.stroke) window.scrollBy(0, paper.getBoundingClientRect().top - state.stroke.top); // something above grew: stay under the hand
   const point = at(event);
   if (state.stroke && state.stroke.pointer === event.pointerId) {
     for (const each of event.getCoalescedEvents?.() ?? []) { const next = at(each); dab(state.stroke.last, next); state.stroke.last = next; }

@@ -77,11 +77,11 @@ def wire(step: VideoStep, paint: PaintStep, shared: Shared) -> None:
     resumed = step.bundle.upload(video.open_bundle, step.bundle, [step.video, *opened, *shared.settings], **minimal)
     estimated = [step.estimate, step.use_size, step.proposed, step.estimate_button]
     for event in (uploaded, sampled, resumed):
-        event.success(preflight.at_once, shared.settings, estimated, **QUIET)
+        event.success(preflight.announced, shared.settings, estimated, **QUIET)
     step.estimate_button.click(preflight.by_request, shared.settings, estimated, **QUIET)
     gr.on(
         [shared.model.change, shared.device.change, shared.size.change],
-        preflight.at_once,
+        preflight.announced,
         shared.settings,
         estimated,
         trigger_mode="always_last",

@@ -199,6 +199,18 @@ def test_the_timeline_and_the_video_lead_to_frames(page, clips):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "a phone needs no sideways scrolling"
 
 
+def test_what_grows_above_the_canvas_does_not_bend_a_stroke(page, clips):
+    upload(page, clips[640, 360])
+    page.mouse.move(*at(page, 100, 200))
+    page.mouse.down()
+    page.evaluate("document.querySelector('#video-note').style.paddingTop = '60px'")
+    page.mouse.move(*at(page, 120, 200))  # where the hand would be: the canvas comes back under it
+    box = page.locator(".p-paper").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 200 / 360, steps=4)
+    page.mouse.up()
+    assert abs(painted(page)["red"][2] - 200) < 12
+
+
 def test_undo_and_redo_by_keyboard_but_not_while_typing(page, clips):
     upload(page, clips[640, 360])
     dab(page, *at(page, 180, 120))

@@ -86,6 +86,11 @@ def test_an_estimate_is_given_after_upload_and_kept_for_the_run(visitor, session
     assert panel and "estimated" in panels.finished(progress, False)
 
 
+def test_while_frames_are_timed_a_word_keeps_the_place(visitor, session, chosen):
+    first, last = list(preflight.announced(visitor, *chosen))
+    assert "Timing" in first[0] and "A run takes about" in last[0]
+
+
 def test_an_estimate_of_other_settings_is_not_compared(visitor, session, chosen):
     preflight.at_once(visitor, *chosen)
     chosen[2] = 96
