@@ -47,15 +47,15 @@ def test_scribbles_become_the_object_around_them():
     image, truth = _scene()
     index = np.zeros(truth.shape, np.uint8)
     cv2.line(index, (90, 75), (150, 108), 2, 5)
-    assert is_scribbled(cv2.inRange(index, 2, 2))
+    assert is_scribbled(image, cv2.inRange(index, 2, 2))
     refined = refine_mask(image, index, 2)
     assert _iou(refined == 2, truth) > 0.9
     assert (refined[index == 2] == 2).all(), "scribbles stay"
 
 
 def test_filled_shapes_are_no_scribbles():
-    _, truth = _scene()
-    assert not is_scribbled(truth.astype(np.uint8) * 255)
+    image, truth = _scene()
+    assert not is_scribbled(image, truth.astype(np.uint8) * 255)
 
 
 def test_other_objects_keep_their_paint_and_get_none():

@@ -14,7 +14,9 @@ from xmem.render.post import box_of, grow
 __all__ = ["grow", "polygon_mask", "refine_mask"]
 
 _MIN_PAINTED = 30  # pixels from which colours can be learned
-_THIN = 0.42  # stroke width over the square root of its area: less is scribbles; filled objects have 0.42 to 1.1
+# A shape taken for scribbles can be spoilt, scribbles taken for a shape hardly change: this errs to the latter. Of the
+# shapes in 27 clips, rough ones too, none is taken for scribbles; of scribbles in them, 13 % for shapes.
+_THIN, _ALIKE = 0.44, 0.75  # stroke width over the square root of its area; likeness of the colours around
 # Lengths below are shares of the sketch's size: of the square root of its area, for scribbles of that of their box.
 _BAND = 0.08  # how far a filled sketch's edge may be off, to either side
 _CORE = 0.7  # thin parts: what is deeper than this share of the deepest place nearby is certain
@@ -42,7 +44,7 @@ def refine_mask(image: np.ndarray, index: np.ndarray, object_id: int) -> np.ndar
     if cv2.countNonZero(painted) < _MIN_PAINTED:
         raise InputError("There is too little paint to refine: sketch more of the object first.")
     others = cv2.bitwise_and(cv2.compare(index, 0, cv2.CMP_NE), cv2.bitwise_not(painted))
-    if is_scribbled(painted):
+    if is_scribbled(image, painted):
         core, sketch = painted, _search(image, painted, others)
     else:
         core, sketch = None, painted
@@ -52,11 +54,22 @@ def refine_mask(image: np.ndarray, index: np.ndarray, object_id: int) -> np.ndar
     return result
 
 
-def is_scribbled(painted: np.ndarray) -> bool:
-    """Whether paint, uint8 [H, W] of 0 and 255, is thin strokes rather than a filled shape."""
-    part = painted[box_of(painted)]
-    depth = cv2.distanceTransform(cv2.copyMakeBorder(part, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 5)
-    return bool(2 * depth.max() < _THIN * math.sqrt(cv2.countNonZero(part)))
+def is_scribbled(image: np.ndarray, painted: np.ndarray) -> bool:
+    """Whether paint, uint8 [H, W] of 0 and 255, is scribbles inside an object rather than its filled shape.
+
+    Scribbles are thin, and around them the picture goes on in the same colours.
+    """
+    size = math.sqrt(cv2.countNonZero(painted))
+    band = max(3.0, _BAND * size)
+    view = _View(image, painted, math.ceil(2.5 * band) + 1, _FIT_PIXELS)
+    inside = view.small(painted)
+    depth = cv2.distanceTransform(cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 5)
+    distance = cv2.distanceTransform(cv2.bitwise_not(inside), cv2.DIST_L2, 5) / view.scale
+    ring = cv2.inRange(distance, band, 2.5 * band)
+    lab = cv2.cvtColor(view.image, cv2.COLOR_RGB2LAB)
+    colours = [cv2.calcHist([lab], [0, 1, 2], part, [8, 32, 32], [0, 256] * 3) for part in (inside, ring)]
+    alike = 1 - cv2.compareHist(*colours, cv2.HISTCMP_BHATTACHARYYA) ** 2  # Bhattacharyya coefficient, 0 to 1
+    return bool(2 * depth.max() / view.scale < (_THIN + (alike - _ALIKE) / 2) * size)
 
 
 def polygon_mask(points: Sequence[Sequence[float]], width: int, height: int) -> np.ndarray:
