@@ -33,6 +33,7 @@ class DiscSource:
     gone: int | None = None  # from this frame on, object 3 is not seen
     closed: int = 0  # iterations that came to an end or were closed
     started: int = 0
+    index: dict | None = None  # of the clip's frames, to scan it once
 
     @cached_property
     def info(self) -> VideoInfo:
@@ -40,7 +41,9 @@ class DiscSource:
             return access.info
 
     def access(self) -> FrameAccess:
-        return FrameAccess(self.path)
+        access = FrameAccess(self.path, self.index)
+        self.index = access.index
+        return access
 
     def mattes(self, frame: int) -> dict[int, np.ndarray]:
         """uint8 [H, W] by id."""
