@@ -6,12 +6,13 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from xmem.render.styles import Style
 
 from tests.session.scene import COUNT, HEIGHT, SETTINGS, WIDTH, images, square
 from tests.video.clips import write_clip
 from xmem import InputError, Session, segment_video
 from xmem.render.post import PostProcessing
+from xmem.render.styles import Style
+from xmem.session.results import SpanResult
 from xmem.session.spans import spoken
 from xmem.video import FrameReader
 
@@ -265,3 +266,14 @@ def test_an_upload_s_name_names_no_file(clip, tmp_path):
     session = Session.create(clip, tmp_path / "work")
     assert session.video.name == "video.mp4" and session.name == "clip one"
     assert not [path for path in Path(session.folder).rglob("*") if "clip one" in path.name]
+
+
+def test_figures_are_read_once_for_all_frames_of_a_span(session, network, monkeypatch):
+    """Read for each frame, the table of a clip of 1,000 frames took a minute."""
+    session.set_key_frame(0, square(4))
+    run(session, network)
+    reads = []
+    read = SpanResult.stats
+    monkeypatch.setattr(SpanResult, "stats", lambda self: reads.append(self.number) or read(self))
+    assert len(session.stats()) == COUNT and len(reads) == 1
+    assert all(item.certainty for item in session.frames()) and len(reads) == 2

@@ -39,6 +39,8 @@ from xmem.session.spans import Anchor, Span, plan, spoken
 from xmem.video import VideoInfo
 from xmem.video.access import FrameAccess
 
+Table = dict[tuple[int, int], ObjectStats]
+
 PROJECT, INDEX, CUTS = "project.json", "index.json", "cuts.json"
 
 
@@ -322,11 +324,11 @@ class Session:
     def stats(self) -> list[ObjectStats]:
         """Figures of the objects on each computed frame of the trimmed range, by frame and object."""
         rows = []
-        tables: dict[int, dict[tuple[int, int], ObjectStats]] = {}
+        tables: dict[int, Table] = {}
         for frame in range(self.first, self.last + 1):
             owner = self._owners[frame]
             if owner is not None:
-                table = tables.setdefault(owner.number, owner.stats())
+                table = self._table(owner, tables)
                 rows += [table[frame, i] for i in owner.span.objects if i in self._ids and (frame, i) in table]
         return rows
 
@@ -345,13 +347,13 @@ class Session:
         last = self.last if last is None else last
         hidden = [item.id for item in self.objects if not item.visible]
         keys = {key.frame for key in self.key_frames}
-        tables: dict[int, dict[tuple[int, int], ObjectStats]] = {}
+        tables: dict[int, Table] = {}
         with self.access() as access:
             for frame in access.forward(first, last):
                 mask = self.mask(frame.index)
                 shown = np.where(np.isin(mask, hidden), 0, mask).astype(np.uint8) if hidden else mask
                 owner = self._owners[frame.index]
-                table = tables.setdefault(owner.number, owner.stats()) if owner else {}
+                table = self._table(owner, tables)
                 certainty = {i: table[frame.index, i].certainty for i in self._ids if (frame.index, i) in table}
 
                 def matte(i: int, index: int = frame.index, mask: np.ndarray = mask) -> np.ndarray:
@@ -432,6 +434,14 @@ class Session:
     def _existing(self, index: np.ndarray) -> np.ndarray:
         """Without objects that were deleted."""
         return np.where(np.isin(index, self._ids), index, 0).astype(np.uint8)
+
+    def _table(self, owner: SpanResult | None, known: dict[int, Table]) -> Table:
+        """Figures of a result by (frame, object), read once; empty for none."""
+        if owner is None:
+            return {}
+        if owner.number not in known:
+            known[owner.number] = owner.stats()
+        return known[owner.number]
 
     def _matte(self, frame: int, mask: np.ndarray, object_id: int) -> np.ndarray:
         owner, own = self._owners[frame], None
