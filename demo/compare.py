@@ -15,7 +15,7 @@ import xmem
 from demo import panels, settings, studio, tabs
 from demo.shared import Shared
 from demo.steps import QUIET
-from demo.tracking import GPU_FRAMES_PER_SECOND, MODELS, _on_gpu, follow
+from demo.tracking import GPU_FRAMES_PER_SECOND, MODELS, follow, on_gpu
 from xmem import checkpoints
 from xmem.analysis.compare import PRESETS, CompareProgress, Comparison, Variant, compare
 from xmem.checkpoints import REGISTRY
@@ -212,7 +212,7 @@ def _gpu_seconds(folder: str, _output: str, _stop_file: str, sides: Sequence[tup
     return int(min(300, 30 + frames / GPU_FRAMES_PER_SECOND))
 
 
-@_on_gpu(_gpu_seconds)
+@on_gpu(_gpu_seconds)
 def compare_session(
     folder: str, output: str, stop_file: str, sides: list[tuple[str, TrackSettings]]
 ) -> Iterator[CompareProgress | Comparison]:

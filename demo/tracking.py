@@ -121,12 +121,12 @@ def _gpu_seconds_of_session(folder: str, _stop_file: str, settings: TrackSetting
     return _seconds(sum(span.steps for span in Session.open(folder).pending(settings)))
 
 
-def _on_gpu(seconds: Callable[..., int]) -> Callable:
+def on_gpu(seconds: Callable[..., int]) -> Callable:
     """Wrap a generator so that it runs on a Space's GPU for as long as `seconds` says; elsewhere leave it as it is."""
     return spaces.GPU(duration=seconds) if spaces else lambda function: function
 
 
-@_on_gpu(_gpu_seconds_of_session)
+@on_gpu(_gpu_seconds_of_session)
 def propagate_session(folder: str, stop_file: str, settings: TrackSettings) -> Iterator[Progress]:
     """Compute what is pending in the session in `folder`, where results appear.
 
@@ -152,7 +152,7 @@ def propagate_session(folder: str, stop_file: str, settings: TrackSettings) -> I
         yield replace(progress, preview=_session_preview(session, latest))
 
 
-@_on_gpu(lambda *_: 30)
+@on_gpu(lambda *_: 30)
 def estimate_session(folder: str, settings: TrackSettings) -> Estimate:
     """Time a few frames of the session in `folder`. Raises InputError."""
     model, _, _ = load(settings.model, settings.device)
@@ -163,7 +163,7 @@ def _session_preview(session: Session, step: Step) -> bytes:
     return _jpeg(scene.tinted(session, step.image, scene.visible(session, step.mask)))
 
 
-@_on_gpu(_gpu_seconds)
+@on_gpu(_gpu_seconds)
 def propagate(video: str, mask: np.ndarray, output: str, stop_file: str, settings: Settings) -> Iterator[Progress]:
     """Track `mask` (uint8 [H, W], on the first frame) through `video`; overlay.mp4 and masks/ appear in `output`.
 
