@@ -47,13 +47,25 @@ ARM_DOWN = [
 ]
 HELPERS = """() => {
   const style = document.createElement('style');
-  style.textContent = `#film-cursor { position: fixed; z-index: 9999; width: 22px; height: 22px; margin: -3px 0 0 -4px; pointer-events: none; }
-    #film-words { position: fixed; z-index: 9998; left: 50%; bottom: 26px; transform: translateX(-50%); padding: 11px 20px; border-radius: 99px;
-      background: rgba(20, 20, 20, .86); color: #fff; font: 600 19px system-ui, sans-serif; white-space: nowrap; }
-    html { scroll-behavior: auto !important; } footer { visibility: hidden; }`;
+  style.textContent = `
+    #film-cursor { position: fixed; z-index: 9999; width: 22px; height: 22px; margin: -3px 0 0 -4px;
+      pointer-events: none; }
+    #film-words { position: fixed; z-index: 9998; left: 50%; bottom: 26px; transform: translateX(-50%);
+      padding: 11px 20px; border-radius: 99px; background: rgba(20, 20, 20, .86); color: #fff;
+      font: 600 19px system-ui, sans-serif; white-space: nowrap; }
+    html { scroll-behavior: auto !important; }
+    footer { visibility: hidden; }`;
   document.head.append(style);
-  document.body.insertAdjacentHTML('beforeend', `<svg id="film-cursor" viewBox="0 0 24 24"><path d="M4 3l14 9-6.500 1.200L8 19z" fill="#111" stroke="#fff" stroke-width="1.500"/></svg><div id="film-words" hidden></div>`);
-  addEventListener('mousemove', (e) => { const c = document.querySelector('#film-cursor'); c.style.left = e.clientX + 'px'; c.style.top = e.clientY + 'px'; }, true);
+  document.body.insertAdjacentHTML('beforeend', `
+    <svg id="film-cursor" viewBox="0 0 24 24">
+      <path d="M4 3l14 9-6.5 1.2L8 19z" fill="#111" stroke="#fff" stroke-width="1.5"/>
+    </svg>
+    <div id="film-words" hidden></div>`);
+  const cursor = document.querySelector('#film-cursor');
+  addEventListener('mousemove', (event) => {
+    cursor.style.left = event.clientX + 'px';
+    cursor.style.top = event.clientY + 'px';
+  }, true);
 }"""
 
 
