@@ -1,11 +1,13 @@
 """A session on a real clip: results that are right, kept, and found again."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.session.scene import COUNT, HEIGHT, SETTINGS, WIDTH, images, square
 from tests.video.clips import write_clip
@@ -226,17 +228,33 @@ def test_a_bundle_resumes_the_session_elsewhere(session, network, tmp_path):
     assert again.video.read_bytes() == session.video.read_bytes()
 
 
-def test_a_bundle_cannot_point_outside_itself(session, tmp_path):
-    session.set_key_frame(0, square(4))
-    good, bad = session.save_bundle(tmp_path / "good.zip"), tmp_path / "bad.zip"
-    (tmp_path / "secret.png").write_bytes(b"x")
-    with ZipFile(good) as source, ZipFile(bad, "w") as target:
+def repacked(bundle: Path, target: Path, change) -> Path:
+    """The bundle with `change(name, data)` in place of each file."""
+    with ZipFile(bundle) as source, ZipFile(target, "w") as written:
         for name in source.namelist():
-            data = source.read(name)
-            if name == "project.json":
-                data = data.replace(b'"image": null', b'"image": "../secret.png"')
-                assert b"secret" in data
-            target.writestr(name, data)
+            written.writestr(name, change(name, source.read(name)))
+    return target
+
+
+def with_secret(name: str, data: bytes) -> bytes:
+    return data.replace(b'"image": null', b'"image": "../secret.png"') if name == "project.json" else data
+
+
+def with_small_masks(name: str, data: bytes) -> bytes:
+    if not name.startswith("keyframes/"):
+        return data
+    image = io.BytesIO()
+    Image.new("P", (8, 8), 1).save(image, "PNG")
+    return image.getvalue()
+
+
+@pytest.mark.parametrize("change", [with_secret, with_small_masks])
+def test_a_bundle_that_points_outside_itself_or_does_not_fit_its_video_is_refused(session, tmp_path, change):
+    session.set_key_frame(0, square(4))
+    good = session.save_bundle(tmp_path / "good.zip")
+    (tmp_path / "secret.png").write_bytes(b"x")
+    bad = repacked(good, tmp_path / "bad.zip", change)
+    assert bad.stat().st_size and Session.open_bundle(good, tmp_path / "good")
     with pytest.raises(InputError):
         Session.open_bundle(bad, tmp_path / "elsewhere")
     assert not (tmp_path / "elsewhere").exists()

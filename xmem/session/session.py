@@ -502,6 +502,9 @@ class Session:
             path = (self.folder / name).resolve()
             if not path.exists() or self.folder.resolve() not in path.parents:
                 raise InputError("The bundle's project names a file that is not in it: save the bundle again.")
+        for mask in self._all_masks():
+            if self._read_mask(mask).shape != (self.info.height, self.info.width):
+                raise InputError("The bundle's masks do not have the size of its video: save the bundle again.")
         if not 0 <= project.first <= project.last < project.frame_count:
             raise InputError("The bundle's project has a range of frames that its video does not have.")
         if project.settings.model not in REGISTRY:
