@@ -24,6 +24,14 @@ def test_inside_is_mixed_with_the_objects_colour():
         assert np.abs(shown[y, x] - expected).max() <= 1
 
 
+def test_colours_can_be_chosen_per_object():
+    frame, index = _scene()
+    shown = tint(frame, index, 1.0, {3: (1, 2, 3)})
+    assert tuple(shown[75, 120]) == (1, 2, 3) and tuple(shown[50, 45]) == color_of(1)
+    same = {i: color_of(i) for i in (1, 3)}
+    assert np.array_equal(tint(frame, index, 0.4, same), tint(frame, index, 0.4))
+
+
 def test_background_away_from_the_line_is_untouched():
     frame, index = _scene()
     shown = tint(frame, index)

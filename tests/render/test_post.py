@@ -63,9 +63,10 @@ def test_shrinking_is_from_the_objects_edge_and_not_from_the_frames():
 
 
 def test_a_mask_of_the_whole_frame_neither_grows_nor_shrinks():
-    index = np.ones((20, 30), np.uint8)
-    for pixels in (5, -5):
-        assert np.array_equal(post_process(index, PostProcessing(grow=pixels)), index)
+    for size in ((20, 30), (1, 1)):
+        index = np.ones(size, np.uint8)
+        for pixels in (5, -5):
+            assert np.array_equal(post_process(index, PostProcessing(grow=pixels)), index)
 
 
 def test_holes_become_the_object_and_objects_within_stay():

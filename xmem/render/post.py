@@ -135,7 +135,7 @@ def _grow(index: np.ndarray, objects: list[int], reach: int) -> None:
         box = box_of(cv2.inRange(index, object_id, object_id), reach)
         if box is None:
             continue
-        distance = _distance(cv2.compare(np.ascontiguousarray(index[box]), object_id, cv2.CMP_NE))
+        distance = _distance(cv2.bitwise_not(cv2.inRange(index[box], object_id, object_id)))
         taken = (distance <= reach) & free[box]
         if len(objects) > 1:
             taken &= distance < nearest[box]

@@ -38,9 +38,8 @@ STYLES: dict[str, str] = {
 
 # Of the frame's shorter side: looks do not change with the size of the video.
 _FEATHER = 2.2 / 720
-_BLUR = (2 / 720, 40 / 720)  # sigma at strength 0 and 1
+_BLUR = (5 / 720, 45 / 720)  # sigma at strength 0 and 1
 _CELL = (8 / 720, 64 / 720)  # of the mosaic, at strength 0 and 1
-_HIDDEN_MARGIN = 2.5 / 720  # blurred and pixelated objects reach out, so that no edge of theirs stays to be seen
 _HALO = 3 / 720  # around objects, kept out of the background's blur
 _LINE = 1.5  # of the contour alone, over the overlay's line
 _CUT_INSIDE = -0.6  # pixels by which cut-outs are smaller, so that no old background shines around them
@@ -90,7 +89,7 @@ class StyleRenderer:
         self._colors = dict(colors)
         self._feather = max(1.5, self._shorter * _FEATHER)
         self._sigma = self._shorter * _between(_BLUR, style.strength)
-        self._cell = max(2, round(self._shorter * _between(_CELL, style.strength)))
+        self._cell = 4 * max(1, round(self._shorter * _between(_CELL, style.strength) / 4))
         self._backdrop = _backdrop(style, width, height)
         self._look = getattr(self, f"_{style.kind}")
 
@@ -138,7 +137,7 @@ class StyleRenderer:
 
     def _blur_object(self, image: np.ndarray, index: np.ndarray, _progress: float) -> np.ndarray:
         # The steps of the blur's halvings keep their places from frame to frame, so that it does not shimmer.
-        return self._hidden(image, index, math.ceil(3 * self._sigma), 16, lambda a, b: blurred(a, b, self._sigma))
+        return self._hidden(image, index, math.ceil(3 * self._sigma), 64, lambda a, b: blurred(a, b, self._sigma))
 
     def _pixelate_object(self, image: np.ndarray, index: np.ndarray, _progress: float) -> np.ndarray:
         return self._hidden(image, index, 0, self._cell, lambda a, b: mosaic(a, b, self._cell))
@@ -175,7 +174,7 @@ class StyleRenderer:
     def _background(self, index: np.ndarray) -> np.ndarray:
         """uint8 [H, W], 255 away from objects and from the pixels next to them, which have some of their colour."""
         halo = 2 * round(self._shorter * _HALO) + 1
-        return cv2.compare(cv2.dilate(index, np.ones((halo, halo), np.uint8)), 0, cv2.CMP_EQ)
+        return cv2.bitwise_not(_mask(cv2.dilate(index, np.ones((halo, halo), np.uint8))))
 
     def _hidden(
         self,
@@ -187,9 +186,10 @@ class StyleRenderer:
     ) -> np.ndarray:
         """The image with its objects under an effect that takes part of an image [h, w, 3] and the mask in it [h, w].
 
-        The part is `margin` wider than the objects and starts at multiples of `step` (pixels).
+        The part is `margin` wider than the objects and starts at multiples of `step` (pixels). Objects count as so much
+        larger that the effect is at its full strength on their last pixels.
         """
-        more = 2 * round(self._shorter * _HIDDEN_MARGIN) + 1
+        more = 2 * math.ceil(self._feather + 1) + 1
         index = cv2.dilate(index, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (more, more)))
         result = image.copy()
         box = box_of(index, margin + self._reach)
@@ -208,7 +208,7 @@ def _between(limits: tuple[float, float], strength: float) -> float:
 
 def _mask(index: np.ndarray) -> np.ndarray:
     """uint8 [h, w]: 255 where there is an object."""
-    return cv2.compare(np.ascontiguousarray(index), 0, cv2.CMP_GT)
+    return cv2.threshold(index, 0, 255, cv2.THRESH_BINARY)[1]
 
 
 def _backdrop(style: Style, width: int, height: int) -> np.ndarray | None:
