@@ -41,7 +41,7 @@ _FEATHER = 2.2 / 720
 _BLUR = (5 / 720, 45 / 720)  # sigma at strength 0 and 1
 _CELL = (8 / 720, 64 / 720)  # of the mosaic, at strength 0 and 1
 _HALO = 3 / 720  # around objects, kept out of the background's blur
-_LINE = 1.5  # of the contour alone, over the overlay's line
+_LINE = 2.4  # of the contour alone, over the overlay's line
 _CUT_INSIDE = -0.6  # pixels by which cut-outs are smaller, so that no old background shines around them
 _WIPE_LINE = 3 / 720
 
