@@ -1,5 +1,7 @@
-"""Shared by all tests: the folder of helpers on the path, and a small network of random weights."""
+"""Shared by all tests: the folder of helpers on the path, a small network of random weights, and one browser."""
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,3 +21,16 @@ def tiny_model():
 
     torch.manual_seed(0)
     return XMem(lite_sizes()).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One headless Chromium for all tests: Playwright runs once per process."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()

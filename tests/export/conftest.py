@@ -1,7 +1,5 @@
-"""The two clips that exports are made from, and one headless Chromium."""
+"""The two clips that exports are made from."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -19,15 +17,3 @@ def source() -> DiscSource:
 def uneven(tmp_path: Path) -> DiscSource:
     """Seven frames of a variable rate and odd sides, from the clip's third on."""
     return DiscSource(write_uneven(tmp_path / "uneven.mkv"), 2, 8)
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()

@@ -173,10 +173,10 @@ def test_sound_of_a_trimmed_range_starts_and_ends_with_it(tmp_path, kind, audio,
     assert end == pytest.approx(0.4, abs=0.05)
 
 
-def test_the_webm_is_transparent_in_a_browser(source, tmp_path, chromium):
+def test_the_webm_is_transparent_in_a_browser(source, tmp_path, browser):
     """Played and drawn on a canvas: opaque inside, transparent outside, half of both in the soft edge."""
     path = finish("webm_alpha", source, tmp_path)
-    page = chromium.new_page()
+    page = browser.new_page()
     data = base64.b64encode(path.read_bytes()).decode()
     seen = page.evaluate(_DRAW, [data, [[320, 180], [480, 180], [320, 20]]])
     page.close()
