@@ -13,7 +13,7 @@ from xmem.analysis.stats import ObjectStats
 from xmem.render.palette import name_of
 
 # Weights of what speaks against a frame, beside its missing certainty of 0 to 1. Chosen on twelve clips at 160 and 240
-# pixels that the network was trained on; `python -m xmem.analysis.review` judges them on others.
+# pixels that the network was trained on; `python -m xmem.analysis.judge` judges them on others.
 _JUMP = 0.1  # per factor e by which the area changed in one frame
 _ODD_SIZE = 0.1  # per factor e between the area and its median of the frames around
 _UNUSUAL_SIZE = 0.05  # per factor e between the area and its median of all frames
