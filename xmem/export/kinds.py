@@ -67,7 +67,7 @@ EXPORTS: dict[str, ExportKind] = {
         videos.write_webm,
     ),
     "prores_4444": ExportKind(
-        "Transparent video (ProRes 4444)",
+        "Transparent video (ProRes)",
         "-cutout.mov",
         "The visible objects with soft edges as straight alpha, 10 bits of colour, with sound: for editors such as "
         "Final Cut, Premiere, Resolve and After Effects. Large files.",
