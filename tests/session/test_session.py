@@ -268,6 +268,7 @@ def test_a_bundle_that_points_outside_itself_or_does_not_fit_its_video_is_refuse
         lambda s: s.remove_key_frame(3),
         lambda s: s.set_trim(9, 3),
         lambda s: s.update_object(5, name="x"),
+        lambda s: s.set_style(Style("cutout_image", image=str(s.folder / "project.json"))),
         lambda s: list(s.propagate(SETTINGS)),
         lambda s: Session.create(s.video, s.folder),
         lambda s: Session.open(s.folder / "nothing"),

@@ -28,7 +28,7 @@ from xmem.memory import MemoryUse
 from xmem.network import XMem
 from xmem.render.masks import write_index_mask
 from xmem.render.post import PostProcessing, post_process
-from xmem.render.styles import Style
+from xmem.render.styles import Style, StyleRenderer
 from xmem.session import corrections, files
 from xmem.session.frames import TrackedFrame
 from xmem.session.matte import soft_mask
@@ -254,6 +254,7 @@ class Session:
 
     def set_style(self, style: Style) -> None:
         """How results look; an image for the background is copied into the session."""
+        StyleRenderer(style, self.info.width, self.info.height, {})  # says what is wrong before anything changes
         if style.image:
             source = Path(style.image)
             name = "background" + files.plain_suffix(source)
