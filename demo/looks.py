@@ -81,7 +81,8 @@ class LooksTab:
     image: gr.Image
     apply: gr.Button
     stop: gr.Button
-    panel: gr.HTML
+    panel: gr.HTML  # what became of the whole video
+    note: gr.HTML  # about the preview: it may come later than the video, and must not wipe its message
 
     @property
     def choices(self) -> list:
@@ -110,7 +111,8 @@ def build() -> LooksTab:
                 apply = gr.Button("Apply to the video", variant="primary", elem_id="looks-apply")
                 stop = gr.Button("Stop", variant="stop", visible=False, elem_id="looks-stop")
             panel = gr.HTML(elem_id="looks-panel")
-    return LooksTab(kind, pictures, preview, frame, *controls, apply, stop, panel)
+            note = gr.HTML(elem_id="looks-note")
+    return LooksTab(kind, pictures, preview, frame, *controls, apply, stop, panel, note)
 
 
 def _controls(style: Style) -> tuple[gr.Slider, gr.Slider, gr.ColorPicker, gr.Image]:
@@ -143,13 +145,13 @@ def wire(step: LooksTab, shared: Shared) -> None:
         [step.kind.change, step.opacity.release, step.strength.release, *looked],
         preview,
         [*step.choices, step.frame],
-        [step.preview, step.panel],
+        [step.preview, step.note],
         **drawn,
     )
     step.kind.change(controls, step.kind, [step.opacity, step.strength, step.background, step.image], **drawn)
     gr.on(looked, gallery, [step.background, step.image, step.frame], step.pictures, **drawn)
     shared.refreshed.change(
-        refresh, [*step.choices, step.frame], [step.frame, step.pictures, step.preview, step.panel], **drawn
+        refresh, [*step.choices, step.frame], [step.frame, step.pictures, step.preview, step.note], **drawn
     )
     outputs = [step.panel, shared.result_video, shared.video_file]
     tabs.wire_work(NAME, [step.apply, step.stop], step.panel, apply, step.choices, outputs, **tabs.RENDERINGS)
