@@ -254,6 +254,18 @@ def test_an_index_of_another_file_is_not_used(clip, tmp_path):
         assert access.frame_count == 12
 
 
+def sound_of(path: Path) -> list[tuple[int, bytes]]:
+    """Each packet of sound and its time."""
+    with av.open(str(path)) as container:
+        return [(packet.pts, bytes(packet)) for packet in container.demux(audio=0) if packet.size]
+
+
+def times_of(path: Path) -> list[tuple[int, int]]:
+    """When each picture is shown, and for how long."""
+    with av.open(str(path)) as container:
+        return [(packet.pts, packet.duration) for packet in container.demux(video=0) if packet.size]
+
+
 @pytest.mark.parametrize(("first", "last", "seconds"), [(0, COUNT - 1, 2.2), (5, 14, 0.4), (30, COUNT - 1, 1.0)])
 def test_a_writer_takes_it_for_a_reader(tmp_path, first, last, seconds):
     """Sound of a trimmed range begins and ends with it; up to the source's own end where the range goes there."""
@@ -269,4 +281,5 @@ def test_a_writer_takes_it_for_a_reader(tmp_path, first, last, seconds):
         ends = [float((p.pts + p.duration) * p.time_base) for p in container.demux(audio=0) if p.size]
     assert max(ends) == pytest.approx(seconds, abs=0.06)
     if first == 0:
-        assert out.read_bytes() == copy_clip(source, tmp_path / "copy.mp4").read_bytes()
+        copy = copy_clip(source, tmp_path / "copy.mp4")  # x264's threads do not give the same bytes every time
+        assert sound_of(out) == sound_of(copy) and times_of(out) == times_of(copy)
