@@ -16,6 +16,7 @@ from functools import cached_property
 from os import PathLike
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -352,7 +353,7 @@ class Session:
         with self.access() as access:
             for frame in access.forward(first, last):
                 mask = self.mask(frame.index)
-                shown = np.where(np.isin(mask, hidden), 0, mask).astype(np.uint8) if hidden else mask
+                shown = _only(mask, [i for i in self._ids if i not in hidden]) if hidden else mask
                 owner = self._owners[frame.index]
                 table = self._table(owner, tables)
                 certainty = {i: table[frame.index, i].certainty for i in self._ids if (frame.index, i) in table}
@@ -434,7 +435,7 @@ class Session:
 
     def _existing(self, index: np.ndarray) -> np.ndarray:
         """Without objects that were deleted."""
-        return np.where(np.isin(index, self._ids), index, 0).astype(np.uint8)
+        return _only(index, self._ids)
 
     def _table(self, owner: SpanResult | None, known: dict[int, Table]) -> Table:
         """Figures of a result by (frame, object), read once; empty for none."""
@@ -522,3 +523,10 @@ class Session:
 
     def _save(self) -> None:
         write_project(self._project, self.folder / PROJECT)
+
+
+def _only(index: np.ndarray, ids: Iterable[int]) -> np.ndarray:
+    """An index mask uint8 [H, W] with other ids than these taken out."""
+    table = np.zeros(256, np.uint8)
+    table[list(ids)] = list(ids)
+    return cv2.LUT(index, table)
