@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from xmem.device import describe_device, select_device
+from xmem.device import choose_precision, describe_device, select_device
 from xmem.download import FetchProgress, download, hold, release
 from xmem.errors import InputError
 from xmem.network import XMem, fold_batch_norm, load_state
@@ -314,14 +314,18 @@ def _damaged(path: Path) -> InputError:
     return InputError(f"{path.name} is truncated or damaged: delete it and fetch it again.")
 
 
-def load_model(source: str | os.PathLike | Mapping = EMBEDDED, device: str | torch.device = "auto") -> XMem:
+def load_model(
+    source: str | os.PathLike | Mapping = EMBEDDED, device: str | torch.device = "auto", precision: str = "float32"
+) -> XMem:
     """The network of a checkpoint, ready for inference on `device` (batch norm folded into the convolutions).
 
     source: a name of the registry (fetched if it is not at hand), a name or path of a file, or a mapping of names to
-    tensors; all sizes are read off the weights. device: see `select_device`, or a torch device.
+    tensors; all sizes are read off the weights. device: see `select_device`, or a torch device. precision: see
+    `choose_precision`; what decides who is read from memory, and probabilities, are float32 in any.
     Raises InputError for what cannot be found, fetched, or loaded as an XMem network.
     """
     place = device if isinstance(device, torch.device) else select_device(device)
+    dtype = choose_precision(precision, place)  # before anything is fetched
     if isinstance(source, Mapping):
         model = load_state(source)
     elif isinstance(source, str) and source in REGISTRY:
@@ -329,7 +333,7 @@ def load_model(source: str | os.PathLike | Mapping = EMBEDDED, device: str | tor
     else:
         model = _build(_locate(source))
     # Channels-last: about half the time for the lite encoders' depthwise convolutions on a CPU, no loss elsewhere.
-    return fold_batch_norm(model).to(place, memory_format=torch.channels_last)
+    return fold_batch_norm(model).to(place, dtype, memory_format=torch.channels_last)
 
 
 def _load_registered(record: Checkpoint) -> XMem:

@@ -1,4 +1,4 @@
-"""Where the network runs, and with how many threads."""
+"""Where the network runs, in which precision, and with how many threads."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from xmem.errors import InputError
 log = logging.getLogger("xmem")
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "float16", "bfloat16")
+_NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # instructions that multiply bfloat16 as such
 KEPT_BYTES, OWN_BLOCK_BYTES = 512 << 20, 32 << 20  # freed memory that stays ours; blocks above that never do
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names of glibc's settings
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # control groups, version 2: "QUOTA PERIOD" or "max PERIOD"
@@ -40,6 +42,31 @@ def select_device(choice: str = "auto") -> torch.device:
         _use_allowed_cores()
         _keep_freed_memory()
     return torch.device(choice)
+
+
+def choose_precision(choice: str, device: torch.device) -> torch.dtype:
+    """The type of the network's weights and features that `choice` names on `device`.
+
+    "auto" is float16 on CUDA, float32 on MPS, and on a CPU bfloat16 where it multiplies that natively, else float32.
+    Raises InputError for an unknown name and for a precision that the device cannot compute in.
+    """
+    if choice not in PRECISIONS:
+        raise InputError(f"'{choice}' is not a precision: choose one of {', '.join(PRECISIONS)}.")
+    if choice == "auto":
+        on_cpu = "bfloat16" if _multiplies_bfloat16() else "float32"
+        choice = {"cuda": "float16", "cpu": on_cpu}.get(device.type, "float32")
+        log.info("Precision chosen automatically: %s.", choice)
+    if choice == "float16" and device.type == "cpu":
+        raise InputError("A CPU does not compute in float16: choose float32 or bfloat16, or 'auto'.")
+    if choice == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise InputError("This GPU does not compute in bfloat16: choose float16 or float32, or 'auto'.")
+    return getattr(torch, choice)
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it; emulated, it would be slower than float32."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of torch do not tell
+    return any(capabilities.get(name, False) for name in _NATIVE_BFLOAT16)
 
 
 def describe_device(device: torch.device) -> str:
