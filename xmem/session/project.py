@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xmem.config import MemoryConfig
+from xmem.device import PRECISIONS
 from xmem.errors import InputError
 from xmem.render.post import PostProcessing
 from xmem.render.styles import Style
@@ -44,7 +45,8 @@ class TrackSettings:
     model: checkpoint name or path; device: auto, cpu, cuda or mps; size: shorter side for inference in pixels, None for
     the video's own. direction: "both" blends a forward and a backward pass between key frames; "forward" and "backward"
     follow from each key frame one way only. pause_at_cuts: after a shot cut nothing is remembered until the objects are
-    certain again. Raises InputError for an unknown direction.
+    certain again. precision: of the network: auto, float32, float16 or bfloat16.
+    Raises InputError for an unknown direction or precision.
     """
 
     model: str = "xmem-lite"
@@ -53,16 +55,21 @@ class TrackSettings:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     direction: str = "both"
     pause_at_cuts: bool = False
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         if self.direction not in DIRECTIONS:
             raise InputError(f"The direction must be one of {', '.join(DIRECTIONS)}, not {self.direction!r}.")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"The precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}.")
 
     @property
     def signature(self) -> dict[str, Any]:
-        """All that a result depends on, in JSON's types; the device is left out."""
+        """All that a result depends on, in JSON's types; without the device, and the precision where any will do."""
         values = asdict(self)
         del values["device"], values["direction"]
+        if self.precision == "auto":  # also: results of projects that knew no precision stay theirs
+            del values["precision"]
         return values
 
 

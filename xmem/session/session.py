@@ -312,7 +312,7 @@ class Session:
             raise InputError(self._why_no_span(settings))
         self._change(replace(self._project, settings=settings))
         waiting = self.pending()
-        network = model or load_model(settings.model, settings.device)
+        network = model or load_model(settings.model, settings.device, settings.precision)
         began, done, total = time.monotonic(), 0, sum(span.steps for span in waiting)
         with self.access() as access:
             for span in waiting:
