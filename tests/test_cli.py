@@ -18,6 +18,7 @@ from PIL import Image
 
 from tests.tiny_model import write_tiny_model
 from xmem import cli
+from xmem.device import choose_precision
 from xmem.render.masks import write_index_mask
 
 WIDTH, HEIGHT, FRAMES = 96, 64, 8
@@ -231,6 +232,25 @@ def test_settings_reach_the_engine(xmem, material, tmp_path, monkeypatch):
     assert seen["config"].prototypes == 128
 
 
+@pytest.mark.parametrize("words, dtype", [((), None), (("--precision", "float32"), torch.float32)])
+def test_the_network_computes_in_the_precision_asked_for(xmem, material, tmp_path, monkeypatch, words, dtype):
+    seen = {}
+
+    def recorded(*_args, model, **_settings):
+        seen["dtype"] = model.dtype
+        yield from range(FRAMES)
+
+    monkeypatch.setattr("xmem.commands.segment_video", recorded)
+    assert xmem(*segment(material, tmp_path, *words))[0] == 0
+    assert seen["dtype"] == (dtype or choose_precision("auto", torch.device("cpu")))
+
+
+def test_a_precision_that_cannot_work_is_refused(xmem, material, tmp_path):
+    status, _, err = xmem(*segment(material, tmp_path / "out", "--precision", "float16"))
+    assert status == 1 and "float16" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_settings_that_cannot_work_are_refused(xmem, material, tmp_path):
     status, _, err = xmem(*segment(material, tmp_path, "--max-working-frames", "2"))
     assert status == 1 and "max_working_frames" in err
@@ -243,6 +263,7 @@ def test_settings_that_cannot_work_are_refused(xmem, material, tmp_path):
         ["segment"],
         ["segment", "a.mp4", "--mask", "m.png", "--output", "o", "--size", "8"],
         ["segment", "a.mp4", "--mask", "m.png", "--output", "o", "--device", "tpu"],
+        ["segment", "a.mp4", "--mask", "m.png", "--output", "o", "--precision", "int8"],
         ["paint"],
     ],
 )
@@ -289,6 +310,7 @@ def test_evaluate_writes_json_and_nothing_else_for_programs(xmem, material, tmp_
     assert list(scores["sequences"]) == ["camel"]
     assert scores["overall"]["J&F"] == pytest.approx((scores["overall"]["J"] + scores["overall"]["F"]) / 2)
     assert scores["sequences"]["camel"]["scored_frames"] == 2
+    assert scores["precision"] in ("float32", "bfloat16")
 
 
 def test_evaluate_refuses_a_folder_of_another_layout(xmem, material, tmp_path):

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from xmem import checkpoints
 from xmem.commands import run_evaluate, run_models, run_segment
 from xmem.config import MemoryConfig
-from xmem.device import DEVICES
+from xmem.device import DEVICES, PRECISIONS
 from xmem.errors import InputError
 
 PROGRAM = "python -m xmem"
@@ -174,6 +174,13 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         help="shorter side at which the network runs, or 'own' for the video's own (default: %(default)s)",
     )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where to run (default: %(default)s)")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="numbers the network computes with; auto: float16 on CUDA, bfloat16 on a CPU that computes it natively, "
+        "else float32, which is exact (default: %(default)s)",
+    )
     memory = parser.add_argument_group("memory settings, with the paper's symbols")
     for setting in fields(MemoryConfig):
         flag, text = "--" + setting.name.replace("_", "-"), f"{MEMORY_HELP[setting.name]} (default: %(default)s)"

@@ -138,7 +138,7 @@ def _old_results(output: Path, source: Path, force: bool) -> list[Path]:
 
 
 def _model(args: Namespace) -> XMem:
-    model = checkpoints.load_model(args.model, args.device)
+    model = checkpoints.load_model(args.model, args.device, args.precision)
     log.info("%s on %s", args.model, checkpoints.describe_device(model.device))
     return model
 
@@ -165,7 +165,7 @@ def run_evaluate(args: Namespace) -> int:
             _say("" if args.json else _row(score.name, len(score.objects), score.frames, score))
     result = evaluation.Evaluation(tuple(scores), evaluation.peak_memory(model.device))
     if args.json:
-        print(json.dumps(_as_json(result, args, config), indent=2))
+        print(json.dumps(_as_json(result, args, config, model), indent=2))
     else:
         print(_row(f"all {len(scores)}", len(result.objects), sum(s.frames for s in scores), result))
         kind = "allocated on the GPU" if model.device.type == "cuda" else "resident"
@@ -185,7 +185,7 @@ def _row(name: str, objects: int, frames: int, score: SequenceScore | Evaluation
     return f"{name:<24} {objects:7} {frames:7} {j} {f} {jf} {score.fps:9.2f}"
 
 
-def _as_json(result: Evaluation, args: Namespace, config: MemoryConfig) -> dict:
+def _as_json(result: Evaluation, args: Namespace, config: MemoryConfig, model: XMem) -> dict:
     """Scores from 0 to 1, unrounded, with the settings that led to them."""
 
     def means(score: SequenceScore | Evaluation) -> dict:
@@ -194,6 +194,7 @@ def _as_json(result: Evaluation, args: Namespace, config: MemoryConfig) -> dict:
     return {
         "model": args.model,
         "size": args.size,
+        "precision": str(model.dtype).removeprefix("torch."),
         "memory": asdict(config),
         "overall": means(result) | {"peak_memory_bytes": result.peak_memory_bytes},
         "sequences": {
