@@ -4,6 +4,7 @@ from xmem.network.decoder import aggregate, padding_to_stride
 from xmem.network.fold import fold_batch_norm
 from xmem.network.model import XMem, load_state
 from xmem.network.sizes import ModelSizes, lite_sizes, xmem_sizes
+from xmem.network.winograd import use_winograd
 
 __all__ = [
     "ModelSizes",
@@ -13,5 +14,6 @@ __all__ = [
     "lite_sizes",
     "load_state",
     "padding_to_stride",
+    "use_winograd",
     "xmem_sizes",
 ]

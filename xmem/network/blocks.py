@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmem.network.winograd import WinogradConv2d
+
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, padding=1)
@@ -35,9 +37,16 @@ def split_conv(conv: nn.Conv2d, shared: Tensor, x: Tensor) -> Tensor:
     shared [B, C_s, h, w], x [B, O, C_x, h, w] -> [B, O, C_out, h, w].
     """
     n = shared.shape[1]
-    common = F.conv2d(shared, conv.weight[:, :n], conv.bias, padding=conv.padding)  # [B, C_out, h, w]
-    own = F.conv2d(fold_objects(x), conv.weight[:, n:], None, padding=conv.padding)  # [B*O, C_out, h, w]
+    common = _of_channels(conv, shared, slice(n), conv.bias)  # [B, C_out, h, w]
+    own = _of_channels(conv, fold_objects(x), slice(n, None), None)  # [B*O, C_out, h, w]
     return own.unflatten(0, x.shape[:2]) + common[:, None]
+
+
+def _of_channels(conv: nn.Conv2d, x: Tensor, channels: slice, bias: Tensor | None) -> Tensor:
+    """conv over some of its input channels."""
+    if isinstance(conv, WinogradConv2d):
+        return conv.partial(x, channels, bias)
+    return F.conv2d(x, conv.weight[:, channels], bias, padding=conv.padding)
 
 
 class ResidualBlock(nn.Module):
