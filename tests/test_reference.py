@@ -29,8 +29,14 @@ def config_of(reference) -> MemoryConfig:
     )
 
 
-@pytest.mark.parametrize("name", ["two-objects", "long-run"])
-def test_every_frame_matches_the_released_implementation(name):
+@pytest.mark.parametrize(
+    ("name", "convolutions"),
+    [("two-objects", "as measured"), ("long-run", "as measured"), ("two-objects", "all Winograd")],
+)
+def test_every_frame_matches_the_released_implementation(name, convolutions, monkeypatch):
+    """Also where every 3x3 convolution goes Winograd's way, whatever its size."""
+    if convolutions == "all Winograd":
+        monkeypatch.setattr("xmem.network.winograd.gain", lambda *_: 2.0)
     reference = np.load(FOLDER / f"{name}.npz")
     model = xmem.load_model(released_state(int(reference["salt"])), device="cpu")
     engine = xmem.Propagator(model, config_of(reference))
