@@ -16,6 +16,7 @@ log = logging.getLogger("xmem")
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")  # as CUDA, MPS; a CPU; its libraries say
 _NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # instructions that multiply bfloat16 as such
 KEPT_BYTES, OWN_BLOCK_BYTES = 512 << 20, 32 << 20  # freed memory that stays ours; blocks above that never do
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names of glibc's settings
@@ -25,7 +26,8 @@ CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # control groups, version 2: "QUOTA 
 def select_device(choice: str = "auto") -> torch.device:
     """The device that `choice` names: "cpu", "cuda", "mps", or "auto" for the first at hand of cuda, mps, cpu.
 
-    Choosing the CPU also sets torch's thread count to the cores that this process may use.
+    Choosing the CPU also sets torch's thread count to the cores that this process may use; choosing CUDA lets cuDNN
+    try its algorithms once for each shape.
     Raises InputError for an unknown name and for a device that this machine does not have.
     """
     if choice not in DEVICES:
@@ -41,6 +43,8 @@ def select_device(choice: str = "auto") -> torch.device:
     if choice == "cpu":
         _use_allowed_cores()
         _keep_freed_memory()
+    if choice == "cuda":
+        torch.backends.cudnn.benchmark = True  # a clip's frames have one shape: trying the algorithms once pays
     return torch.device(choice)
 
 
@@ -67,6 +71,21 @@ def _multiplies_bfloat16() -> bool:
     """Whether the processor has instructions for it; emulated, it would be slower than float32."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of torch do not tell
     return any(capabilities.get(name, False) for name in _NATIVE_BFLOAT16)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an operation failed for want of memory, on whatever device."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back what is kept for reuse but not used now, so that larger pieces can be had."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def describe_device(device: torch.device) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,14 +13,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmem.config import MemoryConfig
+from xmem.device import is_out_of_memory, release_memory
 from xmem.errors import InputError
 from xmem.memory import Memory, MemoryUse
 from xmem.network import XMem, aggregate, padding_to_stride
+
+log = logging.getLogger("xmem")
+T = TypeVar("T")
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB in [0, 1]
 IMAGE_STD = (0.229, 0.224, 0.225)
 IMAGE_SCALE = tuple(1 / (255 * std) for std in IMAGE_STD)  # of values from 0 to 255
 IMAGE_SHIFT = tuple(-mean / std for mean, std in zip(IMAGE_MEAN, IMAGE_STD, strict=True))
+
+SIZES = (720, 480, 384, 288, 240)  # pixels, those proposed where memory is full
 
 
 class Propagator:
@@ -26,6 +35,10 @@ class Propagator:
     model: an XMem network; its device and precision are used. config: the memories. size: shorter side, in pixels,
     at which the networks run (bilinear, antialiased); None = the frame's own.
     Objects may be given on any frame. `memory` tells how many elements are held; `objects` the ids in channel order.
+
+    Where the device's memory is full, the step is done again with fewer objects and queries at a time, and so are those
+    after it: the same numbers, more slowly. A step or key frame that fails has changed nothing; where even the smallest
+    pieces do not fit, it raises InputError, and what was returned before stays valid.
     """
 
     def __init__(self, model: XMem, config: MemoryConfig | None = None, size: int | None = None):
@@ -39,6 +52,9 @@ class Propagator:
         self._frame = -1
         self._last_memory = self._last_deep = None
         self._frame_shape: tuple[int, int] | None = None
+        self._objects_at_once: int | None = None  # in the network, None = all
+        self._constants: tuple[Tensor, Tensor] | None = None  # of the normalisation
+        self._order: Tensor | None = None  # channels in order of ids, where that is not the order of arrival
 
     @property
     def objects(self) -> list[int]:
@@ -60,14 +76,7 @@ class Propagator:
         given = _spoken(mask, objects)
         if not given:
             raise InputError("A key frame's mask must show at least one object, or name those that are absent.")
-        image = self._prepare_image(frame)
-        key, shrinkage, selection, features = self.model.encode_key(image)
-        prob = None
-        if any(i not in given for i in self._arrived):
-            prob = self._read(key, selection, features, update_sensory=False)
-        prob = self._override(prob, self._prepare_masks(mask, given, image), given, key.shape[-2:])
-        values, _ = self.model.encode_value(image, features[0], prob[:, 1:].to(image.dtype), self.memory.sensory, False)
-        self.memory.append(key, shrinkage, selection, values, permanent=True)
+        self._within_memory(lambda: self._remember(frame, mask, given))
 
     @torch.inference_mode()
     def step(
@@ -90,7 +99,7 @@ class Propagator:
         Raises InputError where frame or mask do not have these shapes, or the frame size changes.
         """
         prob = self.probabilities(frame, mask, objects=objects, remember=remember, last=last)
-        return resize_to_frame(prob, frame.shape[:2])
+        return self._within_memory(lambda: resize_to_frame(prob, frame.shape[:2]))
 
     @torch.inference_mode()
     def probabilities(
@@ -104,69 +113,140 @@ class Propagator:
     ) -> Tensor:
         """`step`, but at the inference size: returns float32 [O + 1, h, w]; `resize_to_frame` does the rest."""
         self._check(frame, mask)
-        self._frame += 1
         given = _spoken(mask, objects)
         if not given and not self._arrived:
+            self._frame += 1
             return torch.ones((1, *self._network_size()), device=self.model.device)
-        image = self._prepare_image(frame)
-        prob = self._propagate(image, self._prepare_masks(mask, given, image), given, remember, last)
-        order = [0] + [1 + self._arrived.index(i) for i in self.objects]
-        return self._crop(prob[0, order])
+        prob = self._within_memory(lambda: self._propagate(frame, mask, given, remember, last))
+        self._within_memory(self.memory.consolidate)
+        return self._crop(prob[0] if self._order is None else prob[0].index_select(0, self._order))
 
     def memory_use(self) -> MemoryUse:
         """Elements in each memory, and their bytes; takes no time."""
         return self.memory.use()
 
-    def _propagate(self, image: Tensor, masks: Tensor | None, given: list[int], remember: bool, last: bool) -> Tensor:
-        """image [1, 3, H', W'], masks [1, G, H', W'] of the given ids -> probabilities [1, O + 1, H', W']."""
-        config, memory = self.config, self.memory
-        due = remember and self._frames_since(self._last_memory) >= config.mem_every
+    def _propagate(
+        self, frame: np.ndarray, mask: np.ndarray | None, given: list[int], remember: bool, last: bool
+    ) -> Tensor:
+        """A frame, and the mask that speaks for the given ids -> probabilities [1, O + 1, H', W'] in order of arrival.
+
+        What is held changes only at the end, once nothing can fail.
+        """
+        config, memory, now = self.config, self.memory, self._frame + 1
+        due = remember and _passed(self._last_memory, now) >= config.mem_every
         is_memory = not last and (bool(given) or due)
         synchronised = config.deep_update_every < 0
-        is_deep = (
-            config.sensory
-            and is_memory
-            and (synchronised or self._frames_since(self._last_deep) >= config.deep_update_every)
-        )
+        beat = synchronised or _passed(self._last_deep, now) >= config.deep_update_every
+        is_deep = config.sensory and is_memory and beat
 
+        image = self._prepare_image(frame)
         key, shrinkage, selection, features = self.model.encode_key(image)
-        prob = None
-        if any(i not in given for i in self._arrived):
+        prob, sensory, use, arrived = None, memory.sensory, None, self._arrived
+        if any(i not in given for i in arrived):
             update = config.sensory and not last and not (synchronised and is_deep)  # that would replace it unread
-            prob = self._read(key, selection, features, update)
+            prob, sensory, use = self._read(key, selection, features, update)
         if given:
-            prob = self._override(prob, masks, given, key.shape[-2:])
+            masks = self._prepare_masks(mask, given, image)
+            prob, sensory, arrived = self._override(prob, masks, given, sensory, key.shape[-2:])
         if is_memory:
             objects = prob[:, 1:].to(image.dtype)
-            values, sensory = self.model.encode_value(image, features[0], objects, memory.sensory, is_deep)
-            memory.append(key, shrinkage, selection, values)
-            self._last_memory = self._frame
-            if is_deep:
-                memory.sensory, self._last_deep = sensory, self._frame
+            values, deep = self.model.encode_value(image, features[0], objects, sensory, is_deep)
+            memory.append(key, shrinkage, selection, values)  # all of it, or nothing where memory is full
+
+        self._frame = now
+        self._last_memory = now if is_memory else self._last_memory
+        self._last_deep = now if is_deep else self._last_deep
+        self._hold(arrived, deep if is_deep else sensory)
+        memory.count(use)
         return prob
 
-    def _read(self, key: Tensor, selection: Tensor, features: tuple[Tensor, ...], update_sensory: bool) -> Tensor:
-        """Predict all known objects from memory: probabilities [1, O + 1, H', W']."""
-        readout = self.memory.read(key, selection)
-        logits, self.memory.sensory = self.model.decode(features, readout, self.memory.sensory, update_sensory)
-        return torch.softmax(aggregate(torch.sigmoid(logits.float())), 1)
+    def _remember(self, frame: np.ndarray, mask: np.ndarray, given: list[int]) -> None:
+        image = self._prepare_image(frame)
+        key, shrinkage, selection, features = self.model.encode_key(image)
+        prob, sensory, use = None, self.memory.sensory, None
+        if any(i not in given for i in self._arrived):
+            prob, sensory, use = self._read(key, selection, features, update_sensory=False)
+        masks = self._prepare_masks(mask, given, image)
+        prob, sensory, arrived = self._override(prob, masks, given, sensory, key.shape[-2:])
+        values, _ = self.model.encode_value(image, features[0], prob[:, 1:].to(image.dtype), sensory, False)
+        self.memory.append(key, shrinkage, selection, values, permanent=True)
+        self._hold(arrived, sensory)
+        self.memory.count(use)
 
-    def _override(self, prob: Tensor | None, masks: Tensor, given: list[int], grid: tuple[int, int]) -> Tensor:
-        """Given masks override: others keep their probability, but not where a given mask claims the pixel."""
+    def _read(
+        self, key: Tensor, selection: Tensor, features: tuple[Tensor, ...], update_sensory: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Predict all known objects from memory: probabilities [1, O + 1, H', W'], the sensory memory that follows, and
+        the use of the memory's elements."""
+        readout, use = self.memory.read(key, selection)
+        logits, sensory = self.model.decode(features, readout, self.memory.sensory, update_sensory)
+        return torch.softmax(aggregate(torch.sigmoid(logits.float())), 1), sensory, use
+
+    def _override(
+        self, prob: Tensor | None, masks: Tensor, given: list[int], sensory: Tensor | None, grid: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, list[int]]:
+        """Given masks override: others keep their probability, but not where a given mask claims the pixel.
+
+        Returns the probabilities [1, O + 1, H', W'], the sensory memory and the ids with those that are new.
+        """
         new = [i for i in given if i not in self._arrived]
-        known = len(self._arrived)
-        self._arrived += new
-        merged = masks.new_zeros((1, len(self._arrived), *masks.shape[-2:]))
-        if prob is not None:
-            merged[:, :known] = prob[:, 1:]
-            merged[(masks.sum(1, keepdim=True) > 0.5).expand_as(merged)] = 0
-        merged[:, [self._arrived.index(i) for i in given]] = masks
+        arrived = self._arrived + new
+        claimed = masks.sum(1) > 0.5  # [1, H', W']
+        merged = [
+            masks[:, given.index(i)] if i in given else prob[:, channel].masked_fill(claimed, 0)
+            for channel, i in enumerate(arrived, start=1)
+        ]
         if new:
-            self.memory.add_sensory(self.model.initial_sensory(1, len(new), *grid))
-        return torch.softmax(aggregate(merged), 1)
+            zeros = self.model.initial_sensory(1, len(new), *grid)
+            sensory = zeros if sensory is None else torch.cat([sensory, zeros], 1)
+        return torch.softmax(aggregate(torch.stack(merged, 1)), 1), sensory, arrived
 
-    def _frames_since(self, frame: int | None) -> float:
-        return float("inf") if frame is None else self._frame - frame
+    def _hold(self, arrived: list[int], sensory: Tensor) -> None:
+        if arrived is not self._arrived:
+            self._arrived = arrived
+            order = [0] + [1 + arrived.index(i) for i in self.objects]
+            # on the device once, not at each frame, which would wait for it
+            self._order = torch.tensor(order, device=self.model.device) if order != sorted(order) else None
+        self.memory.sensory = sensory
+
+    def _within_memory(self, work: Callable[[], T]) -> T:
+        """What `work` returns, done in smaller pieces where the device's memory is full."""
+        while True:
+            try:
+                with self._limits():
+                    return work()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            # outside, so that the failed try's tensors are gone
+            release_memory(self.model.device)
+            self._take_smaller_pieces()
+
+    @contextmanager
+    def _limits(self) -> Iterator[None]:
+        """The network with this engine's limit, and then as it was: others may use it, too."""
+        before = getattr(self.model, "objects_at_once", None)
+        self.model.objects_at_once = self._objects_at_once or before
+        try:
+            yield
+        finally:
+            self.model.objects_at_once = before
+
+    def _take_smaller_pieces(self) -> None:
+        """Half of the objects and of the similarities at a time. Raises InputError where both are smallest already."""
+        is_first = self._objects_at_once is None
+        objects = self._objects_at_once or getattr(self.model, "objects_at_once", None) or max(len(self._arrived), 1)
+        self._objects_at_once = max(objects // 2, 1)
+        if self.memory.halve_chunks(self.model.device) or objects > 1:
+            if is_first:
+                log.warning("The device's memory is full: the run goes on in smaller pieces, which takes longer.")
+            return
+        size = min(self._network_size())
+        smaller = next((f"a smaller size, such as {other} pixels" for other in SIZES if other < size), None)
+        raise InputError(
+            f"The device's memory is full at {size} pixels, even in the smallest pieces: choose "
+            f"{smaller or 'fewer objects or fewer key frames'}; the frames done so far are kept."
+        )
 
     def _check(self, frame: np.ndarray, mask: np.ndarray | None) -> None:
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
@@ -184,22 +264,30 @@ class Propagator:
         self._frame_shape = shape
 
     def _prepare_image(self, frame: np.ndarray) -> Tensor:
-        """uint8 [H, W, 3] -> normalised, resized, padded [1, 3, H', W']."""
+        """uint8 [H, W, 3] -> normalised, resized, padded [1, 3, H', W'], all of it on the network's device."""
         height, width = frame.shape[:2]
-        rows = torch.from_numpy(np.ascontiguousarray(frame)).to(self.model.device).view(height, 3 * width).float()
+        rows = self._upload(frame).view(height, 3 * width).float()
+        if self._constants is None:  # made once: making them waits for the device
+            constants = (torch.tensor(c, device=rows.device).repeat(width) for c in (IMAGE_SCALE, IMAGE_SHIFT))
+            self._constants = tuple(constants)
+        scale, shift = self._constants
         # (x / 255 - mean) / std as one pass: x scale + shift along whole rows, a colour after the other
-        scale, shift = (torch.tensor(c, device=rows.device).repeat(width) for c in (IMAGE_SCALE, IMAGE_SHIFT))
         image = torch.addcmul(shift, rows, scale).view(1, height, width, 3).permute(0, 3, 1, 2)
         image = self._to_network(image).to(self.model.dtype)
         return image.contiguous(memory_format=torch.channels_last)
 
-    def _prepare_masks(self, mask: np.ndarray | None, given: list[int], image: Tensor) -> Tensor | None:
+    def _prepare_masks(self, mask: np.ndarray, given: list[int], image: Tensor) -> Tensor:
         """Index mask [H, W] -> soft masks of the given ids, [1, G, H', W'], the way that the image goes."""
-        if not given:
-            return None
-        index = torch.from_numpy(mask.astype(np.int32)).to(image.device)
+        index = self._upload(mask if mask.dtype == np.uint8 else mask.astype(np.int32))
         masks = torch.stack([index == i for i in given])[None].float()
         return self._to_network(masks)
+
+    def _upload(self, array: np.ndarray) -> Tensor:
+        """To the network's device as it is, bytes and not floats; to a CUDA device while the host goes on."""
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self.model.device.type == "cuda":
+            return tensor.pin_memory().to(self.model.device, non_blocking=True)
+        return tensor.to(self.model.device)
 
     def _to_network(self, x: Tensor) -> Tensor:
         """Resize [1, C, H, W] to the inference size and pad with zeros to multiples of 16."""
@@ -228,6 +316,11 @@ def resize_to_frame(prob: Tensor, shape: tuple[int, int]) -> Tensor:
     if prob.shape[-2:] == tuple(shape):
         return prob
     return F.interpolate(prob[None], size=tuple(shape), mode="bilinear", align_corners=False)[0]
+
+
+def _passed(since: int | None, now: int) -> float:
+    """Frames from one that may never have been."""
+    return float("inf") if since is None else now - since
 
 
 def _spoken(mask: np.ndarray | None, objects: Sequence[int] | None) -> list[int]:

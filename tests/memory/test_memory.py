@@ -8,6 +8,7 @@ from xmem.config import MemoryConfig
 from xmem.memory import Memory
 from xmem.memory.attention import (
     TOP_K_BLOCKS,
+    chunk_elements,
     prepare_memory,
     prepare_query,
     query_chunks,
@@ -29,12 +30,15 @@ def run_both(
         key, selection = torch.randn(1, C_K, H, W), torch.rand(1, C_K, H, W)
         if t:
             expected = plain.read(key[0].flatten(1), selection[0].flatten(1))
-            got = memory.read(key, selection)[0].flatten(2)
+            readout, use = memory.read(key, selection)
+            memory.count(use)
+            got = readout[0].flatten(2)
             worst = max(worst, float((got - expected).abs().max()))
         objects = arrivals.get(t, objects)
         shrinkage, values = 1 + torch.rand(1, 1, H, W), torch.randn(1, objects, C_V, H, W)
         flat = (key[0].flatten(1), shrinkage[0].flatten(1), selection[0].flatten(1), values[0].flatten(2))
         memory.append(key, shrinkage, selection, values, permanent=t < key_frames)
+        memory.consolidate()
         plain.append(*flat, permanent=t < key_frames)
         assert memory.permanent_size == min(t + 1, key_frames) * H * W
         assert memory.working_size == len(plain.frames) * H * W
@@ -80,7 +84,8 @@ def test_permanent_rows_keep_their_bytes():
     memory.append(**given, permanent=True)
     for _ in range(20):
         memory.append(**{name: torch.rand(size) for name, size in shape.items()})
-        memory.read(torch.rand(shape["key"]), torch.rand(shape["selection"]))
+        memory.consolidate()
+        memory.count(memory.read(torch.rand(shape["key"]), torch.rand(shape["selection"]))[1])
     store = memory._store
     assert torch.equal(store.column("key")[: H * W], given["key"][0].flatten(1).T)
     assert torch.equal(store.column("shrinkage")[: H * W], given["shrinkage"][0].flatten(1).T)
@@ -102,7 +107,7 @@ def test_use_counts_elements_and_bytes():
     empty = Memory(LONG).use()
     assert (empty.permanent, empty.working, empty.long_term, empty.bytes) == (0, 0, 0, 0)
     memory, _ = run_both(LONG, {0: 2}, frames=12, key_frames=2)
-    memory.add_sensory(torch.zeros(1, 2, 5, H, W))
+    memory.sensory = torch.zeros(1, 2, 5, H, W)
     use = memory.use()
     assert (use.permanent, use.working, use.long_term) == (12, memory.working_size, memory.long_term_size)
     elements = use.permanent + use.working + use.long_term
@@ -132,7 +137,7 @@ def test_without_long_term_memory_working_memory_keeps_every_frame():
 def test_reading_in_chunks_of_queries_changes_nothing(monkeypatch):
     whole = run_both(LONG, {0: 1, 3: 2}, frames=9)[1]
     monkeypatch.setattr("xmem.memory.attention.CPU_CHUNK_ELEMENTS", 40)
-    assert len(query_chunks(H * W, 30, torch.device("cpu"))) == H * W
+    assert len(query_chunks(H * W, 30, chunk_elements(torch.device("cpu")))) == H * W
     assert whole < 1e-5 and run_both(LONG, {0: 1, 3: 2}, frames=9)[1] < 1e-5
 
 

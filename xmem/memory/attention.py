@@ -16,6 +16,7 @@ CHUNK_ELEMENTS = 2**25  # similarities held at once (128 MiB): bounds memory at 
 # On a CPU 16 MiB: larger blocks come fresh from the system at each frame, and clearing their pages took a third as long
 # as the product that fills them.
 CPU_CHUNK_ELEMENTS = 2**22
+SMALLEST_CHUNK_ELEMENTS = 2**18  # 1 MiB: what a device that is full is still asked for
 TOP_K_BLOCKS = 16  # elements of which only the highest is looked at first
 
 
@@ -79,11 +80,11 @@ def read_values(values: Tensor, weights: Tensor, index: Tensor) -> Tensor:
 
 
 def chunk_elements(device: torch.device) -> int:
-    """Similarities that a read holds at once."""
+    """Similarities that a read holds at once on a device that has room."""
     return CPU_CHUNK_ELEMENTS if device.type == "cpu" else CHUNK_ELEMENTS
 
 
-def query_chunks(queries: int, elements: int, device: torch.device) -> list[slice]:
-    """Query ranges small enough that their similarities to all elements fit in what the device holds at once."""
-    step = max(chunk_elements(device) // max(elements, 1), 1)
+def query_chunks(queries: int, elements: int, at_once: int) -> list[slice]:
+    """Query ranges small enough that no more than `at_once` similarities (or one query's) are held at a time."""
+    step = max(at_once // max(elements, 1), 1)
     return [slice(start, min(start + step, queries)) for start in range(0, queries, step)]

@@ -12,13 +12,17 @@ from torch import Tensor
 
 from xmem.config import MemoryConfig
 from xmem.memory.attention import (
+    SMALLEST_CHUNK_ELEMENTS,
+    chunk_elements,
     prepare_query,
     query_chunks,
     read_values,
     similarity,
     top_k_softmax,
 )
-from xmem.memory.store import ElementStore
+from xmem.memory.store import ElementStore, ObjectGroup
+
+MOST_AHEAD = 2**15  # long-term elements that room is made for before they come
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,14 @@ class Memory:
 
     Objects are channels in order of arrival; those that arrive on the same frame form a group. Permanent, working and
     long-term elements live in one store (one element = one stride-16 position of one memory frame).
+    Reading changes nothing: what was read is told with `count`. A method that runs out of memory has changed nothing.
+    chunk_elements: similarities that a read holds at once, None = what suits the device.
     """
 
     def __init__(self, config: MemoryConfig):
         self.config = config
-        self.sensory: Tensor | None = None  # [1, O, C_h, h, w]
+        self.sensory: Tensor | None = None  # [1, O, C_h, h, w], in the network's precision, as all that it is made of
+        self.chunk_elements: int | None = None
         self._store: ElementStore | None = None
         self._frame_elements = 0  # HW, elements per frame
 
@@ -66,8 +73,18 @@ class Memory:
         elements = self._store.bytes if self._store else 0
         return MemoryUse(self.permanent_size, self.working_size, self.long_term_size, elements + sensory)
 
-    def read(self, key: Tensor, selection: Tensor) -> Tensor:
-        """key, selection [1, C_k, h, w] of the query frame -> readout [1, O, C_v, h, w].
+    def halve_chunks(self, device: torch.device) -> bool:
+        """Let reads hold half of the similarities at once that they do now; False where that is little already."""
+        elements = len(self._store) if self._store else 0
+        now = min(self.chunk_elements or chunk_elements(device), self._frame_elements * elements)
+        if now <= SMALLEST_CHUNK_ELEMENTS:
+            return False
+        self.chunk_elements = now // 2
+        return True
+
+    def read(self, key: Tensor, selection: Tensor) -> tuple[Tensor, Tensor | None]:
+        """key, selection [1, C_k, h, w] of the query frame -> readout [1, O, C_v, h, w], in the values' precision, and
+        each element's affinity summed over the queries, float32 [N], for `count` (None without long-term memory).
 
         Each group's softmax runs over the elements for which it has values, in all memories together.
         """
@@ -76,63 +93,66 @@ class Memory:
         query = prepare_query(_elements(key), _elements(selection))  # [HW, 2 C_k + 1]
         tables = [group.values.rows for group in store.groups]  # each [N_g, O_g C_v]
         out = [table.new_empty((len(query), table.shape[1])) for table in tables]
-        for chunk in query_chunks(len(query), len(store), query.device):
+        use = query.new_zeros(len(store)) if config.long_term else None
+        at_once = self.chunk_elements or chunk_elements(query.device)
+        for chunk in query_chunks(len(query), len(store), at_once):
             scores = similarity(query[chunk], store.column("prepared"))  # [Q, N]
             for i, group in enumerate(store.groups):
                 weights, index = top_k_softmax(store.group_columns(group, scores), config.top_k)
                 out[i][chunk] = read_values(tables[i], weights, index)
-                if i == 0 and config.long_term:
-                    store.count_usage(weights, index)
-        store.count_life()
+                if i == 0 and use is not None:
+                    use.index_add_(0, index.flatten(), weights.flatten())
         pairs = zip(out, store.groups, strict=True)
         # [HW, O_g C_v] -> [O_g, C_v, h, w], a view: rows of one object are channels-last as they lie
         groups = [rows.view(height, width, group.objects, -1).permute(2, 3, 0, 1) for rows, group in pairs]
-        return torch.cat(groups)[None]
+        return torch.cat(groups)[None], use
+
+    def count(self, use: Tensor | None) -> None:
+        """Tell what a read told: who was read, and that all could have been."""
+        if use is not None:
+            self._store.count_usage(use)
 
     def append(
         self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor, permanent: bool = False
     ) -> None:
         """Remember a frame: key, selection [1, C_k, h, w], shrinkage [1, 1, h, w], values [1, O, C_v, h, w].
 
-        Objects beyond those known form a new group. Consolidates working memory where it has reached T_max frames.
+        Objects beyond those known form a new group. Values stay in the network's precision: they are most of the bytes,
+        and go back into its layers; all that decides who is read is kept in float32.
         permanent: keep the frame for good, outside all limits; only before the first frame of working memory.
         """
-        config = self.config
-        self._frame_elements = key.shape[-2] * key.shape[-1]
-        if self._store is None:
-            frames = config.max_working_frames if config.long_term else 16
-            capacity = frames * self._frame_elements + config.prototypes * config.long_term
-            self._store = ElementStore(capacity, keep_selection=config.long_term)
-        known = [group.objects for group in self._store.groups]
+        config, frame_elements = self.config, key.shape[-2] * key.shape[-1]
+        store = self._store
+        if store is None:
+            limit = config.max_working_frames * frame_elements + min(config.max_long_term, MOST_AHEAD)
+            store = ElementStore(limit if config.long_term else 16 * frame_elements, keep_selection=config.long_term)
+        known = [group.objects for group in store.groups]
         new = values.shape[1] - sum(known)
         counts = [*known, new] if new else known
         rows = [part.flatten(0, 1).flatten(1).T for part in values[0].split(counts)]  # each [HW, O_g C_v]
-        self._store.append_frame(
+        store.append_frame(
             _elements(key).float(), _elements(shrinkage).float(), _elements(selection).float(), rows, permanent
         )
         if new:
-            self._store.groups[-1].objects = new
-        if config.long_term and self.working_size >= config.max_working_frames * self._frame_elements:
-            self._consolidate()
+            store.groups[-1].objects = new
+        self._store, self._frame_elements = store, frame_elements
 
-    def add_sensory(self, objects: Tensor) -> None:
-        """Append sensory rows [1, O_new, C_h, h, w] for objects that have just arrived."""
-        self.sensory = objects if self.sensory is None else torch.cat([self.sensory, objects], 1)
-
-    def _consolidate(self) -> None:
-        """Working memory -> prototypes in long-term memory (section 3.3.2)."""
+    def consolidate(self) -> None:
+        """Working memory that has reached T_max frames -> prototypes in long-term memory (section 3.3.2)."""
         store, config = self._store, self.config
         first = self._frame_elements
-        latest = store.working_size - (config.min_working_frames - 1) * self._frame_elements
+        if not config.long_term or self.working_size < config.max_working_frames * first:
+            return
+        latest = store.working_size - (config.min_working_frames - 1) * first
         permanent, working = store.permanent_size, store.permanent_size + store.long_term_size  # where each ends
         start, end = working + first, working + latest
         usage = store.usage()
         count = min(config.prototypes, latest - first)
         chosen = usage[start:end].topk(count).indices.sort().values  # in order of time
-        kept = torch.arange(store.long_term_size, device=usage.device)
+        kept = None
         if store.long_term_size + count > config.max_long_term:
-            room = config.max_long_term - config.prototypes
-            kept = usage[permanent:working].topk(min(room, len(kept))).indices.sort().values
+            room = min(config.max_long_term - config.prototypes, store.long_term_size)
+            kept = usage[permanent:working].topk(room).indices.sort().values
 
         key = store.column("key")[start:end][chosen]
         query = prepare_query(key, store.column("selection")[start:end][chosen])
@@ -141,18 +161,20 @@ class Memory:
         values = [self._prototype_values(group, scores, chosen, first, latest) for group in store.groups]
         store.consolidate(kept, first, latest, {"key": key, "shrinkage": shrinkage}, values)
 
-    def _prototype_values(self, group, scores: Tensor, chosen: Tensor, first: int, latest: int) -> Tensor:
+    def _prototype_values(self, group: ObjectGroup, scores: Tensor, chosen: Tensor, first: int, latest: int) -> Tensor:
         """Values [P_g, O_g C_v] of the prototypes at whose own position the group has a value (the last P_g).
 
         Potentiation: read out from all of the group's candidates, softmax over all of them (equation 6).
         """
-        absent = max(self._store.working_size - group.working - first, 0)  # candidates older than the group
-        own = chosen >= absent
+        before = self._store.working_size - group.working
+        absent = max(before - first, 0)  # candidates older than the group
+        if absent:
+            scores = scores[chosen >= absent, absent:]
         working = group.values.rows[group.permanent + group.long_term :]
-        offset = self._store.working_size - group.working
-        candidates = working[max(first - offset, 0) : max(latest - offset, 0)]
-        affinity = torch.softmax(scores[own][:, absent:], 1)
-        return (affinity @ candidates.float()).to(candidates.dtype)
+        candidates = working[max(first - before, 0) : max(latest - before, 0)]
+        affinity = torch.softmax(scores, 1)
+        objects = candidates.chunk(group.objects, 1)  # one at a time: in half precision, each is copied into float32
+        return torch.cat([(affinity @ own.float()).to(own.dtype) for own in objects], 1)
 
 
 def _elements(x: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Where memory elements are kept: permanent ones first, then long-term ones, then the working memory's frames in order
 of time.
 
-One contiguous table serves a read with one matrix product and one gather. Buffers are allocated ahead and only
-re-arranged at a consolidation, every (T_max - T_min) r frames or so.
+One contiguous table serves a read with one matrix product and one gather. Buffers are allocated ahead, for all that the
+limits allow, and re-arranged in place at a consolidation, every (T_max - T_min) r frames or so: a long video takes no
+more memory than a short one.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from xmem.memory.attention import prepare_memory
 
 
 class RowBuffer:
-    """Rows [n, C] in a buffer that doubles when it is full, so that an append does not move what is there."""
+    """Rows [n, C] in a buffer with room for more, so that an append does not move what is there."""
 
-    def __init__(self, rows: Tensor, capacity: int):
-        self._data = rows.new_empty((max(capacity, len(rows)), rows.shape[1]))
+    def __init__(self, like: Tensor, capacity: int):
+        """like: [any, C], of the type and on the device of the rows to come."""
+        self._data = like.new_empty((capacity, like.shape[1]))
         self._size = 0
-        self.append(rows)
 
     def __len__(self) -> int:
         return self._size
@@ -29,19 +30,42 @@ class RowBuffer:
         """A view of the rows held, [n, C]."""
         return self._data[: self._size]
 
-    def append(self, rows: Tensor) -> None:
-        end = self._size + len(rows)
-        if end > len(self._data):
-            grown = self._data.new_empty((max(end, 2 * len(self._data)), self._data.shape[1]))
+    def reserve(self, capacity: int) -> None:
+        """Room for that many rows in all. Where there is no memory for it, what is held stays as it is."""
+        if capacity > len(self._data):
+            grown = self._data.new_empty((capacity, self._data.shape[1]))
             grown[: self._size] = self.rows
             self._data = grown
-        self._data[self._size : end] = rows
-        self._size = end
 
-    def replace(self, rows: Tensor) -> None:
-        """Hold exactly `rows`, which must not be a view of this buffer."""
-        self._size = 0
-        self.append(rows)
+    def make_room(self, more: int) -> None:
+        """Room for that many more rows. A full buffer doubles: only memories without a limit, or with a far one."""
+        if self._size + more > len(self._data):
+            self.reserve(max(self._size + more, 2 * len(self._data)))
+
+    def append(self, rows: Tensor) -> None:
+        """Add rows for which there is room."""
+        self._data[self._size : self._size + len(rows)] = rows
+        self._size += len(rows)
+
+    def replace(self, start: int, old: int, new: Tensor, head: int, removed: int) -> None:
+        """[start | old | head | removed | tail] -> [start | new | head | tail], in place and without other memory.
+
+        All but `new`, rows no more than those old and removed together, are numbers of rows.
+        """
+        new_head = start + len(new)
+        tail_at, tail = start + old + head + removed, self._size - start - old - head - removed
+        self._move(start + old, new_head, head)
+        self._data[start:new_head] = new
+        self._move(tail_at, new_head + head, tail)
+        self._size = new_head + head + tail
+
+    def _move(self, source: int, target: int, count: int) -> None:
+        """Rows to a place that may overlap with theirs: in steps of the distance, of which none overlaps."""
+        distance = abs(target - source)
+        starts = range(0, count, distance) if distance else ()
+        for start in starts if target < source else reversed(starts):
+            end = min(start + distance, count)
+            self._data[target + start : target + end] = self._data[source + start : source + end]
 
 
 class ObjectGroup:
@@ -60,7 +84,7 @@ class ObjectGroup:
 class ElementStore:
     """Keys, shrinkage, selection, usage and each object group's values of all memory elements.
 
-    capacity: elements to make room for at first.
+    capacity: long-term and working elements to make room for at first. What there is no memory for changes nothing.
     """
 
     def __init__(self, capacity: int, keep_selection: bool):
@@ -99,33 +123,30 @@ class ElementStore:
         new = {"key": key, "prepared": prepare_memory(key, shrinkage), "shrinkage": shrinkage, "usage": _fresh(key)}
         if self._keep_selection:
             new["selection"] = selection
-        for name, rows in new.items():
-            self._append_column(name, rows)
-        for i, rows in enumerate(values):
-            if i < len(self.groups):
-                self.groups[i].values.append(rows)
-            else:
-                self.groups.append(ObjectGroup(0, RowBuffer(rows, self._capacity)))
+        columns = self._columns or {name: RowBuffer(rows, self._capacity) for name, rows in new.items()}
+        joined = values[len(self.groups) :]
+        groups = [*self.groups, *(ObjectGroup(0, RowBuffer(rows, self._capacity)) for rows in joined)]
+        buffers = [*(columns[name] for name in new), *(group.values for group in groups)]
+        for buffer in buffers:  # all that takes memory comes first
+            if not permanent and not self.working_size:  # the permanent elements are complete, and what follows limited
+                buffer.reserve(len(buffer) + self._capacity)
+            buffer.make_room(len(key))
+        for buffer, rows in zip(buffers, [*new.values(), *values], strict=True):
+            buffer.append(rows)
+        self._columns, self.groups = columns, groups
+        for group in groups:
             if permanent:
-                self.groups[i].permanent += len(rows)
+                group.permanent += len(key)
             else:
-                self.groups[i].working += len(rows)
+                group.working += len(key)
         if permanent:
             self.permanent_size += len(key)
 
-    def _append_column(self, name: str, rows: Tensor) -> None:
-        if name in self._columns:
-            self._columns[name].append(rows)
-        else:
-            self._columns[name] = RowBuffer(rows, self._capacity)
-
-    def count_usage(self, weights: Tensor, index: Tensor) -> None:
-        """After a read: add each element's affinity, summed over queries, to its use (life: `count_life`)."""
-        use = self.column("usage")[:, 0]
-        use.index_add_(0, index.flatten(), weights.flatten())
-
-    def count_life(self) -> None:
-        self.column("usage")[:, 1] += 1
+    def count_usage(self, use: Tensor) -> None:
+        """After a read: add to each element's use, [N], and count the read in its life; later elements are left out."""
+        usage = self.column("usage")[: len(use)]
+        usage[:, 0] += use
+        usage[:, 1] += 1
 
     def usage(self) -> Tensor:
         """use / life of every element, [N]."""
@@ -146,14 +167,13 @@ class ElementStore:
         return torch.cat([scores[:, slice(*span)] for span in spans], 1)
 
     def consolidate(
-        self, long_term_kept: Tensor, first: int, latest: int, prototypes: dict[str, Tensor], values: list[Tensor]
+        self, kept: Tensor | None, first: int, latest: int, prototypes: dict[str, Tensor], values: list[Tensor]
     ) -> None:
         """Replace working elements [first, latest) by prototypes, which join the long-term elements that are kept.
 
-        long_term_kept: ascending indices among them; prototypes: 'key', 'shrinkage' in order of time; values: for each
-        group those of the last prototypes, as many as have a value.
+        kept: ascending indices among long-term elements, None for all; prototypes: 'key', 'shrinkage' in order of time;
+        values: for each group those of the last prototypes, as many as have a value.
         """
-        m, n = self.permanent_size, self.permanent_size + self.long_term_size
         new = {
             "key": prototypes["key"],
             "shrinkage": prototypes["shrinkage"],
@@ -162,25 +182,38 @@ class ElementStore:
         }
         if self._keep_selection:  # long-term elements are never candidates again: theirs is never looked at
             new["selection"] = torch.zeros_like(prototypes["key"])
-        for group, rows in zip(self.groups, values, strict=True):
-            self._consolidate_group(group, long_term_kept, first, latest, rows)
+        changes = []  # all that takes memory comes first: (buffer, what `RowBuffer.replace` asks for)
+        permanent, long_term = self.permanent_size, self.long_term_size
         for name, rows in new.items():
-            old = self.column(name)
-            kept = [old[:m], old[m:n][long_term_kept], rows, old[n : n + first], old[n + latest :]]
-            self._columns[name].replace(torch.cat(kept))
-        self.long_term_size = len(long_term_kept) + len(prototypes["key"])
+            buffer = self._columns[name]
+            changes.append((buffer, _change(buffer.rows, permanent, long_term, kept, rows, first, latest - first)))
+        held = []  # (group, its long-term and working elements then)
+        for group, rows in zip(self.groups, values, strict=True):
+            missing = long_term - group.long_term  # long-term elements older than the group
+            own = kept if kept is None or not missing else kept[kept >= missing] - missing
+            head, end = (max(mark - self._before(group), 0) for mark in (first, latest))
+            change = _change(group.values.rows, group.permanent, group.long_term, own, rows, head, end - head)
+            changes.append((group.values, change))
+            count = group.long_term if own is None else len(own)
+            held.append((group, count + len(rows), group.working - (end - head)))
+        for buffer, change in changes:
+            buffer.replace(*change)
+        for group, group_long_term, group_working in held:
+            group.long_term, group.working = group_long_term, group_working
+        self.long_term_size = (long_term if kept is None else len(kept)) + len(prototypes["key"])
 
-    def _consolidate_group(
-        self, group: ObjectGroup, long_term_kept: Tensor, first: int, latest: int, rows: Tensor
-    ) -> None:
-        missing = self.long_term_size - group.long_term  # long-term elements older than the group
-        kept = long_term_kept[long_term_kept >= missing] - missing
-        absent = self.working_size - group.working  # working elements older than the group
-        permanent, long_term, working = group.values.rows.split([group.permanent, group.long_term, group.working])
-        head, tail = working[: max(first - absent, 0)], working[max(latest - absent, 0) :]
-        group.values.replace(torch.cat([permanent, long_term[kept], rows, head, tail]))
-        group.long_term = len(kept) + len(rows)
-        group.working = len(head) + len(tail)
+    def _before(self, group: ObjectGroup) -> int:
+        """Working elements older than the group."""
+        return self.working_size - group.working
+
+
+def _change(
+    rows: Tensor, start: int, old: int, kept: Tensor | None, new: Tensor, head: int, removed: int
+) -> tuple[int, int, Tensor, int, int]:
+    """What `RowBuffer.replace` needs so that `new` follow those of the old rows that are kept (None: all, in place)."""
+    if kept is None:
+        return start + old, 0, new, head, removed
+    return start, old, torch.cat([rows[start : start + old][kept], new]), head, removed
 
 
 def _fresh(key: Tensor) -> Tensor:
