@@ -17,6 +17,8 @@ from dataclasses import fields
 from tqdm import tqdm
 
 from xmem import checkpoints
+from xmem.benchmark.cli import add_arguments as add_benchmark_arguments
+from xmem.benchmark.cli import run as run_benchmark
 from xmem.commands import run_evaluate, run_models, run_segment
 from xmem.config import MemoryConfig
 from xmem.device import DEVICES, PRECISIONS
@@ -88,6 +90,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_segment(commands)
     _add_evaluate(commands)
+    _add_benchmark(commands)
     _add_models(commands)
     _add_train(commands, with_training)
     return parser
@@ -130,6 +133,17 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--json", action="store_true", help="write the scores as JSON instead of a table")
     _add_engine(parser)
     parser.set_defaults(run=run_evaluate)
+
+
+def _add_benchmark(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "benchmark",
+        help="measure this machine: frames per second, memory, where the time goes",
+        description="Measure speed and memory on this machine: a table on standard output, and in DIR benchmark.json "
+        "and benchmark.png. Every row is kept as it is done.",
+    )
+    add_benchmark_arguments(parser)
+    parser.set_defaults(run=run_benchmark)
 
 
 def _add_models(commands: argparse._SubParsersAction) -> None:

@@ -1,0 +1,65 @@
+"""What is measured on: names, and the process's memory."""
+
+from __future__ import annotations
+
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+from xmem.benchmark.arithmetic import measured_peak
+from xmem.device import PRECISIONS, allowed_cores, choose_precision, describe_device, select_device
+from xmem.errors import InputError
+
+NAMES = ("processor", "cores", "device", "torch")  # what must be the same for rows to stand side by side
+
+
+def describe(device_name: str) -> dict:
+    """Names of the machine, the precisions its device computes in, which of them "auto" is, and their measured peaks.
+
+    Raises InputError for a device that is not there.
+    """
+    device = select_device(device_name)
+    usable = [name for name in PRECISIONS if name != "auto" and _works(name, device)]
+    auto = str(choose_precision("auto", device)).removeprefix("torch.")
+    return {
+        "processor": processor(),
+        "cores": allowed_cores(),
+        "device": describe_device(device),
+        "device_type": device.type,
+        "device_bytes": torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "auto": auto,
+        "precisions": usable,
+        "peaks": {name: measured_peak(device, getattr(torch, name)) for name in usable},
+    }
+
+
+def _works(precision: str, device: torch.device) -> bool:
+    try:
+        choose_precision(precision, device)
+    except InputError:
+        return False
+    return True
+
+
+def processor() -> str:
+    """The CPU's name for people."""
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def process_bytes(device: torch.device) -> int | None:
+    """Bytes in use now: allocated on a CUDA device, else resident of this process; None where not told."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    try:
+        return 1024 * int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+    except (OSError, TypeError):
+        return None

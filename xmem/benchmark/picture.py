@@ -1,0 +1,205 @@
+"""The report as one picture: speed by size and by objects, where the time goes, memory against length."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from xmem.benchmark.results import GROUPS, Report, Row
+from xmem.benchmark.table import is_long_run
+from xmem.errors import InputError
+
+# Okabe and Ito's colours, which people with any colour vision tell apart
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+INK, QUIET, GRID = "#222222", "#6b6b6b", "#e3e3e3"
+GROUP_COLOURS = dict(zip(GROUPS, ("#56B4E9", "#0072B2", "#D55E00", "#E69F00", "#009E73"), strict=True))
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": QUIET,
+    "axes.edgecolor": GRID,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "legend.frameon": False,
+}
+PANEL_INCHES = (5.6, 3.7)
+DOTS_PER_INCH = 120
+MOST_BARS = 10
+NARROW = 0.06  # of a bar: shares below are not written into it
+
+Panel = Callable[[Any], None]  # draws on matplotlib's axes
+
+
+def draw(report: Report, path: Path) -> None:
+    """Write a PNG of the panels for which something was measured. Raises InputError where matplotlib is missing."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"The picture needs matplotlib (pip install matplotlib); the table and {report.path} are complete."
+        ) from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    panels = _panels([row for row in report.rows if row.engine or row.whole])
+    if not panels:
+        raise InputError("Nothing was measured to its end, so there is nothing to draw.")
+    columns = min(2, len(panels))
+    lines = -(-len(panels) // columns)
+    size = (columns * PANEL_INCHES[0], lines * PANEL_INCHES[1] + 0.5)
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
+        for panel, place in zip(panels, axes.flat, strict=False):
+            panel(place)
+        for place in axes.flat[len(panels) :]:
+            place.set_axis_off()
+        machine = report.machine
+        cores = f"{machine['cores']} core{'s' * (machine['cores'] != 1)}"
+        where = machine["device"] if machine["device_type"] != "cpu" else f"{machine['processor']}, {cores}"
+        figure.suptitle(f"XMem on {where}, torch {machine['torch']}", x=0.012, ha="left", fontsize=10, color=QUIET)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+        pyplot.close(figure)
+
+
+def _panels(rows: Sequence[Row]) -> list[Panel]:
+    speeds = [row for row in rows if row.engine and row.whole and row.error is None]
+    lengths = [row for row in rows if row.engine and not row.whole and row.engine.course]
+    long_runs = [row for row in rows if is_long_run(row)]
+    panels: list[Panel] = []
+    for axis, title, label in (
+        ("size", "Speed by frame size", "shorter side, pixels"),
+        ("objects", "Speed by number of objects", "objects"),
+        ("frames", "Speed by length", "frames in the clip"),
+    ):
+        if series := series_along(axis, speeds):
+            panels.append(lambda axes, series=series, texts=(axis, title, label): _speed_panel(axes, series, *texts))
+    if timed := [row for row in speeds if row.shares]:
+        panels.append(lambda axes: _share_panel(axes, timed))
+    if lengths:
+        panels.append(lambda axes: _length_panel(axes, lengths))
+    if long_runs:
+        panels.append(lambda axes: _flat_panel(axes, long_runs))
+    return panels
+
+
+def series_along(axis: str, rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """For each model the longest series of rows that differ in this axis only, by its value; none of a single row."""
+    groups: dict[tuple, list[Row]] = defaultdict(list)
+    for row in rows:
+        rest = {name: value for name, value in asdict(row.case).items() if name not in (axis, "passes")}
+        groups[tuple(rest.values())].append(row)
+    series: dict[str, list[Row]] = {}
+    for group in groups.values():
+        name = group[0].case.model
+        if len(group) > max(1, len(series.get(name, ()))):
+            series[name] = sorted(group, key=lambda row: getattr(row.case, axis))
+    return series
+
+
+def _speed_panel(axes: Any, series: dict[str, list[Row]], axis: str, title: str, label: str) -> None:
+    ticks = sorted({getattr(row.case, axis) for rows in series.values() for row in rows})
+    for colour, (name, rows) in zip(COLOURS, series.items(), strict=False):
+        x = [getattr(row.case, axis) for row in rows]
+        engine, whole = [row.engine.fps for row in rows], [row.whole.fps for row in rows]
+        axes.plot(x, engine, color=colour, marker="o", linewidth=2, label=f"{name}: network and memory")
+        axes.plot(
+            x,
+            whole,
+            color=colour,
+            marker="s",
+            markersize=4,
+            linewidth=1.2,
+            linestyle="--",
+            label=f"{name}: file to file",
+        )
+        for at, value in zip(x, engine, strict=True):
+            axes.annotate(
+                f"{value:.3g}", (at, value), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=colour
+            )
+    axes.set(title=title, xlabel=label, ylabel="frames per second", xscale="log", yscale="log")
+    _plain_ticks(axes.xaxis, ticks)
+    _plain_ticks(axes.yaxis)
+    axes.margins(y=0.15)
+    axes.legend(fontsize=8)
+
+
+def _plain_ticks(axis: Any, ticks: Sequence[float] | None = None) -> None:
+    """1, 3, 10, 30 on a logarithmic axis, instead of powers; or exactly these ticks."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+    if ticks is None:
+        axis.set_major_locator(LogLocator(subs=(1, 3)))
+    else:
+        axis.set_ticks(ticks)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _share_panel(axes: Any, rows: Sequence[Row]) -> None:
+    rows = rows[:MOST_BARS]
+    names = [f"{row.case.model}\n{row.case.size} px, {row.case.objects} obj., {row.case.precision}" for row in rows]
+    places = range(len(rows))
+    left = [0.0] * len(rows)
+    for group, colour in GROUP_COLOURS.items():
+        widths = [100 * row.shares[group] for row in rows]
+        axes.barh(places, widths, left=left, color=colour, label=group, height=0.72)
+        for place, start, width in zip(places, left, widths, strict=True):
+            if width > 100 * NARROW:
+                axes.text(start + width / 2, place, f"{width:.0f}", ha="center", va="center", color="white", fontsize=8)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    axes.set(title="Where a frame's time goes", xlabel="% of the time, stage by stage", xlim=(0, 100))
+    axes.set_yticks(places, names, fontsize=7)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.legend(fontsize=8, ncols=len(GROUPS), loc="lower left", bbox_to_anchor=(-0.02, -0.32), columnspacing=1)
+
+
+def _length_panel(axes: Any, rows: Sequence[Row]) -> None:
+    for colour, row in zip(COLOURS, rows, strict=False):
+        course = row.engine.course
+        memory = "long-term memory" if row.case.long_term else "without long-term memory"
+        label = f"{row.case.model}, {row.case.size} px, {memory}"
+        axes.plot(
+            [s.frame for s in course], [s.element_bytes / 1e6 for s in course], color=colour, linewidth=2, label=label
+        )
+        end = course[-1]
+        said = f"{end.elements:,} elements" + (f"\n{row.error}" if row.error else "")
+        axes.annotate(
+            said,
+            (end.frame, end.element_bytes / 1e6),
+            (-4, 6),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+            color=colour,
+        )
+    axes.set(
+        title="Memory against length", xlabel="frames", ylabel="MB held in the memories", ylim=(0, None), xlim=(0, None)
+    )
+    axes.margins(y=0.15)
+    axes.legend(fontsize=8, loc="upper left")
+
+
+def _flat_panel(axes: Any, rows: Sequence[Row]) -> None:
+    for colour, row in zip(COLOURS, rows, strict=False):
+        told = [sample for sample in row.whole.course if sample.process_bytes is not None]
+        label = f"{row.case.model}, {row.case.size} px, {row.case.precision}"
+        axes.plot(
+            [s.frame for s in told], [s.process_bytes / 1e6 for s in told], color=colour, linewidth=2, label=label
+        )
+    axes.set(title="The process over a long run", xlabel="frames", ylabel="MB in use", ylim=(0, None), xlim=(0, None))
+    axes.legend(fontsize=8, loc="lower right")
