@@ -76,7 +76,7 @@ class Propagator:
         given = _spoken(mask, objects)
         if not given:
             raise InputError("A key frame's mask must show at least one object, or name those that are absent.")
-        self._within_memory(lambda: self._remember(frame, mask, given))
+        self._within_memory(lambda: self._remember(frame, mask, given), given)
 
     @torch.inference_mode()
     def step(
@@ -117,7 +117,7 @@ class Propagator:
         if not given and not self._arrived:
             self._frame += 1
             return torch.ones((1, *self._network_size()), device=self.model.device)
-        prob = self._within_memory(lambda: self._propagate(frame, mask, given, remember, last))
+        prob = self._within_memory(lambda: self._propagate(frame, mask, given, remember, last), given)
         self._within_memory(self.memory.consolidate)
         return self._crop(prob[0] if self._order is None else prob[0].index_select(0, self._order))
 
@@ -209,8 +209,8 @@ class Propagator:
             self._order = torch.tensor(order, device=self.model.device) if order != sorted(order) else None
         self.memory.sensory = sensory
 
-    def _within_memory(self, work: Callable[[], T]) -> T:
-        """What `work` returns, done in smaller pieces where the device's memory is full."""
+    def _within_memory(self, work: Callable[[], T], given: Sequence[int] = ()) -> T:
+        """What `work` returns, done in smaller pieces where the device's memory is full; given: ids that may be new."""
         while True:
             try:
                 with self._limits():
@@ -220,7 +220,7 @@ class Propagator:
                     raise
             # outside, so that the failed try's tensors are gone
             release_memory(self.model.device)
-            self._take_smaller_pieces()
+            self._take_smaller_pieces(len({*self._arrived, *given}))
 
     @contextmanager
     def _limits(self) -> Iterator[None]:
@@ -232,10 +232,10 @@ class Propagator:
         finally:
             self.model.objects_at_once = before
 
-    def _take_smaller_pieces(self) -> None:
+    def _take_smaller_pieces(self, objects: int) -> None:
         """Half of the objects and of the similarities at a time. Raises InputError where both are smallest already."""
         is_first = self._objects_at_once is None
-        objects = self._objects_at_once or getattr(self.model, "objects_at_once", None) or max(len(self._arrived), 1)
+        objects = min(self._objects_at_once or objects, getattr(self.model, "objects_at_once", None) or objects)
         self._objects_at_once = max(objects // 2, 1)
         if self.memory.halve_chunks(self.model.device) or objects > 1:
             if is_first:
