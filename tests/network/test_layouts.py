@@ -45,3 +45,28 @@ def test_folding_one_object_keeps_channels_last():
 def test_folding_several_objects_orders_them_clip_by_clip():
     x = torch.arange(2 * 3 * 4 * 2 * 2).view(2, 3, 4, 2, 2)
     assert torch.equal(fold_objects(x), x.reshape(6, 4, 2, 2))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+@torch.inference_mode()
+def test_objects_in_parts_are_all_objects_together(model, at_once, monkeypatch):
+    """Also the last, smaller part; each object still sees the sum of all others' masks."""
+    torch.manual_seed(0)
+    image, masks = torch.randn(1, 3, 64, 96), torch.rand(1, 5, 64, 96)
+    sizes = model.sizes
+    readout, sensory = torch.rand(1, 5, sizes.value_channels, 4, 6), torch.rand(1, 5, sizes.sensory_channels, 4, 6)
+    features = model.encode_key(image)[3]
+    whole = (
+        *model.encode_value(image, features[0], masks, sensory, True),
+        *model.decode(features, readout, sensory, True),
+    )
+    largest = []
+    model.decoder.register_forward_pre_hook(lambda _, inputs: largest.append(inputs[1].shape[1]))
+    monkeypatch.setattr(model, "objects_at_once", at_once)
+    parts = (
+        *model.encode_value(image, features[0], masks, sensory, True),
+        *model.decode(features, readout, sensory, True),
+    )
+    assert max(largest) == at_once and sum(largest) == 5
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -15,7 +15,13 @@ from xmem.network.sizes import ModelSizes
 
 
 class XMem(nn.Module):
-    """The networks of XMem, without state between frames; B clips, O objects, h = H / 16, w = W / 16."""
+    """The networks of XMem, without state between frames; B clips, O objects, h = H / 16, w = W / 16.
+
+    objects_at_once: objects whose masks are encoded or decoded together, None for all: fewer take less memory, and more
+    time, because what all objects share in the decoder is then computed for each part of them.
+    """
+
+    objects_at_once: int | None = None
 
     def __init__(self, sizes: ModelSizes):
         super().__init__()
@@ -47,13 +53,32 @@ class XMem(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """On memory frames (sections 3.2 and 3.4): masks [B, O, H, W] in [0, 1], sensory [B, O, C_h, h, w]
         -> values [B, O, C_v, h, w], sensory memory."""
-        return self.value_encoder(image, f16, masks, sensory, deep_update)
+        others = masks.sum(1, keepdim=True) - masks
+
+        def encode(part: slice) -> tuple[Tensor, Tensor]:
+            own = masks[:, part], others[:, part], sensory[:, part]
+            return self.value_encoder(image, f16, *own, deep_update)
+
+        return self._in_parts(encode, masks.shape[1])
 
     def decode(
         self, features: tuple[Tensor, Tensor, Tensor], readout: Tensor, sensory: Tensor, update_sensory: bool
     ) -> tuple[Tensor, Tensor]:
         """readout [B, O, C_v, h, w], sensory [B, O, C_h, h, w] -> object logits [B, O, H, W], sensory memory."""
-        return self.decoder(features, readout, sensory, update_sensory)
+
+        def decode(part: slice) -> tuple[Tensor, Tensor]:
+            return self.decoder(features, readout[:, part], sensory[:, part], update_sensory)
+
+        return self._in_parts(decode, readout.shape[1])
+
+    def _in_parts(self, function: Callable[[slice], tuple[Tensor, Tensor]], objects: int) -> tuple[Tensor, Tensor]:
+        """The results of `function` for `objects_at_once` objects at a time, joined along their axis."""
+        most = self.objects_at_once or objects
+        if objects <= most:
+            return function(slice(None))
+        parts = [function(slice(start, start + most)) for start in range(0, objects, most)]
+        first, second = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+        return first, second
 
     def initial_sensory(self, batch: int, objects: int, height: int, width: int) -> Tensor:
         """A sensory memory of zeros, [B, O, C_h, h, w]."""
