@@ -50,6 +50,11 @@ def message(text: str, kind: str = "note") -> str:
     return f'<p class="message {kind}" role="{role}">{escape(text)}</p>'
 
 
+def accuracy(text: str) -> str:
+    """What to expect of a model, beside its choice."""
+    return f'<p class="accuracy" role="note">{escape(text)}</p>'
+
+
 def facts(parts: Sequence[str]) -> str:
     """What a video is, as a row of small labels."""
     labels = "".join(f"<li>{escape(part)}</li>" for part in parts)

@@ -11,7 +11,7 @@ import xmem
 from demo import panels
 from demo.tracking import follow, going_on
 from xmem import checkpoints
-from xmem.checkpoints import EMBEDDED, REGISTRY
+from xmem.checkpoints import D16, EMBEDDED, HELD_BACK, REGISTRY
 from xmem.session import TrackSettings
 
 ORIGINAL_SIZE = 0  # the choice "as the video"
@@ -165,6 +165,25 @@ def choose_model(name: str, device: str) -> Iterator[tuple[Any, str, str]]:
             return
         yield gr.skip(), panels.busy(*fetched(name, progress)), gr.skip()
     yield gr.update(choices=model_choices()), "", status(name, device)
+
+
+def accuracy(name: str) -> str:
+    """The notice beside the model choice: which accuracy to expect from this model, and from the other kind."""
+    own, released = REGISTRY[EMBEDDED].figures[HELD_BACK], REGISTRY["XMem"].figures[D16]
+    if name == EMBEDDED:
+        text = (
+            f"Expect J&F {own} ({HELD_BACK}, measured by us): quick, and good for clear objects; fast, small or "
+            f"look-alike ones may need a correction or two. XMem reaches {released} ({D16}, published, other clips)."
+        )
+    elif name in REGISTRY:
+        figures = ", ".join(f"{value} ({data})" for data, value in REGISTRY[name].figures.items())
+        text = (
+            f"Expect J&F {figures}, as published. On a CPU it takes many times as long as {EMBEDDED}, "
+            f"whose J&F is {own} ({HELD_BACK})."
+        )
+    else:
+        text = "No score is known for this file: try it on a clip that you know."
+    return panels.accuracy(text)
 
 
 def bring(name: str) -> Iterator[tuple[checkpoints.FetchProgress | None, str]]:

@@ -34,6 +34,7 @@ class TrackStep:
     size: gr.Dropdown
     opacity: gr.Slider
     model_note: gr.HTML
+    accuracy: gr.HTML
     memory: list[Component]
     direction: gr.Radio
     pause: gr.Checkbox
@@ -72,6 +73,7 @@ def build(model: str, device: str) -> TrackStep:
             with gr.Row():
                 model_choice = gr.Dropdown(settings.model_choices(), value=model, label="Model", elem_id="model")
                 device_choice = gr.Dropdown(settings.device_choices(), value=device, label="Device")
+            accuracy = gr.HTML(settings.accuracy(model), elem_id="model-accuracy")
             model_note = gr.HTML(elem_id="model-note")
             size, opacity = _common_settings()
             direction, pause = _direction_settings()
@@ -90,6 +92,7 @@ def build(model: str, device: str) -> TrackStep:
         size,
         opacity,
         model_note,
+        accuracy,
         memory,
         direction,
         pause,
@@ -162,6 +165,7 @@ def wire(step: TrackStep, paint: PaintStep, shared: Shared, status: gr.HTML) -> 
         [step.model, step.model_note, status],
         **QUIET,
     )
+    step.model.change(settings.accuracy, step.model, step.accuracy, **QUIET)
     gr.on(
         [shared.refreshed.change, *(each.change for each in (step.model, step.size, step.direction, step.pause))],
         track.waiting,

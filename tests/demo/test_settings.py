@@ -4,7 +4,7 @@ import pytest
 
 import xmem
 from demo import panels, settings
-from xmem.checkpoints import EMBEDDED
+from xmem.checkpoints import EMBEDDED, HELD_BACK, REGISTRY
 
 
 def test_choosing_a_model_fetches_it_with_progress_and_then_says_that_it_works(monkeypatch, tmp_path):
@@ -42,6 +42,16 @@ def test_which_models_are_at_hand_is_marked(monkeypatch, tmp_path):
     assert labels["XMem"] == "XMem · 249 MB to fetch"
     assert labels["XMem-s2"] == "XMem-s2 · at hand"
     assert labels["mine.safetensors"] == "mine · own file"
+
+
+def test_every_model_comes_with_the_accuracy_to_expect():
+    """The embedded one's figure is ours and on other clips than published ones: the notice says so."""
+    lite, full = settings.accuracy(EMBEDDED), settings.accuracy("XMem")
+    assert f"J&amp;F {REGISTRY[EMBEDDED].figures[HELD_BACK]} " in lite and "measured by us" in lite
+    assert "91.5" in lite and "published" in lite and "other clips" in lite
+    assert "91.5 (DAVIS 2016 val), 86.2 (DAVIS 2017 val)" in full and HELD_BACK in full
+    assert all("J&amp;F" in settings.accuracy(name) for name in REGISTRY)
+    assert "No score is known" in settings.accuracy("mine.safetensors")
 
 
 @pytest.mark.parametrize(
