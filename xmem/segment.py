@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
@@ -16,29 +18,41 @@ from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
 from xmem.errors import InputError
 from xmem.network import XMem
+from xmem.pipeline import Behind, ahead, fetch
 from xmem.propagator import Propagator
 from xmem.render.masks import read_mask, write_index_mask
 from xmem.render.overlay import tint
-from xmem.video import FrameReader, VideoInfo, VideoWriter
+from xmem.video import Frame, FrameReader, VideoInfo, VideoWriter
 
 log = logging.getLogger("xmem")
 
 OVERLAY_NAME = "overlay.mp4"
 MASKS_NAME = "masks"
+_AHEAD, _BEHIND = 2, 2  # frames that may wait before and after the network
 
 
 @dataclass(frozen=True)
 class FrameResult:
     """One frame, done. index: from 0; time: seconds from the first frame; name: stem of its mask file.
-    mask: index mask uint8 [H, W]; overlay: uint8 [H, W, 3] RGB; both at the source's size.
-    frame_count: frames in the source, or None where only reading them all would tell."""
+    frame_count: frames in the source, or None where only reading them all would tell.
+    mask and overlay may still be on their way when the frame is given: asking for them waits."""
 
     index: int
     time: float
     name: str
-    mask: np.ndarray
-    overlay: np.ndarray
     frame_count: int | None
+    _mask: Callable[[], np.ndarray] = field(repr=False)
+    _overlay: Future[np.ndarray] = field(repr=False)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Index mask uint8 [H, W] at the source's size."""
+        return self._mask()
+
+    @property
+    def overlay(self) -> np.ndarray:
+        """uint8 [H, W, 3] RGB at the source's size. Raises what went wrong where it could not be made."""
+        return self._overlay.result()
 
 
 def segment_video(
@@ -56,7 +70,8 @@ def segment_video(
 
     source: a video file or a folder of images. masks: frame index -> index mask uint8 [H, W] or a mask file.
     output_dir gets `overlay.mp4` (H.264, with the source's timing and sound) and `masks/NAME.png` (index masks, DAVIS
-    palette), valid whenever the iteration stops, also early. Frames before the first mask are left as they are.
+    palette). Both are valid once the iteration has come to its end or was closed early, and go up to the last frame
+    given. Frames before the first mask are left as they are.
     model: a network or a checkpoint's name or path; device: where a named one runs. size: shorter side in pixels at
     which the networks run (None = the source's own). opacity: of the overlay's tint, 0 to 1.
     Raises InputError where video, masks, model or settings cannot be used.
@@ -69,15 +84,24 @@ def segment_video(
         network = load_model(model, device) if isinstance(model, str) else model
         engine = Propagator(network, config, size)
         (output / MASKS_NAME).mkdir(parents=True, exist_ok=True)
-        with VideoWriter(output / OVERLAY_NAME, reader) as writer:
-            for frame in reader:
+        with (
+            VideoWriter(output / OVERLAY_NAME, reader) as writer,
+            Behind(_BEHIND) as encoding,
+            Behind(_BEHIND) as rendering,
+            closing(ahead(reader, _AHEAD)) as frames,
+        ):
+
+            def render(frame: Frame, mask: Callable[[], np.ndarray]) -> np.ndarray:
+                write_index_mask(output / MASKS_NAME / f"{frame.name}.png", mask())
+                overlay = tint(frame.image, mask(), opacity)
+                encoding.put(writer.write, overlay, frame)
+                return overlay
+
+            for frame in frames:
                 prob = engine.step(frame.image, given.get(frame.index))
-                mask = index_mask(prob, engine.objects, given.pop(frame.index, None))
-                write_index_mask(output / MASKS_NAME / f"{frame.name}.png", mask)
-                overlay = tint(frame.image, mask, opacity)
-                writer.write(overlay, frame)
-                count = reader.info.frame_count
-                yield FrameResult(frame.index, float(frame.time), frame.name, mask, overlay, count)
+                mask = fetch(index_of(prob, engine.objects, given.pop(frame.index, None)))
+                overlay = rendering.put(render, frame, mask)
+                yield FrameResult(frame.index, float(frame.time), frame.name, reader.info.frame_count, mask, overlay)
     if given:
         log.warning("The video ended before frame %d, for which a mask was given.", min(given))
 
@@ -88,6 +112,11 @@ def index_mask(prob: Tensor, objects: list[int], given: np.ndarray | None = None
     prob: [O + 1, H, W], background first; objects: ids of its channels; given: index mask [H, W].
     Returns uint8 [H, W].
     """
+    return index_of(prob, objects, given).cpu().numpy()
+
+
+def index_of(prob: Tensor, objects: list[int], given: np.ndarray | None = None) -> Tensor:
+    """`index_mask`, still on the device."""
     best, index = prob[0], torch.zeros(prob.shape[1:], dtype=torch.uint8, device=prob.device)
     for channel, i in enumerate(objects, start=1):  # a running maximum: argmax over the first axis is ten times slower
         score = prob[channel]
@@ -95,7 +124,7 @@ def index_mask(prob: Tensor, objects: list[int], given: np.ndarray | None = None
             score = torch.where(torch.from_numpy(claimed).to(prob.device), 2.0, -1.0)  # beyond every probability
         index = torch.where(score > best, i, index)
         best = torch.maximum(best, score)
-    return index.cpu().numpy()
+    return index
 
 
 def _read_masks(masks: Mapping[int, np.ndarray | str | PathLike], info: VideoInfo) -> dict[int, np.ndarray]:

@@ -212,6 +212,16 @@ class TestStopping:
     def test_after_any_number_of_frames(self, clip, tmp_path, stop):
         assert len(read_all(copy_clip(clip, tmp_path / "out.mp4", stop))) == stop
 
+    def test_a_reader_that_is_ahead_changes_nothing(self, tmp_path):
+        """All frames were read when writing stopped: the sound still ends with the video."""
+        source = write_clip(tmp_path / "source.mp4", flat_images(COUNT), audio="aac", audio_seconds=2)
+        out = tmp_path / "out.mp4"
+        with FrameReader(source) as reader, VideoWriter(out, reader) as writer:
+            for frame in list(reader)[:5]:
+                writer.write(frame.image, frame)
+            assert reader.finished and reader.frame_count == COUNT
+        assert _streams(out)["audio"][1] == pytest.approx(5 / 25, abs=0.035)
+
     def test_without_frames_no_file_is_left(self, clip, tmp_path):
         folder = tmp_path / "out"
         folder.mkdir()

@@ -1,7 +1,7 @@
 """Frames of a video file or of a folder of images, streamed in time order."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -38,12 +38,14 @@ class FrameReader:
     Raises InputError when nothing can be read.
 
     For a writer: time_base (seconds), colour, sample_aspect (pixel width over height), audio_path (None without sound),
-    start (seconds on the file's clock), and finished, which is True once the last frame was handed out.
+    start (seconds on the file's clock), and finished: True once the last frame was handed out, when frame_count
+    is exact.
     """
 
     def __init__(self, source: str | Path) -> None:
         self.path = existing_path(source)
         self.finished = False
+        self._count: int | None = None
         self._decoder: VideoDecoder | None = None
         if self.path.is_dir():
             self._open_folder()
@@ -73,6 +75,11 @@ class FrameReader:
         self.start = decoder.start
         self.audio_path = self.path if self.info.has_audio else None
 
+    @property
+    def frame_count(self) -> int | None:
+        """Frames of the source, as `info` tells them until all were read."""
+        return self._count if self.finished else self.info.frame_count
+
     def __enter__(self) -> "FrameReader":
         return self
 
@@ -92,15 +99,19 @@ class FrameReader:
             self._decoder.close()
 
     def _iterate(self) -> Iterator[Frame]:
-        yield from self._of_folder() if self._decoder is None else self._of_file(self._decoder)
+        frames = self._of_folder() if self._decoder is None else self._of_file(self._decoder)
+        self._count = yield from frames
         self.finished = True
 
-    def _of_folder(self) -> Iterator[Frame]:
+    def _of_folder(self) -> Generator[Frame, None, int]:
+        """Returns how many there were."""
         for index, path in enumerate(self._images):
             image = load_image(path)
             yield Frame(image, index, index / IMAGE_RATE, 1 / IMAGE_RATE, path.stem)
+        return len(self._images)
 
-    def _of_file(self, decoder: VideoDecoder) -> Iterator[Frame]:
+    def _of_file(self, decoder: VideoDecoder) -> Generator[Frame, None, int]:
+        """Returns how many there were."""
         count = 0
         for timed in decoder:
             yield Frame(decoder.to_rgb(timed.picture), count, timed.time, timed.duration, f"{count:05d}")
@@ -108,6 +119,7 @@ class FrameReader:
         expected = self.info.frame_count
         if self.info.frame_count_exact and expected and count < expected:
             _log.warning("%s is cut or damaged: %d of %d frames could be read.", self.path.name, count, expected)
+        return count
 
 
 def first_frame(source: str | Path) -> np.ndarray:

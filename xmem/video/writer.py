@@ -62,12 +62,13 @@ H264 = VideoPreset(
 class VideoWriter:
     """Writes a video (by default an MP4: H.264 yuv420p, faststart), timed and coloured like `reader`, with its sound.
 
-    The sound is read from the source alongside; where writing stops before the source ends, it ends with the video.
+    The sound is read from the source alongside; where the source's last frame was not written, it ends with the video.
     The file appears under its name only on close(), complete and valid after any number of frames; without frames there
     is none. 4:2:0 H.264 has even sides only (its cropping, too, counts in steps of two): an odd side gets one more row
     or column, a copy of the edge; videos with alpha keep every size.
 
-    reader: a FrameReader, or another that has its info and its attributes for a writer.
+    reader: a FrameReader, or another that has its info and its attributes for a writer; it may have read further than
+    what is written.
     """
 
     def __init__(self, path: str | Path, reader: FrameReader, preset: VideoPreset = H264) -> None:
@@ -81,6 +82,7 @@ class VideoWriter:
         self._origin = Fraction(0)  # source seconds of the first frame written
         self._end = Fraction(0)  # output seconds at which the last frame ends
         self._last_tick = -1
+        self._last_index = -1  # of the frame written last
         self._durations: dict[int, int] = {}  # ticks by tick, of frames inside the encoder
         self._closed = False
 
@@ -115,7 +117,7 @@ class VideoWriter:
         try:
             self._mux(self._video.encode(None))
             if self._audio is not None:
-                self._audio.finish(None if self._reader.finished else self._end)
+                self._audio.finish(None if self._has_all() else self._end)
             self._container.close()
             os.replace(self._partial, self._path)
         except BaseException:
@@ -166,7 +168,7 @@ class VideoWriter:
         tick = round(time / self._clock)
         if tick <= self._last_tick:
             raise ValueError(f"Frame {frame.index} is not later than the frame before it.")
-        self._last_tick = tick
+        self._last_tick, self._last_index = tick, frame.index
         duration = max(1, round(frame.duration / self._clock))
         self._durations[tick] = duration
         self._end = time + frame.duration
@@ -177,6 +179,10 @@ class VideoWriter:
         self._mux(self._video.encode(picture))
         if self._audio is not None:
             self._audio.advance(time)
+
+    def _has_all(self) -> bool:
+        """Whether the source's last frame was written."""
+        return self._reader.finished and self._last_index == self._reader.frame_count - 1
 
     def _picture(self, image: np.ndarray) -> av.VideoFrame:
         if self._preset.has_alpha:
