@@ -74,7 +74,7 @@ def test_what_follows_from_a_row():
     assert sum(measured.shares.values()) == pytest.approx(1)
     assert measured.shares["network"] == pytest.approx(4 / len(PARTS))
     assert measured.of_peak == pytest.approx(6 * 10 / 120)
-    assert measured.over_slowest == pytest.approx(0.2 / 0.06)  # four parts of the network and two of memory
+    assert measured.over_slowest == pytest.approx(0.2 / 0.07)  # four parts of the network and three of memory
 
 
 def test_the_table_has_a_line_for_every_row_and_names_the_machine(tmp_path):
@@ -95,7 +95,7 @@ def test_the_table_has_a_line_for_every_row_and_names_the_machine(tmp_path):
     assert "A processor, 2 cores; CPU, 2 threads; torch 2.15" in text and "120 in float32" in text
     header = next(line for line in text.splitlines() if line.startswith("model"))
     assert header.split()[-len(GROUPS) :] == list(GROUPS)
-    assert lines[0].split()[6:14] == ["10.0", "5.00", "100", "300", "10", "6.00", "50%", "9%"]
+    assert lines[0].split()[6:14] == ["10.0", "5.00", "100", "300", "10", "6.00", "50%", "8%"]
     assert "3,000 (0.3)" in lines[2] and "10,000 (1.0)" in lines[2]
     assert text.endswith("no long-term memory: out of memory after 1,000 frames")
 

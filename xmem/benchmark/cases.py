@@ -88,7 +88,7 @@ class Sweep:
 LENGTHS = Sweep(sizes=(144,), frames=(1000,), long_term=(True, False), passes=("engine",))
 PRESETS: dict[str, tuple[Sweep, ...]] = {
     "quick": (
-        Sweep(sizes=(480, 240, 720, 1080), objects=(1, 3, 10), frames=(40,), precisions=("auto", "float32")),
+        Sweep(sizes=(480, 240, 720, 1080), objects=(1, 3, 10), frames=(30,), precisions=("auto", "float32")),
         Sweep(models=(RELEASED,), frames=(20,)),
         LENGTHS,
     ),

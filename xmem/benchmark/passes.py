@@ -145,7 +145,9 @@ def run_stages(bench: Bench, engine: Propagator) -> dict[str, float]:
         (engine.model, "encode_value", "value"),
         (engine.model, "decode", "decoder"),
         (engine.memory, "read", "read"),
+        (engine.memory, "count", "read"),
         (engine.memory, "append", "append"),
+        (engine.memory, "consolidate", "consolidate"),
     )
     for owner, method, part in watched:
         watch.wrap(owner, method, part)
@@ -154,7 +156,7 @@ def run_stages(bench: Bench, engine: Propagator) -> dict[str, float]:
     finally:
         watch.unwrap()
     seconds = dict(watch.seconds)
-    inside = sum(seconds.get(part, 0.0) for _, _, part in watched)
+    inside = sum(seconds.get(part, 0.0) for part in {part for _, _, part in watched})
     seconds["other"] = max(0.0, seconds.pop("engine") - inside)  # resizing, normalising, joining the objects
     return {part: seconds.get(part, 0.0) / count for part in PARTS}
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from xmem.benchmark.results import GROUPS, Report, Row
-from xmem.benchmark.table import is_long_run
+from xmem.benchmark.table import MEGA, is_long_run
 from xmem.errors import InputError
 
 # Okabe and Ito's colours, which people with any colour vision tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INK, QUIET, GRID = "#222222", "#6b6b6b", "#e3e3e3"
 GROUP_COLOURS = dict(zip(GROUPS, ("#56B4E9", "#0072B2", "#D55E00", "#E69F00", "#009E73"), strict=True))
+LIGHT_GROUPS = ("decode", "render")  # in colours that white does not stand out from
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
@@ -114,26 +115,22 @@ def _speed_panel(axes: Any, series: dict[str, list[Row]], axis: str, title: str,
     for colour, (name, rows) in zip(COLOURS, series.items(), strict=False):
         x = [getattr(row.case, axis) for row in rows]
         engine, whole = [row.engine.fps for row in rows], [row.whole.fps for row in rows]
-        axes.plot(x, engine, color=colour, marker="o", linewidth=2, label=f"{name}: network and memory")
-        axes.plot(
-            x,
-            whole,
-            color=colour,
-            marker="s",
-            markersize=4,
-            linewidth=1.2,
-            linestyle="--",
-            label=f"{name}: file to file",
-        )
+        axes.plot(x, engine, color=colour, marker="o", linewidth=2, label=name)
+        axes.plot(x, whole, color=colour, marker="s", markersize=3.5, linewidth=1.2, linestyle="--")
         for at, value in zip(x, engine, strict=True):
-            axes.annotate(
-                f"{value:.3g}", (at, value), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=colour
-            )
+            _write(axes, f"{value:.3g}", (at, value), (0, 6), colour, "center")
+    axes.plot([], [], color=QUIET, linewidth=2, marker="o", label="network and memory")
+    axes.plot([], [], color=QUIET, linewidth=1.2, linestyle="--", marker="s", markersize=3.5, label="file to file")
     axes.set(title=title, xlabel=label, ylabel="frames per second", xscale="log", yscale="log")
     _plain_ticks(axes.xaxis, ticks)
     _plain_ticks(axes.yaxis)
-    axes.margins(y=0.15)
+    axes.margins(x=0.08, y=0.18)
     axes.legend(fontsize=8)
+
+
+def _write(axes: Any, text: str, at: tuple[float, float], offset: tuple[float, float], colour: str, side: str) -> None:
+    """Small text beside a point; offset in points."""
+    axes.annotate(text, at, offset, textcoords="offset points", ha=side, fontsize=8, color=colour)
 
 
 def _plain_ticks(axis: Any, ticks: Sequence[float] | None = None) -> None:
@@ -156,42 +153,41 @@ def _share_panel(axes: Any, rows: Sequence[Row]) -> None:
     left = [0.0] * len(rows)
     for group, colour in GROUP_COLOURS.items():
         widths = [100 * row.shares[group] for row in rows]
+        ink = INK if group in LIGHT_GROUPS else "white"
         axes.barh(places, widths, left=left, color=colour, label=group, height=0.72)
         for place, start, width in zip(places, left, widths, strict=True):
             if width > 100 * NARROW:
-                axes.text(start + width / 2, place, f"{width:.0f}", ha="center", va="center", color="white", fontsize=8)
+                axes.text(start + width / 2, place, f"{width:.0f}", ha="center", va="center", color=ink, fontsize=8)
         left = [start + width for start, width in zip(left, widths, strict=True)]
-    axes.set(title="Where a frame's time goes", xlabel="% of the time, stage by stage", xlim=(0, 100))
+    axes.set(title="Where a frame's time goes, %", xlim=(0, 100), xticks=[])
     axes.set_yticks(places, names, fontsize=7)
+    axes.tick_params(left=False)
+    axes.spines[:].set_visible(False)
     axes.invert_yaxis()
     axes.grid(visible=False)
-    axes.legend(fontsize=8, ncols=len(GROUPS), loc="lower left", bbox_to_anchor=(-0.02, -0.32), columnspacing=1)
+    axes.legend(fontsize=8, ncols=len(GROUPS), loc="upper left", bbox_to_anchor=(-0.02, 0.01), columnspacing=1.2)
 
 
 def _length_panel(axes: Any, rows: Sequence[Row]) -> None:
     for colour, row in zip(COLOURS, rows, strict=False):
-        course = row.engine.course
-        memory = "long-term memory" if row.case.long_term else "without long-term memory"
-        label = f"{row.case.model}, {row.case.size} px, {memory}"
+        course, case = row.engine.course, row.case
+        label = f"{case.model}, {case.size} px, long-term memory {'on' if case.long_term else 'off'}"
         axes.plot(
-            [s.frame for s in course], [s.element_bytes / 1e6 for s in course], color=colour, linewidth=2, label=label
+            [s.frame for s in course], [s.element_bytes / MEGA for s in course], color=colour, linewidth=2, label=label
         )
         end = course[-1]
         said = f"{end.elements:,} elements" + (f"\n{row.error}" if row.error else "")
-        axes.annotate(
-            said,
-            (end.frame, end.element_bytes / 1e6),
-            (-4, 6),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-            color=colour,
-        )
-    axes.set(
-        title="Memory against length", xlabel="frames", ylabel="MB held in the memories", ylim=(0, None), xlim=(0, None)
-    )
+        _write(axes, said, (end.frame, end.element_bytes / MEGA), (0, 6), colour, "right")
     axes.margins(y=0.15)
+    axes.set(title="Memory against length", xlabel="frames", ylabel="MB in the memories")
+    _from_zero(axes)
     axes.legend(fontsize=8, loc="upper left")
+
+
+def _from_zero(axes: Any) -> None:
+    axes.set(xlim=(0, None), ylim=(0, None))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,.6g}")
 
 
 def _flat_panel(axes: Any, rows: Sequence[Row]) -> None:
@@ -199,7 +195,9 @@ def _flat_panel(axes: Any, rows: Sequence[Row]) -> None:
         told = [sample for sample in row.whole.course if sample.process_bytes is not None]
         label = f"{row.case.model}, {row.case.size} px, {row.case.precision}"
         axes.plot(
-            [s.frame for s in told], [s.process_bytes / 1e6 for s in told], color=colour, linewidth=2, label=label
+            [s.frame for s in told], [s.process_bytes / MEGA for s in told], color=colour, linewidth=2, label=label
         )
-    axes.set(title="The process over a long run", xlabel="frames", ylabel="MB in use", ylim=(0, None), xlim=(0, None))
+    axes.margins(y=0.15)
+    axes.set(title="The process over a whole run", xlabel="frames", ylabel="MB in use")
+    _from_zero(axes)
     axes.legend(fontsize=8, loc="lower right")

@@ -15,7 +15,7 @@ VERSION = 1
 GROUPS = {  # the five shares, and the timed parts that each is made of
     "decode": ("decode",),
     "network": ("key", "value", "decoder", "other"),
-    "memory": ("read", "append"),
+    "memory": ("read", "append", "consolidate"),
     "render": ("index", "tint"),
     "encode": ("png", "h264"),
 }
@@ -94,7 +94,7 @@ class Row:
         each timed alone: one, where all others hide behind it."""
         if self.whole is None or not self.stages:
             return None
-        seconds = {group: sum(self.stages[part] for part in parts) for group, parts in GROUPS.items()}
+        seconds = {group: sum(self.stages.get(part, 0.0) for part in parts) for group, parts in GROUPS.items()}
         seconds["network"] += seconds.pop("memory")
         return 1 / (self.whole.fps * max(seconds.values()))
 

@@ -18,7 +18,7 @@ from xmem.benchmark.cases import Case
 from xmem.benchmark.machine import process_bytes
 from xmem.benchmark.passes import Bench, run_engine, run_stages, run_whole
 from xmem.benchmark.results import Pass, Row, Sample
-from xmem.device import select_device
+from xmem.device import is_out_of_memory, select_device
 from xmem.errors import InputError
 from xmem.evaluation import peak_memory
 from xmem.propagator import Propagator
@@ -71,7 +71,7 @@ def _reason(error: Exception) -> str:
     """Why a row ends early: the engine's own sentence, or a full memory. Raises what is neither."""
     if isinstance(error, InputError):
         return str(error)
-    if isinstance(error, MemoryError) or "memory" in str(error).lower():  # torch tells of a full one by either
+    if isinstance(error, MemoryError) or is_out_of_memory(error):
         return "out of memory"
     raise error
 
