@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test lint clean
+.PHONY: demo test gpu lint clean
 
 demo: $(VENV)/demo.installed
 	$(VENV)/bin/python app.py $(ARGS)
@@ -10,6 +10,10 @@ demo: $(VENV)/demo.installed
 test: $(VENV)/test.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+gpu: $(VENV)/test.installed  # what needs a CUDA device: its tests, then its benchmark
+	$(VENV)/bin/python -m pytest tests/test_gpu.py
+	$(VENV)/bin/python -m xmem benchmark --preset gpu --output runs/gpu
 
 lint: $(VENV)/test.installed
 	$(VENV)/bin/ruff check .
