@@ -225,7 +225,7 @@ class Propagator:
     @contextmanager
     def _limits(self) -> Iterator[None]:
         """The network with this engine's limit, and then as it was: others may use it, too."""
-        before = getattr(self.model, "objects_at_once", None)
+        before = self.model.objects_at_once
         self.model.objects_at_once = self._objects_at_once or before
         try:
             yield
@@ -235,7 +235,7 @@ class Propagator:
     def _take_smaller_pieces(self, objects: int) -> None:
         """Half of the objects and of the similarities at a time. Raises InputError where both are smallest already."""
         is_first = self._objects_at_once is None
-        objects = min(self._objects_at_once or objects, getattr(self.model, "objects_at_once", None) or objects)
+        objects = min(self._objects_at_once or objects, self.model.objects_at_once or objects)
         self._objects_at_once = max(objects // 2, 1)
         if self.memory.halve_chunks(self.model.device) or objects > 1:
             if is_first:

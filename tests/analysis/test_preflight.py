@@ -1,5 +1,6 @@
 """What a person is told before a run, against what the run then is."""
 
+import copy
 import os
 import time
 from dataclasses import replace
@@ -139,6 +140,11 @@ class TestEstimate:
             assert access.frame(3).index == 3
         assert "CPU" in found.device and "on CPU" in found.reason
         assert found.proposed_size is None
+
+    def test_the_networks_precision_is_what_is_timed_and_named(self, clip, model):
+        found = estimate(clip, SETTINGS, copy.deepcopy(model).bfloat16())
+        assert found.device.endswith("bfloat16") and "bfloat16." in found.reason and found.seconds > 0
+        assert "float" not in estimate(clip, SETTINGS, model).device
 
     @pytest.mark.parametrize("count", [1, 2, 3, 5])
     def test_short_clips(self, tmp_path, model, count):

@@ -117,7 +117,8 @@ def estimate(
 ) -> Estimate:
     """Time a few real frames with a stand-in mask, and say what the run with these settings will take.
 
-    source: a session, of which what is pending counts (all of its range where nothing is), or a video.
+    source: a session, of which what is pending counts (all of its range where nothing is), or a video. model: the
+    network that will run; its device and precision count, not the settings'.
     objects: how many are followed (default: the session's, or 1); frames: that the network runs on, over all passes
     (default: what the session needs, or each once). timed_frames: half of them memory frames, after two for warming up.
     Raises InputError where the video cannot be read.
@@ -134,6 +135,8 @@ def estimate(
     size = settings.size or min(access.info.width, access.info.height)
     proposed, advice = _advice(trial, work.frames, size, free_memory(model.device))
     device = describe_device(model.device)
+    if model.dtype != torch.float32:
+        device += f", {str(model.dtype).removeprefix('torch.')}"
     reason = f"Timed on this video: {_number(trial.seconds)} s per frame on {device}. {advice}".strip()
     return Estimate(trial.seconds, trial.seconds * work.frames, trial.peak_bytes, device, proposed, reason)
 

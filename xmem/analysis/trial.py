@@ -120,11 +120,14 @@ class _Stopwatch(Propagator):
         use, per_frame = self.memory_use(), self.per_frame
         held = use.permanent + use.working + use.long_term
         most = memory_elements(config, work.frames, per_frame)[1] + work.key_frames * per_frame
-        more = max(0, most - held)
+        # What is limited has its room at once on a GPU; on a CPU its pages count when they are first written.
+        is_there = config.long_term and self.model.device.type != "cpu"
+        more = 0 if is_there else max(0, most - held)
         chunk = chunk_elements(self.model.device)
         scores = min(chunk, per_frame * most) - min(chunk, per_frame * held)
-        # Twice: a table is copied when it is re-arranged, and has doubled where it grew.
-        return 2 * more * use.bytes // max(held, 1) + 4 * max(0, scores)
+        tables = more * use.bytes // max(held, 1)
+        # Twice without a limit: a table that grew has doubled, and was copied.
+        return tables * (1 if config.long_term else 2) + 4 * max(0, scores)
 
 
 @dataclass(frozen=True)
