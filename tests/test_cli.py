@@ -338,7 +338,7 @@ def test_models_refuses_a_name_that_is_not_registered(xmem, action):
 def test_the_program_explains_itself(xmem):
     status, out, _ = xmem("--help")
     assert status == 0
-    assert all(command in out for command in ("segment", "evaluate", "models", "train"))
+    assert all(command in out for command in ("segment", "evaluate", "benchmark", "models", "train"))
 
 
 def test_training_has_its_own_options(xmem):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from xmem.checkpoints import EMBEDDED, REGISTRY
 from xmem.errors import InputError
@@ -86,38 +87,26 @@ class Sweep:
 
 
 LENGTHS = Sweep(sizes=(144,), frames=(1000,), long_term=(True, False), passes=("engine",))
+AXES = {"sizes": (480, 240, 720, 1080), "objects": (1, 3, 10), "precisions": ("auto", "float32")}
 PRESETS: dict[str, tuple[Sweep, ...]] = {
     "quick": (
-        Sweep(sizes=(480, 240, 720, 1080), objects=(1, 3, 10), frames=(30,), precisions=("auto", "float32")),
+        Sweep(**AXES, frames=(30,)),
         Sweep(models=(RELEASED,), frames=(20,)),
         LENGTHS,
     ),
     "full": (
-        Sweep(
-            sizes=(480, 240, 720, 1080),
-            objects=(1, 3, 10),
-            frames=(100, 1000, 10_000),
-            precisions=("auto", "float32"),
-            long_term=(True, False),
-        ),
-        Sweep(
-            models=(RELEASED,),
-            sizes=(480, 240, 720, 1080),
-            objects=(1, 3, 10),
-            frames=(30,),
-            precisions=("auto", "float32"),
-        ),
+        Sweep(**AXES, frames=(100,)),
+        Sweep(models=(RELEASED,), **AXES, frames=(30,)),
+        Sweep(sizes=(240,), frames=(100, 1000, 10_000)),
         replace(LENGTHS, sizes=(240,), frames=(2000,)),
     ),
     "gpu": (
         Sweep(
             models=(RELEASED,),
-            sizes=(480, 240, 720, 1080),
-            objects=(1, 3, 10),
+            **AXES | {"precisions": ("auto", "float32", "float16", "bfloat16")},
             frames=(1000, 100, 10_000),
-            precisions=("auto", "float32", "float16", "bfloat16"),
         ),
-        Sweep(sizes=(480, 240, 720, 1080), objects=(1, 3, 10), frames=(1000,)),
+        Sweep(**AXES, frames=(1000,)),
         Sweep(models=(RELEASED,), sizes=(1080,), objects=(5,), frames=(300,)),
         Sweep(models=(RELEASED,), frames=(10_000,), long_term=(True, False), passes=("engine",)),
     ),
@@ -140,8 +129,6 @@ def plan(sweeps: Sequence[Sweep], auto: str, usable: Sequence[str]) -> list[Case
 
 def check_model(name: str) -> None:
     """Raise InputError for what is neither a registered checkpoint nor a file."""
-    from pathlib import Path
-
     if name not in REGISTRY and not Path(name).expanduser().is_file():
         raise InputError(
             f"There is no checkpoint '{name}': choose one of {', '.join(REGISTRY)}, or the path of a file."

@@ -55,13 +55,15 @@ def run(args: argparse.Namespace) -> int:
     left = [case for case in cases if report.find(case) is None]
     try:
         _measure(report, left, args.device)
-    finally:  # also of an interrupted benchmark
+    except BaseException:  # an interrupt, too
         if report.rows:
             print(table(report), flush=True)
-            log.info("What is done is kept in %s; --resume goes on where it ends.", report.path)
+            log.info("What is done is kept in %s; --resume goes on from there.", report.path)
+        raise
+    print(f"{table(report)}\n\n{report.path}", flush=True)
     picture = output / PICTURE_NAME
     _draw(report, picture)
-    print(f"\n{report.path}\n{picture}")
+    print(picture)
     return int(any(row.error for row in report.rows))
 
 

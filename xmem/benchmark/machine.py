@@ -56,9 +56,9 @@ def processor() -> str:
 
 
 def process_bytes(device: torch.device) -> int | None:
-    """Bytes in use now: allocated on a CUDA device, else resident of this process; None where not told."""
+    """Bytes of this process: resident now, or most allocated on a CUDA device so far; None where not told."""
     if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
+        return torch.cuda.max_memory_allocated(device)
     try:
         return 1024 * int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
     except (OSError, TypeError):

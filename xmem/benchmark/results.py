@@ -25,7 +25,7 @@ PARTS = tuple(part for parts in GROUPS.values() for part in parts)
 @dataclass(frozen=True)
 class Sample:
     """After `frame` frames: elements in the memories and their bytes (None where the engine is out of sight), and bytes
-    of the process: resident, or allocated on a GPU (None where the system does not tell)."""
+    of the process: resident then, or most allocated on a GPU so far (None where the system does not tell)."""
 
     frame: int
     elements: int | None
