@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from xmem.benchmark.cases import PRESETS, Case, Sweep, check_model, plan
 from xmem.benchmark.machine import NAMES
+from xmem.benchmark.picture import draw
 from xmem.benchmark.results import FILE_NAME, Report
 from xmem.benchmark.sweep import describe_machine, frames_of, guess_seconds, run_cases
 from xmem.benchmark.table import heading, table
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         raise
     print(f"{table(report)}\n\n{report.path}", flush=True)
     picture = output / PICTURE_NAME
-    _draw(report, picture)
+    draw(report, picture)
     print(picture)
     return int(any(row.error for row in report.rows))
 
@@ -113,12 +114,6 @@ def _measure(report: Report, cases: Sequence[Case], device: str) -> None:
             bar.update(min(frames * seconds[case] / frames_of(case), bar.total - bar.n))
 
         run_cases(report, cases, device, show)
-
-
-def _draw(report: Report, path: Path) -> None:
-    from xmem.benchmark.picture import draw
-
-    draw(report, path)
 
 
 def _clock(seconds: float) -> str:
