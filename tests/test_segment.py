@@ -1,10 +1,14 @@
 """The whole way of a video: what lands on disk, and that it is valid whenever the iteration stops."""
 
+import threading
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.plain_pipeline import make_plain
 from xmem import InputError, MemoryConfig, segment_video
 from xmem.segment import index_mask
 
@@ -71,6 +75,91 @@ def test_a_failure_on_the_way_leaves_what_was_done(clip, tmp_path, tiny_model, m
     with pytest.raises(RuntimeError, match="out of memory"):
         list(segment_video(clip, {0: square()}, tmp_path / "out", model=tiny_model, size=None))
     assert decoded(tmp_path / "out/overlay.mp4") == 3
+
+
+def pictures(path) -> list[tuple[float, np.ndarray]]:
+    """Seconds and uint8 [H, W, 3] of each frame."""
+    with av.open(str(path)) as container:
+        return [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+
+
+def test_stages_beside_one_another_give_what_one_after_the_other_gives(clip, tmp_path, tiny_model, monkeypatch):
+    """Masks to the byte; the video as far as its encoder, which has threads of its own, gives the same twice."""
+    given = {0: square((2, 5)), 4: square((3,))}
+    beside = list(segment_video(clip, given, tmp_path / "beside", model=tiny_model, size=48))
+    make_plain(monkeypatch)
+    plain = list(segment_video(clip, given, tmp_path / "plain", model=tiny_model, size=48))
+    assert len({result.mask.tobytes() for result in plain}) > 3, "the network must do something"
+    for one, other in zip(beside, plain, strict=True):
+        assert (one.index, one.time, one.name, one.frame_count) == (
+            other.index,
+            other.time,
+            other.name,
+            other.frame_count,
+        )
+        assert np.array_equal(one.mask, other.mask) and np.array_equal(one.overlay, other.overlay)
+        name = f"masks/{one.name}.png"
+        assert (tmp_path / "beside" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    shown = zip(pictures(tmp_path / "beside/overlay.mp4"), pictures(tmp_path / "plain/overlay.mp4"), strict=True)
+    for (time, picture), (other_time, other_picture) in shown:
+        assert time == other_time and np.abs(picture.astype(int) - other_picture).mean() < 0.5
+
+
+def test_only_a_few_frames_are_read_before_they_are_asked_for(clip, tmp_path, tiny_model, monkeypatch):
+    from xmem.video import decode
+
+    converted, real = [], decode.to_rgb
+    monkeypatch.setattr(decode, "to_rgb", lambda *a: converted.append(1) or real(*a))
+    run = segment_video(clip, {0: square()}, tmp_path / "out", model=tiny_model, size=None)
+    assert not converted
+    for done in range(1, 4):
+        next(run)
+        assert done <= len(converted) <= done + 2
+    run.close()
+
+
+def stages() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(("ahead", "behind"))]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are read from Linux's /proc")
+def test_closing_it_early_ends_the_threads_and_frees_the_files(clip, tmp_path, tiny_model):
+    run = segment_video(clip, {0: square()}, tmp_path / "out", model=tiny_model, size=None)
+    assert next(run).overlay is not None
+    assert len(stages()) == 3
+    run.close()
+    assert stages() == []
+    targets = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not [target for target in targets if target.startswith(str(tmp_path))]
+
+
+@pytest.mark.parametrize(
+    ("target", "frames"),
+    [("xmem.video.decode.to_rgb", 4), ("xmem.segment.tint", 4), ("xmem.video.writer.to_yuv420", 0)],
+)
+def test_what_goes_wrong_in_a_stage_reaches_the_caller_and_stops_the_others(
+    clip, tmp_path, tiny_model, monkeypatch, target, frames
+):
+    """frames: of the overlay that are kept: those before the failure, none where the video itself cannot be written."""
+    import importlib
+
+    module, name = target.rsplit(".", 1)
+    real, calls = getattr(importlib.import_module(module), name), []
+
+    def failing(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise OSError(28, "No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(target, failing)
+    with pytest.raises(OSError, match="No space left") as caught:
+        list(segment_video(clip, {0: square()}, tmp_path / "out", model=tiny_model, size=None))
+    assert caught.value.errno == 28 and stages() == [] and len(calls) == 5
+    overlay = tmp_path / "out/overlay.mp4"
+    assert (decoded(overlay) if overlay.exists() else 0) == frames
+    for mask in sorted((tmp_path / "out/masks").iterdir()):
+        assert np.array(Image.open(mask)).shape == (64, 96)
 
 
 def test_objects_may_arrive_on_any_frame_and_frames_before_are_background(clip, tmp_path, tiny_model):

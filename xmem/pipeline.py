@@ -33,25 +33,27 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     """The same items in the same order, made by a thread: at most `depth` of them before they are asked for.
 
     Nothing is made before the first one is asked for. An error among the items comes where it happened, after the items
-    before it. Closing this generator (use `contextlib.closing`) waits for the item that is being made, closes `items`
-    where it can be closed, and ends the thread.
+    before it. Closing this generator (use `contextlib.closing`) waits for the item that is being made, ends the thread,
+    and then closes `items` where it can be closed.
     """
     iterator = iter(items)
-    with _Thread("ahead") as thread:
-        waiting = deque(thread.submit(next, iterator, _END) for _ in range(depth))
-        try:
-            while True:
-                waiting.append(thread.submit(next, iterator, _END))
-                item = waiting.popleft().result()
-                if item is _END:
-                    return
-                yield item
-                del item  # the caller may be done with it long before it asks for the next one
-        finally:
-            for future in waiting:
-                future.cancel()
-            if hasattr(iterator, "close"):
-                thread.submit(iterator.close).result()  # in the thread that ran it
+    try:
+        with _Thread("ahead") as thread:
+            waiting = deque(thread.submit(next, iterator, _END) for _ in range(depth))
+            try:
+                while True:
+                    waiting.append(thread.submit(next, iterator, _END))
+                    item = waiting.popleft().result()
+                    if item is _END:
+                        return
+                    yield item
+                    del item  # the caller may be done with it long before it asks for the next one
+            finally:
+                for future in waiting:
+                    future.cancel()
+    finally:
+        if hasattr(iterator, "close"):
+            iterator.close()
 
 
 class Behind:

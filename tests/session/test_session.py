@@ -1,6 +1,8 @@
 """A session on a real clip: results that are right, kept, and found again."""
 
 import io
+import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
@@ -9,14 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.plain_pipeline import make_plain
 from tests.session.scene import COUNT, HEIGHT, SETTINGS, WIDTH, images, square
 from tests.video.clips import write_clip
 from xmem import InputError, Session, segment_video
 from xmem.render.post import PostProcessing
 from xmem.render.styles import Style
+from xmem.session import results
 from xmem.session.results import SpanResult
 from xmem.session.spans import spoken
 from xmem.video import FrameReader
+from xmem.video.access import FrameAccess
 
 
 @pytest.fixture
@@ -134,6 +139,63 @@ def test_a_stopped_run_keeps_what_is_done_and_goes_on_later(session, network):
     again = Session.open(session.folder)
     assert [again.has_result(frame) for frame in (4, 5)] == [True, False]
     assert len(again.pending(SETTINGS)) == 1
+    assert len(run(again, network)) == COUNT and again.pending(SETTINGS) == []
+
+
+def test_stages_beside_one_another_give_what_one_after_the_other_gives(session, network, monkeypatch):
+    """Masks, probabilities and figures to the byte, of a forward pass and a blended one."""
+    for frame in (0, 12):
+        session.set_key_frame(frame, square(4 + 2 * frame))
+    steps = run(session, network)
+    beside = {path.name: path.read_bytes() for path in (session.folder / "spans").rglob("*.csv")}
+    found = bytes_of(session) | beside
+    for folder in (session.folder / "spans").iterdir():
+        shutil.rmtree(folder)
+    make_plain(monkeypatch)
+    again = Session.open(session.folder)
+    plain = run(again, network)
+    assert bytes_of(again) | {p.name: p.read_bytes() for p in (again.folder / "spans").rglob("*.csv")} == found
+    assert len(found) > 2 * COUNT
+    for one, other in zip(steps, plain, strict=True):
+        assert (one.frame, one.done, one.total, one.memory) == (other.frame, other.done, other.total, other.memory)
+        assert np.array_equal(one.mask, other.mask) and np.array_equal(one.image, other.image)
+
+
+@pytest.mark.parametrize("done", [3, COUNT + 2])
+def test_stopped_in_either_pass_its_threads_end_before_the_video_is_closed(session, network, monkeypatch, done):
+    for frame in (0, COUNT - 1):
+        session.set_key_frame(frame, square(4 + 2 * frame))
+    steps = session.propagate(SETTINGS, network)
+    for _ in range(done):
+        next(steps)
+    at_close, close = [], FrameAccess.close
+
+    def closing(access):
+        at_close.append([thread.name for thread in threading.enumerate() if thread.name.startswith("ahead")])
+        close(access)
+
+    monkeypatch.setattr(FrameAccess, "close", closing)
+    steps.close()
+    assert at_close == [[]]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("behind")]
+
+
+def test_a_disk_that_is_full_stops_the_run_and_what_is_written_stays(session, network, monkeypatch):
+    session.set_key_frame(0, square(4))
+    written, real = [], results.write_index_mask
+
+    def full(path, mask):
+        if len(written) == 5:
+            raise OSError(28, "No space left on device")
+        written.append(path)
+        real(path, mask)
+
+    monkeypatch.setattr(results, "write_index_mask", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(session, network)
+    monkeypatch.undo()
+    again = Session.open(session.folder)
+    assert [again.has_result(frame) for frame in (4, 5)] == [True, False]
     assert len(run(again, network)) == COUNT and again.pending(SETTINGS) == []
 
 

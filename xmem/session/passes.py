@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor
 
 import xmem.analysis.cuts as shots
-from xmem.analysis.stats import measure
 from xmem.memory import MemoryUse
 from xmem.network import XMem
+from xmem.pipeline import ahead, fetch
 from xmem.propagator import Propagator, resize_to_frame
 from xmem.segment import index_mask
 from xmem.session.project import TrackSettings
@@ -20,6 +21,8 @@ from xmem.session.results import ResultWriter, SpanResult
 from xmem.session.spans import Anchor, Span
 from xmem.video import Frame
 from xmem.video.access import FrameAccess
+
+_AHEAD = 2  # frames that may wait for the network
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,26 @@ class SpanJob:
         return np.where(np.isin(mask, self.span.objects), mask, 0).astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class _Coming:
+    """What is found out about a frame before the network sees it. forward: the forward pass's probabilities float32
+    [O, h, w], where there are any to blend with."""
+
+    frame: Frame
+    is_cut: bool
+    forward: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A frame after the network. probabilities: [O + 1, h, w]; memory: what the memories hold."""
+
+    frame: Frame
+    probabilities: Tensor
+    forward: np.ndarray | None
+    memory: MemoryUse
+
+
 def compute_span(job: SpanJob, result: SpanResult, cuts: set[int]) -> Generator[PassFrame, None, None]:
     """Compute a span into `result`; yield a frame at a time. Shot cuts that are seen are added to `cuts`.
 
@@ -76,62 +99,77 @@ def compute_span(job: SpanJob, result: SpanResult, cuts: set[int]) -> Generator[
             yield from _backward(job, result, writer, cuts)
 
 
-def _forward(job: SpanJob, writer: ResultWriter, cuts: set[int]) -> Iterator[PassFrame]:
+def _forward(job: SpanJob, writer: ResultWriter, cuts: set[int]) -> Generator[PassFrame, None, None]:
     span, previous = job.span, None
-    for frame, prob, memory in _steps(job, span.start, job.access.forward(span.first, span.last), cuts, 0):
-        given = job.given(span.start) if frame.index == span.start.frame else None
-        mask, own = _mask(prob, frame, span, given), _own(prob)
-        writer.write(frame.index, mask, own)
-        writer.append_stats(measure(frame.index, mask, own, list(span.objects), previous))
-        previous = mask
-        yield PassFrame(frame.index, frame.image, mask, memory)
+    frames = _looked_at(job.access.forward(span.first, span.last), None)
+    with closing(_steps(job, span.start, frames, cuts, 0)) as steps:
+        for found in steps:
+            frame, own = found.frame, fetch(found.probabilities[1:].float())
+            given = job.given(span.start) if frame.index == span.start.frame else None
+            mask = _mask(found.probabilities, frame, span, given)
+            writer.write(frame.index, mask, own)
+            writer.measure(frame.index, mask, own, previous)
+            previous = mask
+            yield PassFrame(frame.index, frame.image, mask, found.memory)
 
 
-def _backward(job: SpanJob, result: SpanResult, writer: ResultWriter, cuts: set[int]) -> Iterator[PassFrame]:
+def _backward(
+    job: SpanJob, result: SpanResult, writer: ResultWriter, cuts: set[int]
+) -> Generator[PassFrame, None, None]:
     """From the end's key frame down to the frame after the start's. Figures come a frame late: they compare with the
     frame before."""
     span = job.span
     oldest = span.first + (span.start is not None)
-    later: tuple[int, np.ndarray, np.ndarray] | None = None
-    for frame, prob, memory in _steps(job, span.end, job.access.backward(span.end.frame, oldest), cuts, 1):
-        if frame.index == span.end.frame:  # computed by the span that it belongs to
-            mask = job.given(span.end)
-        else:
-            if span.forward:
-                prob = _blend(prob, result.probabilities(frame.index), span.forward_weight(frame.index))
-            mask, own = _mask(prob, frame, span, None), _own(prob)
-            writer.write(frame.index, mask, own)
-            if later is not None:
-                writer.append_stats(measure(*later[:3], list(span.objects), mask))
-            later = (frame.index, mask, own)
-        yield PassFrame(frame.index, frame.image, mask, memory)
+    later: tuple[int, np.ndarray, Callable[[], np.ndarray]] | None = None
+    frames = _looked_at(job.access.backward(span.end.frame, oldest), result if span.forward else None)
+    with closing(_steps(job, span.end, frames, cuts, 1)) as steps:
+        for found in steps:
+            frame = found.frame
+            if frame.index == span.end.frame:  # computed by the span that it belongs to
+                mask = job.given(span.end)
+            else:
+                prob = _blend(found, span.forward_weight(frame.index))
+                own, mask = fetch(prob[1:].float()), _mask(prob, frame, span, None)
+                writer.write(frame.index, mask, own)
+                if later is not None:
+                    writer.measure(*later, mask)
+                later = (frame.index, mask, own)
+            yield PassFrame(frame.index, frame.image, mask, found.memory)
     if later is not None:
-        before = job.given(span.start) if span.start else None
-        writer.append_stats(measure(*later, list(span.objects), before))
+        writer.measure(*later, job.given(span.start) if span.start else None)
+
+
+def _looked_at(frames: Iterator[Frame], forward: SpanResult | None) -> Iterator[_Coming]:
+    """forward: results of a forward pass to blend with."""
+    detector = shots.CutDetector()
+    for frame in frames:
+        probabilities = forward.probabilities(frame.index) if forward else None
+        yield _Coming(frame, detector.is_cut(frame.image), probabilities)
 
 
 def _steps(
-    job: SpanJob, own: Anchor, frames: Iterator[Frame], cuts: set[int], cut_offset: int
-) -> Iterator[tuple[Frame, Tensor, MemoryUse]]:
-    """Step through `frames`, which begin at the key frame `own`: (frame, probabilities [O + 1, h, w], memory).
+    job: SpanJob, own: Anchor, frames: Iterator[_Coming], cuts: set[int], cut_offset: int
+) -> Generator[_Found, None, None]:
+    """Step through `frames`, which begin at the key frame `own` and are read ahead.
 
     cut_offset: 1 where frames run backwards, since a cut is named after its later frame.
     """
-    engine, detector = job.engine(own), shots.CutDetector()
+    engine = job.engine(own)  # reads key frames, and is done with it before others are read ahead
     gate = shots.MemoryGate() if job.settings.pause_at_cuts else None
     speaks = [i for i in own.speaks if i in job.span.objects]
     certainty = 1.0
-    for frame in frames:
-        is_cut = detector.is_cut(frame.image)
-        if is_cut:
-            cuts.add(frame.index + cut_offset)
-        allowed = gate is None or gate.allows(is_cut, certainty)
-        if frame.index == own.frame:
-            prob = engine.probabilities(frame.image, job.given(own), objects=speaks)
-        else:
-            prob = engine.probabilities(frame.image, remember=allowed)
-        certainty = 1.0 if gate is None else _certainty(prob)
-        yield frame, prob, engine.memory_use()
+    with closing(ahead(frames, _AHEAD)) as coming:
+        for found in coming:
+            frame = found.frame
+            if found.is_cut:
+                cuts.add(frame.index + cut_offset)
+            allowed = gate is None or gate.allows(found.is_cut, certainty)
+            if frame.index == own.frame:
+                prob = engine.probabilities(frame.image, job.given(own), objects=speaks)
+            else:
+                prob = engine.probabilities(frame.image, remember=allowed)
+            certainty = 1.0 if gate is None else _certainty(prob)
+            yield _Found(frame, prob, found.forward, engine.memory_use())
 
 
 def _certainty(prob: Tensor) -> float:
@@ -146,13 +184,11 @@ def _mask(prob: Tensor, frame: Frame, span: Span, given: np.ndarray | None) -> n
     return index_mask(resize_to_frame(prob, frame.image.shape[:2]), list(span.objects), given)
 
 
-def _own(prob: Tensor) -> np.ndarray:
-    """The objects' probabilities float32 [O, h, w], background left out."""
-    return prob[1:].float().cpu().numpy()
-
-
-def _blend(backward: Tensor, forward: np.ndarray, weight: float) -> Tensor:
-    """[O + 1, h, w] of the backward pass and [O, h, w] of the forward one, which has `weight`."""
-    objects = torch.from_numpy(forward).to(backward.device)
+def _blend(found: _Found, weight: float) -> Tensor:
+    """[O + 1, h, w] of the backward pass and the forward one, which has `weight`; of the backward one where it is
+    alone."""
+    if found.forward is None:
+        return found.probabilities
+    objects = torch.from_numpy(found.forward).to(found.probabilities.device)
     background = (1 - objects.sum(0, keepdim=True)).clamp_min(0)
-    return weight * torch.cat([background, objects]) + (1 - weight) * backward
+    return weight * torch.cat([background, objects]) + (1 - weight) * found.probabilities

@@ -9,21 +9,24 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from xmem.analysis.stats import ObjectStats, StatsFile, read_stats
+from xmem.analysis.stats import ObjectStats, StatsFile, measure, read_stats
+from xmem.pipeline import Behind
 from xmem.render.masks import write_index_mask
 from xmem.session.spans import Span, span_as_json, span_of_json
 
 _FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-_WAITING = 4  # frames that may wait for the disk
+_WAITING = 4  # frames or their figures that may wait to be written
+
+Fetched = Callable[[], np.ndarray]  # as `xmem.pipeline.fetch` gives it
 
 
 @dataclass(frozen=True)
@@ -72,47 +75,49 @@ class SpanResult:
 
 
 class ResultWriter:
-    """Writes frames into a span's folder in a thread of its own, a few at a time; use as a context manager."""
+    """Writes frames into a span's folder in a thread of its own, a few at a time; use as a context manager.
+
+    An error shows at a later call, or on leaving the context.
+    """
 
     def __init__(self, result: SpanResult):
-        self._folder = result.folder
+        self._folder, self._objects = result.folder, result.span.objects
         for name in ("masks", "probabilities"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         self._stats = StatsFile(self._folder / "stats.csv")
-        self._thread = ThreadPoolExecutor(1, "results")
-        self._waiting: list[Future] = []
+        self._writing = Behind(_WAITING)
 
     def __enter__(self) -> ResultWriter:
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        self._thread.shutdown(wait=True)
-        for future in self._waiting:
-            future.result()
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._writing.__exit__(kind, error, trace)
 
-    def write(self, frame: int, mask: np.ndarray, probabilities: np.ndarray) -> None:
-        """mask: index mask uint8 [H, W]; probabilities: float32 [O, h, w]. An error shows at a later call."""
-        if len(self._waiting) >= _WAITING:
-            self._waiting.pop(0).result()
-        self._waiting.append(self._thread.submit(self._write, frame, mask, probabilities))
+    def write(self, frame: int, mask: np.ndarray, probabilities: Fetched) -> None:
+        """mask: index mask uint8 [H, W]; probabilities: gives float32 [O, h, w]."""
+        self._writing.put(self._write, frame, mask, probabilities)
+
+    def measure(self, frame: int, mask: np.ndarray, probabilities: Fetched, neighbour: np.ndarray | None) -> None:
+        """Add the frame's figures. neighbour: the index mask of the frame that it is compared with, or None."""
+        self._writing.put(self._measure, frame, mask, probabilities, neighbour)
 
     def flush(self) -> None:
         """Wait until all that was given is on disk."""
-        while self._waiting:
-            self._waiting.pop(0).result()
+        self._writing.flush()
 
-    def append_stats(self, rows: list[ObjectStats]) -> None:
-        self._stats.append(rows)
-
-    def _write(self, frame: int, mask: np.ndarray, probabilities: np.ndarray) -> None:
-        stacked = np.round(probabilities * 65535).astype(np.uint16).reshape(-1, probabilities.shape[-1])
+    def _write(self, frame: int, mask: np.ndarray, probabilities: Fetched) -> None:
+        values = probabilities()
+        stacked = np.round(values * 65535).astype(np.uint16).reshape(-1, values.shape[-1])
         name = f"{frame:05d}.png"
         encoded = cv2.imencode(".png", stacked, _FAST_PNG)[1]
         _replace(self._folder / "probabilities" / name, lambda path: path.write_bytes(encoded))
         _replace(self._folder / "masks" / name, lambda path: write_index_mask(path, mask))
 
+    def _measure(self, frame: int, mask: np.ndarray, probabilities: Fetched, neighbour: np.ndarray | None) -> None:
+        self._stats.append(measure(frame, mask, probabilities(), self._objects, neighbour))
 
-def _replace(path: Path, write) -> None:
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_suffix(".part")
     write(temporary)
     os.replace(temporary, path)
