@@ -1,6 +1,7 @@
 """Videos for players and editors: right pictures at the right times, with alpha where it is promised."""
 
 import base64
+import threading
 import zipfile
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from tests.export.discs import UNEVEN_SECONDS, DiscSource, finish
+from tests.export.discs import SAMPLE, UNEVEN_SECONDS, DiscSource, finish
+from tests.plain_pipeline import make_plain
 from tests.video.clips import flat_images, write_clip
+from xmem.export import export
 from xmem.render.overlay import tint
 from xmem.render.palette import color_of
 from xmem.render.styles import Style
@@ -86,6 +89,28 @@ def test_the_wipe_runs_through_the_trimmed_range(source, tmp_path):
         changed = np.abs(shown[place] - source.image(frame)).mean(axis=2) > 12
         shares.append(changed[source.mask(frame) > 0].mean())
     assert shares[0] < 0.1 and shares[1] > 0.8 and shares[2] < 0.1
+
+
+def test_stages_beside_one_another_give_what_one_after_the_other_gives(source, tmp_path, monkeypatch):
+    """To the sample, with an encoder that gives the same twice."""
+    beside = _alpha_frames(finish("prores_4444", source, tmp_path))
+    make_plain(monkeypatch)
+    (tmp_path / "plain").mkdir()
+    plain = _alpha_frames(finish("prores_4444", source, tmp_path / "plain"))
+    for (time, rgb, alpha), (plain_time, plain_rgb, plain_alpha) in zip(beside, plain, strict=True):
+        assert time == plain_time and np.array_equal(rgb, plain_rgb) and np.array_equal(alpha, plain_alpha)
+
+
+def test_closed_early_no_thread_is_left_and_few_frames_were_read(tmp_path):
+    source = DiscSource(SAMPLE, 0, 40)
+    read, whole = [], source.mask
+    source.mask = lambda frame: read.append(frame) or whole(frame)
+    steps = export("overlay", source, tmp_path, "clip")
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    assert source.closed == source.started and len(read) <= 10
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
 
 
 def test_matte_is_grey_soft_and_silent(source, tmp_path):

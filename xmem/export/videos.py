@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,13 @@ import numpy as np
 from xmem.export.render import renderer
 from xmem.export.sound import open_for_mov, open_for_webm
 from xmem.export.source import ExportSource, cut_out, union_matte, visible_objects
+from xmem.pipeline import ahead
 from xmem.video.writer import ENCODER_THREADS, H264, VideoPreset, VideoWriter
 
 if TYPE_CHECKING:
     from xmem.session.frames import TrackedFrame
+
+_AHEAD = 2  # frames that may wait to be drawn, and drawn ones that may wait to be encoded
 
 MATTE = replace(H264, sound=None)  # a layer over the video, which has its sound
 
@@ -84,7 +88,13 @@ def write_prores(source: ExportSource, path: Path) -> Iterator[None]:
 def _write(
     source: ExportSource, path: Path, preset: VideoPreset, picture: Callable[[TrackedFrame], np.ndarray]
 ) -> Iterator[None]:
-    with source.access() as reader, VideoWriter(path, reader, preset) as writer:
-        for tracked in source.frames():
-            writer.write(picture(tracked), tracked.frame)
+    """Frames and masks are read in one thread, drawn in another and encoded by the caller; yields once per frame."""
+    with (
+        source.access() as reader,
+        VideoWriter(path, reader, preset) as writer,
+        closing(ahead(source.frames(), _AHEAD)) as frames,
+        closing(ahead(((picture(tracked), tracked.frame) for tracked in frames), _AHEAD)) as drawn,
+    ):
+        for image, frame in drawn:
+            writer.write(image, frame)
             yield
