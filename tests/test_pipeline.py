@@ -165,13 +165,10 @@ class TestBehind:
 
 def run(stages: dict, frames):
     """Reading, a step of the caller, drawing and writing as a video goes through them; yields each frame's number."""
-    with Behind(2) as writing, Behind(2) as drawing, closing(ahead(frames, 2)) as coming:
-
-        def draw(number: int) -> None:
-            writing.put(stages["write"], stages["draw"](number))
-
+    with Behind(3) as writing, Behind(3) as drawing, closing(ahead(frames, 2)) as coming:
         for number in coming:
-            drawing.put(draw, stages["step"](number))
+            drawn = drawing.put(stages["draw"], stages["step"](number))
+            writing.put(lambda drawn: stages["write"](drawn.result()), drawn)
             yield number
 
 

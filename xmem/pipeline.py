@@ -59,7 +59,9 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
 class Behind:
     """Calls made by a thread, one after the other, while the caller goes on; use as a context manager.
 
-    depth: calls that may wait or run; handing over one more waits for the oldest.
+    depth: calls that may wait or run; handing over one more waits for the oldest. A call may itself wait for the future
+    of another stage's. Calls are handed over by the caller alone, not by stages: when Python exits, threads finish what
+    they have but take nothing more.
     Leaving the context waits until all calls that were handed over are made, also where an error or the closing of a
     generator leads out: what was begun is finished. A call that fails is the last one. Its error comes at the next
     `put` or `flush`, or else on leaving the context, unless that is left by another error.

@@ -28,7 +28,7 @@ log = logging.getLogger("xmem")
 
 OVERLAY_NAME = "overlay.mp4"
 MASKS_NAME = "masks"
-_AHEAD, _BEHIND = 2, 2  # frames that may wait before and after the network
+_AHEAD, _BEHIND = 2, 3  # frames read before, and drawn or encoded behind the network
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,16 @@ def segment_video(
 
             def render(frame: Frame, mask: Callable[[], np.ndarray]) -> np.ndarray:
                 write_index_mask(output / MASKS_NAME / f"{frame.name}.png", mask())
-                overlay = tint(frame.image, mask(), opacity)
-                encoding.put(writer.write, overlay, frame)
-                return overlay
+                return tint(frame.image, mask(), opacity)
+
+            def encode(frame: Frame, overlay: Future[np.ndarray]) -> None:
+                writer.write(overlay.result(), frame)
 
             for frame in frames:
                 prob = engine.step(frame.image, given.get(frame.index))
                 mask = fetch(index_of(prob, engine.objects, given.pop(frame.index, None)))
                 overlay = rendering.put(render, frame, mask)
+                encoding.put(encode, frame, overlay)
                 yield FrameResult(frame.index, float(frame.time), frame.name, reader.info.frame_count, mask, overlay)
     if given:
         log.warning("The video ended before frame %d, for which a mask was given.", min(given))
