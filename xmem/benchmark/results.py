@@ -12,12 +12,12 @@ from xmem.errors import InputError
 
 FILE_NAME = "benchmark.json"
 VERSION = 1
-GROUPS = {  # the five shares, and the timed parts that each is made of
+GROUPS = {  # the five shares, as the pipeline has its stages, and the timed parts that each is made of
     "decode": ("decode",),
     "network": ("key", "value", "decoder", "other"),
     "memory": ("read", "append", "consolidate"),
-    "render": ("index", "tint"),
-    "encode": ("png", "h264"),
+    "render": ("index", "tint", "png"),
+    "encode": ("h264",),
 }
 PARTS = tuple(part for parts in GROUPS.values() for part in parts)
 
