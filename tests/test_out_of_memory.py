@@ -70,10 +70,10 @@ def full(tiny_model, monkeypatch):
 
     original = memory_module.similarity
 
-    def similarity(query, memory):
+    def similarity(query, memory, out=None):
         if room.similarities is not None and len(query) * len(memory) > room.similarities:
             raise RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)")
-        return original(query, memory)
+        return original(query, memory, out)
 
     monkeypatch.setattr(tiny_model, "decode", limited(tiny_model.decode, lambda args: args[1].shape[1]))
     monkeypatch.setattr(tiny_model, "encode_value", limited(tiny_model.encode_value, lambda args: args[2].shape[1]))

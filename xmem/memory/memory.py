@@ -51,6 +51,7 @@ class Memory:
         self.chunk_elements: int | None = None
         self._store: ElementStore | None = None
         self._frame_elements = 0  # HW, elements per frame
+        self._scores: Tensor | None = None  # similarities, of one chunk at a time
 
     @property
     def working_size(self) -> int:
@@ -79,7 +80,7 @@ class Memory:
         now = min(self.chunk_elements or chunk_elements(device), self._frame_elements * elements)
         if now <= SMALLEST_CHUNK_ELEMENTS:
             return False
-        self.chunk_elements = now // 2
+        self.chunk_elements, self._scores = now // 2, None
         return True
 
     def read(self, key: Tensor, selection: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -96,16 +97,27 @@ class Memory:
         use = query.new_zeros(len(store)) if config.long_term else None
         at_once = self.chunk_elements or chunk_elements(query.device)
         for chunk in query_chunks(len(query), len(store), at_once):
-            scores = similarity(query[chunk], store.column("prepared"))  # [Q, N]
+            scores = self._similarity(query[chunk], at_once)  # [Q, N]
             for i, group in enumerate(store.groups):
-                weights, index = top_k_softmax(store.group_columns(group, scores), config.top_k)
-                out[i][chunk] = read_values(tables[i], weights, index)
+                store.exclude(group, scores)
+                weights, index = top_k_softmax(scores, config.top_k)
+                out[i][chunk] = read_values(tables[i], weights, store.value_rows(group, index))
                 if i == 0 and use is not None:
                     use.index_add_(0, index.flatten(), weights.flatten())
         pairs = zip(out, store.groups, strict=True)
         # [HW, O_g C_v] -> [O_g, C_v, h, w], a view: rows of one object are channels-last as they lie
         groups = [rows.view(height, width, group.objects, -1).permute(2, 3, 0, 1) for rows, group in pairs]
         return torch.cat(groups)[None], use
+
+    def _similarity(self, query: Tensor, at_once: int) -> Tensor:
+        """Of query rows to all elements, [Q, N]; on a CPU in a buffer that is kept, where it stays until the next."""
+        prepared = self._store.column("prepared")
+        if not query.is_cpu:  # its allocator keeps what it has had
+            return similarity(query, prepared)
+        count = len(query) * len(prepared)
+        if self._scores is None or len(self._scores) < count:
+            self._scores = query.new_empty(max(at_once, count))  # what is not written to takes no memory
+        return similarity(query, prepared, self._scores[:count].view(len(query), -1))
 
     def count(self, use: Tensor | None) -> None:
         """Tell what a read told: who was read, and that all could have been."""

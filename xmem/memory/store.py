@@ -153,18 +153,29 @@ class ElementStore:
         use, life = self.column("usage").unbind(1)
         return use / life
 
-    def group_columns(self, group: ObjectGroup, scores: Tensor) -> Tensor:
-        """The columns of scores [Q, N] whose elements have values of this group, in the order of its values."""
-        held, end, spans = (group.permanent, group.long_term, group.working), 0, []
-        for size, count in zip((self.permanent_size, self.long_term_size, self.working_size), held, strict=True):
-            end += size
-            if count and spans and spans[-1][1] == end - count:
-                spans[-1] = (spans[-1][0], end)
-            elif count:
-                spans.append((end - count, end))
-        if len(spans) == 1:  # a view: only groups that joined late pay for a copy
-            return scores[:, slice(*spans[0])]
-        return torch.cat([scores[:, slice(*span)] for span in spans], 1)
+    def exclude(self, group: ObjectGroup, scores: Tensor) -> None:
+        """Set the scores [Q, N] of elements without a value of the group to -inf, in place. Groups are read in order of
+        arrival, and those after it have no value there either, so that none needs scores of its own."""
+        start = 0
+        for size, count in self._sizes(group):
+            if count < size:
+                scores[:, start : start + size - count] = float("-inf")
+            start += size
+
+    def value_rows(self, group: ObjectGroup, index: Tensor) -> Tensor:
+        """Element indices -> rows of the group's values; those of excluded elements become any row."""
+        sizes = self._sizes(group)
+        (a, b, c) = (size - count for size, count in sizes)  # permanent, long-term and working elements without a value
+        if not a + b + c:
+            return index
+        long_term, working = self.permanent_size, self.permanent_size + self.long_term_size  # where each begins
+        missing = a + b * (index >= long_term) + c * (index >= working)
+        return (index - missing).clamp_min_(0)
+
+    def _sizes(self, group: ObjectGroup) -> list[tuple[int, int]]:
+        """(elements, those with a value of the group) of the three memories."""
+        held = (group.permanent, group.long_term, group.working)
+        return list(zip((self.permanent_size, self.long_term_size, self.working_size), held, strict=True))
 
     def consolidate(
         self, kept: Tensor | None, first: int, latest: int, prototypes: dict[str, Tensor], values: list[Tensor]
