@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from xmem.benchmark.cases import Case
-from xmem.benchmark.picture import draw, series_along
+from xmem.benchmark.picture import draw, series_along, unit_of
 from xmem.benchmark.results import GROUPS, PARTS, Pass, Report, Row, Sample
 from xmem.benchmark.table import sample_at, settled, table
 from xmem.errors import InputError
@@ -147,3 +147,10 @@ def test_without_matplotlib_the_user_is_told_that_the_rest_is_there(tmp_path, mo
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(InputError, match=r"pip install matplotlib.*benchmark\.json are complete"):
         draw(Report(tmp_path / "benchmark.json", MACHINE, [row()]), tmp_path / "picture.png")
+
+
+def test_speeds_are_drawn_relative_on_a_cpu_and_in_frames_per_second_on_a_gpu():
+    slow = replace(row(model="XMem"), engine=Pass(34, 50.0, 0.5))
+    unit, words = unit_of([row(), row(size=240), slow, replace(slow, case=replace(slow.case, size=1080))], "cpu")
+    assert unit == 0.5 and words == "speed: 1 is XMem, 480 px, 1 obj., float32"
+    assert unit_of([row(), slow], "cuda") == (1.0, "frames per second")

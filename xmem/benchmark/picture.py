@@ -54,7 +54,7 @@ def draw(report: Report, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    panels = _panels([row for row in report.rows if row.engine or row.whole])
+    panels = _panels([row for row in report.rows if row.engine or row.whole], report.machine["device_type"])
     if not panels:
         raise InputError("Nothing was measured to its end, so there is nothing to draw.")
     columns = min(2, len(panels))
@@ -75,8 +75,23 @@ def draw(report: Report, path: Path) -> None:
         pyplot.close(figure)
 
 
-def _panels(rows: Sequence[Row]) -> list[Panel]:
+def unit_of(rows: Sequence[Row], device_type: str) -> tuple[float, str]:
+    """What speeds are drawn in, in frames per second and in words.
+
+    On a CPU that is the speed of one row, the slowest model's first: an absolute figure would say more about the one
+    processor than about the program.
+    """
+    if device_type != "cpu" or not rows:
+        return 1.0, "frames per second"
+    first = {row.case.model: row for row in reversed(rows)}
+    base = min(first.values(), key=lambda row: row.engine.fps)
+    case = base.case
+    return base.engine.fps, f"speed: 1 is {case.model}, {case.size} px, {case.objects} obj., {case.precision}"
+
+
+def _panels(rows: Sequence[Row], device_type: str) -> list[Panel]:
     speeds = [row for row in rows if row.engine and row.whole and row.error is None]
+    unit = unit_of(speeds, device_type)
     lengths = [row for row in rows if row.engine and not row.whole and row.engine.course]
     long_runs = [row for row in rows if is_long_run(row)]
     panels: list[Panel] = []
@@ -86,7 +101,9 @@ def _panels(rows: Sequence[Row]) -> list[Panel]:
         ("frames", "Speed by length", "frames in the clip"),
     ):
         if series := series_along(axis, speeds):
-            panels.append(lambda axes, series=series, texts=(axis, title, label): _speed_panel(axes, series, *texts))
+            panels.append(
+                lambda axes, series=series, texts=(axis, title, label): _speed_panel(axes, series, unit, *texts)
+            )
     if timed := [row for row in speeds if row.shares]:
         panels.append(lambda axes: _share_panel(axes, timed))
     if lengths:
@@ -110,18 +127,22 @@ def series_along(axis: str, rows: Sequence[Row]) -> dict[str, list[Row]]:
     return series
 
 
-def _speed_panel(axes: Any, series: dict[str, list[Row]], axis: str, title: str, label: str) -> None:
+def _speed_panel(
+    axes: Any, series: dict[str, list[Row]], unit: tuple[float, str], axis: str, title: str, label: str
+) -> None:
     ticks = sorted({getattr(row.case, axis) for rows in series.values() for row in rows})
     for colour, (name, rows) in zip(COLOURS, series.items(), strict=False):
         x = [getattr(row.case, axis) for row in rows]
-        engine, whole = [row.engine.fps for row in rows], [row.whole.fps for row in rows]
+        engine, whole = (
+            [part.fps / unit[0] for part in parts] for parts in zip(*((r.engine, r.whole) for r in rows), strict=True)
+        )
         axes.plot(x, engine, color=colour, marker="o", linewidth=2, label=name)
         axes.plot(x, whole, color=colour, marker="s", markersize=3.5, linewidth=1.2, linestyle="--")
         for at, value in zip(x, engine, strict=True):
             _write(axes, f"{value:.3g}", (at, value), (0, 6), colour, "center")
     axes.plot([], [], color=QUIET, linewidth=2, marker="o", label="network and memory")
     axes.plot([], [], color=QUIET, linewidth=1.2, linestyle="--", marker="s", markersize=3.5, label="file to file")
-    axes.set(title=title, xlabel=label, ylabel="frames per second", xscale="log", yscale="log")
+    axes.set(title=title, xlabel=label, ylabel=unit[1], xscale="log", yscale="log")
     _plain_ticks(axes.xaxis, ticks)
     _plain_ticks(axes.yaxis)
     axes.margins(x=0.08, y=0.18)
