@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from reference_weights import released_state
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
@@ -299,3 +300,35 @@ def test_a_frame_or_mask_of_another_size_is_refused_in_one_sentence(tiny_model):
         engine.step(frames(1, 32, 32)[0])
     with pytest.raises(InputError, match="uint8"):
         engine.step(frames(1, 32, 48)[0].astype(np.float32))
+
+
+class Asked(TorchDispatchMode):
+    """Notes operations for which a host waits for its device, or that bring a constant to it."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "lift_fresh", "unique")
+
+    def __init__(self):
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        boolean = name == "index" and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if boolean or any(name.strip("_").startswith(word.strip("_")) for word in self.WAITING):
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_step_without_a_mask_waits_for_the_device(tiny_model):
+    """Nor brings constants to it: with memory frames, consolidations, and long-term memory at its limit."""
+    config = MemoryConfig(mem_every=2, min_working_frames=2, max_working_frames=3, prototypes=5, max_long_term=12)
+    engine, video = Propagator(tiny_model, config, size=48), frames(18, 37, 53)
+    engine.step(video[0], mask(37, 53, id_5=LEFT, id_7=RIGHT))
+    with Asked() as asked:
+        for frame in video[1:]:
+            engine.step(frame)
+    assert engine.memory.long_term_size == 12
+    assert asked.seen == 17 * ["lift_fresh"], "the frame itself, once a step"
+    with Asked() as asked:
+        engine.step(video[0]).max().item()
+    assert asked.seen[1:] == ["_local_scalar_dense"], "the test would see it"
