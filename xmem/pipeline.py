@@ -9,6 +9,11 @@ Everything goes in order and through bounded queues, so the result is that of pl
 frames. The heavy parts of decoding, drawing and encoding release Python's lock. The network stays with the caller:
 torch's inference mode holds for one thread only. An object with a file behind it is touched by one thread at a time:
 that of its stage until the context is left, which waits for the thread, and then the caller again.
+
+What it saves, on two cores of an AMD EPYC (Zen 4) with a video of 640x360: a network elsewhere that takes 10 ms a frame
+and leaves the cores idle, 22.3 -> 12.3 ms a frame, 1.06 of what it takes alone. A network that keeps both cores busy
+leaves nothing to save at 240 pixels, where times differed by less than they scattered, and 7 % at 360. Queues of one
+frame were as fast as those of six.
 """
 
 from __future__ import annotations
