@@ -91,18 +91,18 @@ class ModelCache:
 
     def __init__(self, capacity: int = 2) -> None:
         self._capacity = capacity
-        self._models: OrderedDict[tuple[str, str], XMem] = OrderedDict()
+        self._models: OrderedDict[tuple[str, str, str], XMem] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, name: str, device: str) -> "XMem":
+    def get(self, name: str, device: str, precision: str = "auto") -> "XMem":
         """The network `name` on `device`, loaded if need be. Raises InputError as `xmem.load_model` does."""
         with self._lock:
-            model = self._models.pop((name, device), None)
+            model = self._models.pop((name, device, precision), None)
             if model is None:
                 while len(self._models) >= self._capacity:
                     self._models.popitem(last=False)  # before loading: two large ones at a time, never three
-                model = xmem.load_model(name, device=device)
-            self._models[name, device] = model
+                model = xmem.load_model(name, device, precision)
+            self._models[name, device, precision] = model
             return model
 
 
@@ -133,7 +133,7 @@ def propagate_session(folder: str, stop_file: str, settings: TrackSettings) -> I
     Ends early, keeping what is done, once `stop_file` exists or when it is closed. Raises InputError.
     """
     session = Session.open(folder)
-    model, name, note = load(settings.model, settings.device)
+    model, name, note = load(settings.model, settings.device, settings.precision)
     steps = session.propagate(replace(settings, model=name), model)
     shown, stop = -PREVIEW_SECONDS, Path(stop_file)
     progress, latest = Progress(model=name, note=note), None
@@ -155,7 +155,7 @@ def propagate_session(folder: str, stop_file: str, settings: TrackSettings) -> I
 @on_gpu(lambda *_: 30)
 def estimate_session(folder: str, settings: TrackSettings) -> Estimate:
     """Time a few frames of the session in `folder`. Raises InputError."""
-    model, _, _ = load(settings.model, settings.device)
+    model, _, _ = load(settings.model, settings.device, settings.precision)
     return estimate(Session.open(folder), settings, model)
 
 
@@ -198,15 +198,15 @@ def propagate(video: str, mask: np.ndarray, output: str, stop_file: str, setting
         yield replace(progress, preview=_jpeg(result.overlay))
 
 
-def load(model: str, device: str) -> tuple["XMem", str, str]:
+def load(model: str, device: str, precision: str = "auto") -> tuple["XMem", str, str]:
     """The network to use, its name, and the reason where it is not the chosen one."""
     try:
-        return MODELS.get(model, device), model, ""
+        return MODELS.get(model, device, precision), model, ""
     except xmem.InputError as error:
         if model == EMBEDDED:
             raise
         log.warning("%s cannot be used, %s takes its place: %s", model, EMBEDDED, error)
-        return MODELS.get(EMBEDDED, device), EMBEDDED, going_on(str(error))
+        return MODELS.get(EMBEDDED, device, precision), EMBEDDED, going_on(str(error))
 
 
 def going_on(reason: str) -> str:

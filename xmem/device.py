@@ -52,6 +52,7 @@ def choose_precision(choice: str, device: torch.device) -> torch.dtype:
     """The type of the network's weights and features that `choice` names on `device`.
 
     "auto" is float16 on CUDA, float32 on MPS, and on a CPU bfloat16 where it multiplies that natively, else float32.
+    float32 on CUDA also turns TensorFloat-32 off for this process.
     Raises InputError for an unknown name and for a precision that the device cannot compute in.
     """
     if choice not in PRECISIONS:
@@ -64,6 +65,8 @@ def choose_precision(choice: str, device: torch.device) -> torch.dtype:
         raise InputError("A CPU does not compute in float16: choose float32 or bfloat16, or 'auto'.")
     if choice == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError("This GPU does not compute in bfloat16: choose float16 or float32, or 'auto'.")
+    if choice == "float32" and device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # which would round products to 10 bits, by cuDNN's default
     return getattr(torch, choice)
 
 

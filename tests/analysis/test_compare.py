@@ -31,7 +31,7 @@ def session(tmp_path):
 
 
 def run(session, variants, folder, network) -> tuple[list, Comparison]:
-    steps, progress = compare(session, variants, folder, load=lambda name, device: network), []
+    steps, progress = compare(session, variants, folder, load=lambda *_: network), []
     while True:
         try:
             progress.append(next(steps))

@@ -10,7 +10,7 @@ from torch import nn
 from xmem.errors import InputError
 from xmem.network import ModelSizes, XMem
 from xmem.propagator import IMAGE_MEAN, IMAGE_STD
-from xmem.training.initial import load_lite0, load_resnet, source_name
+from xmem.training.initial import load_lite0, load_resnet, soften_reading, source_name
 
 SIZES = ModelSizes("lite", 8, 16, 8, (16, 16, 8), 16, 1)
 
@@ -65,3 +65,24 @@ def test_resnets_start_the_full_networks_encoders():
     assert torch.equal(model.value_encoder.layer3[1].conv2.weight, shallow.layer3[1].conv2.weight)
     assert torch.equal(model.value_encoder.conv1.weight[:, :3], shallow.conv1.weight)
     assert model.value_encoder.conv1.weight[:, 3:].std() > 0
+
+
+def test_softened_reading_spreads_over_more_elements_and_changes_nothing_else():
+    """Keys far apart leave one element all the weight, and the softmax no gradient."""
+    torch.manual_seed(0)
+    model = XMem(SIZES).eval()
+    model.key_proj.key_proj.weight.data.mul_(4e6)  # random features are small
+    image = torch.randn(1, 3, 64, 64)
+
+    def largest_weight() -> float:
+        key, shrinkage, selection, _ = model.encode_key(image)
+        key, selection = key.flatten(2), selection.flatten(2)  # [1, C, N]
+        squares = ((key[:, :, :, None] - key[:, :, None]) ** 2 * selection[:, :, None]).sum(1)  # [1, N, query]
+        distance = squares + 1e9 * torch.eye(squares.shape[-1])  # not with itself
+        return torch.softmax(-distance * shrinkage.flatten(2).mT / 8, 1).amax(1).mean().item()
+
+    before, state = largest_weight(), {name: value.clone() for name, value in model.state_dict().items()}
+    soften_reading(model)
+    assert before > 0.9 and largest_weight() < 0.7 * before
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, state[name])}
+    assert all(name.startswith("key_proj.") for name in changed)

@@ -100,12 +100,12 @@ def compare(
     session: Session,
     variants: Sequence[tuple[str, TrackSettings]],
     folder: str | PathLike,
-    load: Callable[[str, str], XMem] = load_model,
+    load: Callable[[str, str, str], XMem] = load_model,
 ) -> Generator[CompareProgress, None, Comparison]:
     """Track the session's trimmed range from its key frames under each setting; write `comparison.mp4` into `folder`.
 
-    variants: (label, settings), two or more. load: checkpoint name and device -> network. The session itself is not
-    changed; the variants' own sessions lie in `folder` meanwhile. Returns (as a generator does) the Comparison.
+    variants: (label, settings), two or more. load: checkpoint name, device and precision -> network. The session itself
+    is not changed; the variants' own sessions lie in `folder` meanwhile. Returns (as a generator does) the Comparison.
     Raises InputError where there is nothing to track or to compare.
     """
     if len(variants) < 2:
@@ -123,7 +123,7 @@ def compare(
         counts = [sum(span.steps for span in one.pending(s)) for one, (_, s) in zip(siblings, variants, strict=True)]
         done, total, runs = 0, sum(counts) + frames, []
         for one, (label, settings), count in zip(siblings, variants, counts, strict=True):
-            network = load(settings.model, settings.device)
+            network = load(settings.model, settings.device, settings.precision)
             runs.append((yield from _track(one, label, settings, network, CompareProgress(label, done, total))))
             done += count
         agreements = yield from _write_video(runs, folder / VIDEO_NAME, CompareProgress("", done, total))

@@ -13,8 +13,6 @@ import numpy as np
 from xmem.export.source import ExportSource, cut_out, plain_name, visible_objects
 from xmem.render.masks import write_index_mask
 
-_FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-
 
 def write_index_pngs(source: ExportSource, path: Path) -> Iterator[None]:
     """`NAME.png`: ids with the DAVIS palette."""
@@ -49,7 +47,7 @@ def write_rgba_pngs(source: ExportSource, path: Path) -> Iterator[None]:
 
 def _png(image: np.ndarray) -> bytes:
     """uint8 [H, W] grey, [H, W, 4] BGRA."""
-    return cv2.imencode(".png", image, _FAST_PNG)[1].tobytes()
+    return cv2.imencode(".png", image)[1].tobytes()
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -25,8 +25,9 @@ class KeyProjection(nn.Module):
         nn.init.zeros_(self.key_proj.bias)
 
     def forward(self, f16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """f16 [B, C_f, h, w] -> key [B, C_k, h, w], shrinkage [B, 1, h, w] >= 1, selection [B, C_k, h, w] in (0, 1)."""
-        return self.key_proj(f16), self.d_proj(f16) ** 2 + 1, torch.sigmoid(self.e_proj(f16))
+        """f16 [B, C_f, h, w] -> key [B, C_k, h, w], shrinkage float32 [B, 1, h, w] >= 1, selection [B, C_k, h, w] in
+        (0, 1). A square above 65,504 would overflow float16."""
+        return self.key_proj(f16), self.d_proj(f16).float() ** 2 + 1, torch.sigmoid(self.e_proj(f16))
 
 
 class UpsampleBlock(nn.Module):

@@ -33,7 +33,7 @@ from xmem.render.styles import Style, StyleRenderer
 from xmem.session import corrections, files
 from xmem.session.frames import TrackedFrame
 from xmem.session.matte import soft_mask
-from xmem.session.passes import SpanJob, compute_span
+from xmem.session.passes import PassFrame, SpanJob, compute_span
 from xmem.session.project import Edit, KeyFrame, Project, SessionObject, TrackSettings, read_project, write_project
 from xmem.session.results import Results, SpanResult
 from xmem.session.spans import Anchor, Span, plan, spoken
@@ -317,10 +317,11 @@ class Session:
         with self.access() as access:
             for span in waiting:
                 job = SpanJob(span, settings, self._anchors(), self._read_mask, access, network)
-                for found in self._compute(job):
-                    done += 1
-                    seconds = time.monotonic() - began
-                    yield Step(found.frame, done, total, seconds, found.image, found.mask, found.memory)
+                with closing(self._compute(job)) as found_frames:  # its threads end before the video is closed
+                    for found in found_frames:
+                        done += 1
+                        seconds = time.monotonic() - began
+                        yield Step(found.frame, done, total, seconds, found.image, found.mask, found.memory)
         self._prune()
 
     def stats(self) -> list[ObjectStats]:
@@ -400,7 +401,7 @@ class Session:
     def _anchors(self) -> list[Anchor]:
         return [Anchor(key.frame, key.mask, spoken(self.key_frames, self._ids, key.frame)) for key in self.key_frames]
 
-    def _compute(self, job: SpanJob) -> Iterator:
+    def _compute(self, job: SpanJob) -> Generator[PassFrame, None, None]:
         result = self._results.new(job.span, job.settings.signature)
         cuts: set[int] = set()
         steps = compute_span(job, result, cuts)

@@ -15,7 +15,7 @@ from xmem.evaluation import evaluate
 from xmem.network import XMem
 from xmem.training.clips import ClipSource
 from xmem.training.footage import Cutouts, Footage
-from xmem.training.initial import load_lite0, load_resnet
+from xmem.training.initial import load_lite0, load_resnet, soften_reading
 from xmem.training.loop import RunSettings, Trainer
 from xmem.training.recipe import RECIPES, REFINED, Recipe
 
@@ -37,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--steps", type=int, help="length in steps; resumed, it repeats an uninterrupted run exactly")
     start = "weights of the same network, or ImageNet weights: EfficientNet-lite0 (xmem-lite), ResNet-50 and -18 (XMem)"
     add("--init", type=Path, nargs="*", default=[], help=start)
+    add(
+        "--soften",
+        action="store_true",
+        help="scale down --init's keys, shrinkage and selection, where reading is stuck",
+    )
     add("--seed", type=int, default=0)
     add("--workers", type=int, default=1, help="processes that make clips")
     add("--batch-scale", type=float, default=1.0, help="batch size relative to the recipe's")
@@ -66,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     model = XMem(recipe.sizes)
     for path in args.init:
         initialise(model, path)
+    if args.soften:
+        soften_reading(model)
 
     def validate(state: dict[str, Tensor]) -> dict[str, float]:
         return held_back_scores(state, args.data[0], args.hold_back, args.validate_size, device)
