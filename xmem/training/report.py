@@ -30,31 +30,60 @@ def read_log(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def plot_curves(log: Path, picture: Path) -> None:
-    """Draw the loss (smoothed) and the held-back J&F over the steps."""
+def join_logs(paths: Sequence[Path]) -> list[dict]:
+    """The records of runs that follow one another, steps counted on, each with the number of its run from 1."""
+    joined: list[dict] = []
+    for run, path in enumerate(paths, start=1):
+        before = max((record["step"] for record in joined), default=0)
+        joined += [record | {"run": run, "step": before + record["step"]} for record in read_log(path)]
+    return joined
+
+
+def plot_curves(records: Sequence[dict], picture: Path) -> None:
+    """Draw the loss (smoothed) and the held-back J&F over the steps; a dotted line where another run begins.
+
+    Scores at different sizes are not joined: a validation's record may say its "size" in pixels.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    records = read_log(log)
-    steps = [(record["step"], record["loss"]) for record in records if "loss" in record]
-    scores = [(record["step"], record["validation"]) for record in records if "validation" in record]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))
-    step, loss = (np.array(values, dtype=float) for values in zip(*steps, strict=True))
-    left.plot(step, loss, color="0.8", linewidth=0.5)
-    window = min(SMOOTHING, len(loss))
-    left.plot(step[window - 1 :], np.convolve(loss, np.ones(window) / window, "valid"), color="tab:blue")
-    left.set(xlabel="step", ylabel=f"loss (mean of {window} steps)", ylim=(0, np.percentile(loss, 99)))
-    for name in scores[-1][1] if scores else ():
-        style = {"color": "black", "linewidth": 2} if name == "mean" else {"linewidth": 1, "alpha": 0.7}
-        right.plot([at for at, _ in scores], [score[name] for _, score in scores], marker="o", label=name, **style)
-    right.set(xlabel="step", ylabel="J&F of held-back sequences, %", ylim=(0, 100))
-    if scores:
-        right.legend(fontsize=8)
+    _plot_loss(left, [record for record in records if "loss" in record])
+    _plot_scores(right, [record for record in records if "validation" in record])
+    starts = {record.get("run", 1): record["step"] for record in reversed(records)}
+    for run, start in sorted(starts.items())[1:]:
+        for axes in (left, right):
+            axes.axvline(start, color="0.6", linewidth=0.8, linestyle=":")
+        left.text(start, left.get_ylim()[1], f" run {run}", color="0.4", fontsize=8, va="top")
     figure.tight_layout()
     figure.savefig(picture, dpi=90)
     pyplot.close(figure)
+
+
+def _plot_loss(axes, records: Sequence[dict]) -> None:
+    step, loss = (np.array([record[name] for record in records], dtype=float) for name in ("step", "loss"))
+    axes.plot(step, loss, color="0.8", linewidth=0.5)
+    window = min(SMOOTHING, len(loss))
+    axes.plot(step[window - 1 :], np.convolve(loss, np.ones(window) / window, "valid"), color="tab:blue")
+    axes.set(xlabel="step", ylabel=f"loss (mean of {window} steps)", ylim=(0, np.percentile(loss, 99)))
+
+
+def _plot_scores(axes, records: Sequence[dict]) -> None:
+    sizes = sorted({record.get("size") for record in records}, key=str)
+    for size, line in zip(sizes, ("-", "--", ":"), strict=False):
+        scored = [record for record in records if record.get("size") == size]
+        axes.set_prop_cycle(None)  # a sequence has one colour at all sizes
+        for name in sorted(scored[-1]["validation"]):
+            style = {"color": "black", "linewidth": 2} if name == "mean" else {"linewidth": 1, "alpha": 0.7}
+            said = f"{name}, {size} px" if size else name
+            label = said if name == "mean" or size == sizes[-1] else None
+            points = [record["step"] for record in scored], [record["validation"][name] for record in scored]
+            axes.plot(*points, line, marker="o", markersize=4, label=label, **style)
+    axes.set(xlabel="step", ylabel="J&F of held-back sequences, %")
+    if records:
+        axes.legend(fontsize=8)
 
 
 def worst_frames(model: XMem, root: Path, name: str, size: int, count: int = 4) -> np.ndarray:
@@ -92,6 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m xmem.training.report", description=main.__doc__)
     add = parser.add_argument
     add("run", type=Path, help="folder of the run")
+    add("--after", type=Path, nargs="*", default=[], help="logs of the runs that it went on from, in order")
     add("--data", type=Path, required=True, help="folder in the DAVIS layout")
     add("--hold-back", nargs="+", required=True, help="sequences to score")
     add("--to", type=Path, required=True, help="folder for log, scores and pictures; the weights go beside it")
@@ -107,8 +137,9 @@ def main() -> int:
     first = str(args.sizes[0])
     description |= {"score": f"{scores[first]['J&F']:.1f}", "score_size": first, "score_on": " ".join(args.hold_back)}
     export(read_state(args.run / args.weights), args.to.with_suffix(".safetensors"), description)
-    (args.to / "log.jsonl").write_text((args.run / "log.jsonl").read_text())
-    plot_curves(args.run / "log.jsonl", args.to / "curves.png")
+    records = join_logs([*args.after, args.run / "log.jsonl"])
+    (args.to / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    plot_curves(records, args.to / "curves.png")
     draw_failures(model, args.data, args.hold_back, args.sizes[0], args.to / "failures.jpg")
     return 0
 
