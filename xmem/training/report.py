@@ -83,7 +83,7 @@ def _plot_scores(axes, records: Sequence[dict]) -> None:
             axes.plot(*points, line, marker="o", markersize=4, label=label, **style)
     axes.set(xlabel="step", ylabel="J&F of held-back sequences, %")
     if records:
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
 def worst_frames(model: XMem, root: Path, name: str, size: int, count: int = 4) -> np.ndarray:
