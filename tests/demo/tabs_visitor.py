@@ -30,7 +30,7 @@ def make_session(clip: Path, model: Path, folder: Path) -> Path:
     session = Session.create(clip, folder, "My clip (1)")
     for frame in KEY_FRAMES:
         session.set_key_frame(frame, painting())
-    for _ in session.propagate(TrackSettings(str(model), "cpu", 64, MEMORY)):
+    for _ in session.propagate(TrackSettings(str(model), "cpu", 64, MEMORY, precision="float32")):  # on any processor
         pass
     return folder
 

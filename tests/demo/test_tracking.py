@@ -60,7 +60,7 @@ def test_a_failure_of_the_work_is_raised_to_the_caller():
 
 def test_networks_are_loaded_once_and_the_least_used_leaves(monkeypatch):
     loaded = []
-    monkeypatch.setattr(tracking.xmem, "load_model", lambda name, device: loaded.append(name) or name)
+    monkeypatch.setattr(tracking.xmem, "load_model", lambda name, *_: loaded.append(name) or name)
     models = tracking.ModelCache(capacity=2)
     for name in ("a", "b", "a", "c", "a", "b"):
         assert models.get(name, "cpu") == name
