@@ -12,7 +12,7 @@ from demo import panels
 from demo.tracking import follow, going_on
 from xmem import checkpoints
 from xmem.checkpoints import D16, EMBEDDED, HELD_BACK, REGISTRY
-from xmem.device import choose_precision
+from xmem.device import choose_precision, precision_name
 from xmem.session import TrackSettings
 
 ORIGINAL_SIZE = 0  # the choice "as the video"
@@ -213,6 +213,6 @@ def fetched(name: str, progress: checkpoints.FetchProgress | None) -> tuple[str,
 def status(model: str, device: str) -> str:
     """The line that says which model and device work, and in which precision."""
     labels = {value: label for label, value in device_choices()}
-    precision = str(choose_precision("auto", checkpoints.select_device(device))).removeprefix("torch.")
+    precision = precision_name(choose_precision("auto", checkpoints.select_device(device)))
     name = Path(model).stem if model not in REGISTRY else model
     return panels.status_line(f"{labels.get(device, device)}, {precision}", name)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from xmem import checkpoints, evaluation
 from xmem.config import MemoryConfig
+from xmem.device import precision_name
 from xmem.download import megabytes
 from xmem.errors import InputError
 from xmem.evaluation import Evaluation, SequenceScore
@@ -194,7 +195,7 @@ def _as_json(result: Evaluation, args: Namespace, config: MemoryConfig, model: X
     return {
         "model": args.model,
         "size": args.size,
-        "precision": str(model.dtype).removeprefix("torch."),
+        "precision": precision_name(model.dtype),
         "memory": asdict(config),
         "overall": means(result) | {"peak_memory_bytes": result.peak_memory_bytes},
         "sequences": {

@@ -70,6 +70,11 @@ def choose_precision(choice: str, device: torch.device) -> torch.dtype:
     return getattr(torch, choice)
 
 
+def precision_name(dtype: torch.dtype) -> str:
+    """The word of PRECISIONS for a type."""
+    return str(dtype).removeprefix("torch.")
+
+
 def _multiplies_bfloat16() -> bool:
     """Whether the processor has instructions for it; emulated, it would be slower than float32."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of torch do not tell

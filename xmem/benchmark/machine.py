@@ -9,7 +9,14 @@ from pathlib import Path
 import torch
 
 from xmem.benchmark.arithmetic import measured_peak
-from xmem.device import PRECISIONS, allowed_cores, choose_precision, describe_device, select_device
+from xmem.device import (
+    PRECISIONS,
+    allowed_cores,
+    choose_precision,
+    describe_device,
+    precision_name,
+    select_device,
+)
 from xmem.errors import InputError
 
 NAMES = ("processor", "cores", "device", "torch")  # what must be the same for rows to stand side by side
@@ -22,7 +29,7 @@ def describe(device_name: str) -> dict:
     """
     device = select_device(device_name)
     usable = [name for name in PRECISIONS if name != "auto" and _works(name, device)]
-    auto = str(choose_precision("auto", device)).removeprefix("torch.")
+    auto = precision_name(choose_precision("auto", device))
     return {
         "processor": processor(),
         "cores": allowed_cores(),

@@ -76,7 +76,8 @@ def transforms(points: Sequence[Fraction] = POINTS) -> tuple[Tensor, Tensor, Ten
     kernels.append([Fraction(0)] * (KERNEL - 1) + [Fraction(1)])
     inputs.append(_polynomial(points))
     return tuple(
-        torch.tensor([[float(x) for x in row] for row in rows]).double() for rows in (products, kernels, inputs)
+        torch.tensor([[float(x) for x in row] for row in rows], dtype=torch.float64)
+        for rows in (products, kernels, inputs)
     )
 
 
