@@ -135,6 +135,20 @@ def test_what_the_mouse_paints_is_where_it_was_painted_and_comes_back_in_place(p
     keys(page, 7)
 
 
+@pytest.mark.parametrize("width", [1000, 660, 390])
+def test_the_canvas_stays_in_place_when_the_estimate_arrives(page, clips, width):
+    """Its text comes seconds after the frame is there to be painted on, and would move it under the brush."""
+    page.set_viewport_size({"width": width, "height": 760})
+    page.set_input_files("#video input[type=file]", str(clips[360, 640]))
+    page.wait_for_selector(".p-root[data-frame='0']")
+    shows(page, 0)
+    top = "() => document.querySelector('.p-view').getBoundingClientRect().top + scrollY"
+    before = page.evaluate(top)
+    says(page, "#estimate", "of memory")
+    assert abs(page.evaluate(top) - before) <= 0.5
+    assert page.evaluate("document.querySelector('.p-range').getBoundingClientRect().width") >= 60
+
+
 def test_a_stroke_while_the_frame_changes_stays_on_its_own_frame(page, clips):
     upload(page, clips[640, 360])
     page.evaluate("() => { window.xmemGo(3); }")
