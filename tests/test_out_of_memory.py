@@ -1,6 +1,6 @@
 """A device whose memory is full: the run goes on in smaller pieces with the same numbers, or ends in one sentence.
 
-Memory runs out where a test says so: in a network asked for too many objects at a time, in too many similarities, or
+Memory runs out where a test says so: in a network asked for too many objects at a time, in too many distances, or
 once in any one place.
 """
 
@@ -22,7 +22,7 @@ from xmem.video import FrameReader
 
 CONFIG = MemoryConfig(mem_every=2, top_k=9, min_working_frames=2, max_working_frames=3, prototypes=5, max_long_term=12)
 HEIGHT, WIDTH, FRAMES = 48, 64, 12
-PLACES = ["encode_key", "similarity", "read_values", "decode", "encode_value", "prepare_memory", "consolidate"]
+PLACES = ["encode_key", "distance", "read_values", "decode", "encode_value", "prepare_memory", "consolidate"]
 
 
 def video() -> np.ndarray:
@@ -54,9 +54,9 @@ def agree(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 
 @pytest.fixture
 def full(tiny_model, monkeypatch):
-    """A network that has memory for `full.objects` objects at a time and `full.similarities`; None = for all."""
+    """A network that has memory for `full.objects` objects at a time and `full.distances`; None = for all."""
 
-    room = SimpleNamespace(objects=None, similarities=None, asked=[])  # asked: objects at a time, of each call
+    room = SimpleNamespace(objects=None, distances=None, asked=[])  # asked: objects at a time, of each call
 
     def limited(function, objects_of):
         def call(*args):
@@ -68,26 +68,26 @@ def full(tiny_model, monkeypatch):
 
         return call
 
-    original = memory_module.similarity
+    original = memory_module.distance
 
-    def similarity(query, memory, out=None):
-        if room.similarities is not None and len(query) * len(memory) > room.similarities:
+    def distance(query, memory, out=None):
+        if room.distances is not None and len(query) * len(memory) > room.distances:
             raise RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)")
         return original(query, memory, out)
 
     monkeypatch.setattr(tiny_model, "decode", limited(tiny_model.decode, lambda args: args[1].shape[1]))
     monkeypatch.setattr(tiny_model, "encode_value", limited(tiny_model.encode_value, lambda args: args[2].shape[1]))
-    monkeypatch.setattr(memory_module, "similarity", similarity)
+    monkeypatch.setattr(memory_module, "distance", distance)
     monkeypatch.setattr(memory_module, "SMALLEST_CHUNK_ELEMENTS", 8)
     return room
 
 
-@pytest.mark.parametrize(("objects", "similarities"), [(2, None), (1, None), (None, 200), (1, 90)])
-def test_smaller_pieces_give_the_same_numbers(tiny_model, full, objects, similarities, caplog):
+@pytest.mark.parametrize(("objects", "distances"), [(2, None), (1, None), (None, 200), (1, 90)])
+def test_smaller_pieces_give_the_same_numbers(tiny_model, full, objects, distances, caplog):
     """With an object that arrives late, consolidations on the way, and one sentence in the log."""
     plain = Propagator(tiny_model, CONFIG)
     expected = run(plain)
-    full.objects, full.similarities = objects, similarities
+    full.objects, full.distances = objects, distances
     engine = Propagator(tiny_model, CONFIG)
     with caplog.at_level(logging.WARNING, "xmem"):
         found = run(engine)
@@ -110,7 +110,7 @@ def test_a_failed_try_changes_nothing_wherever_it_fails(tiny_model, monkeypatch,
     """Frames: a correction with a new object, a memory frame, and two with consolidations, the second at the limit."""
     plain = Propagator(tiny_model, CONFIG)
     expected = run(plain)
-    owner = {"similarity": memory_module, "read_values": memory_module, "prepare_memory": store_module}
+    owner = {"distance": memory_module, "read_values": memory_module, "prepare_memory": store_module}
     owner = owner.get(place, store_module.ElementStore if place == "consolidate" else tiny_model)
     original, failures = getattr(owner, place), []
 
@@ -126,7 +126,7 @@ def test_a_failed_try_changes_nothing_wherever_it_fails(tiny_model, monkeypatch,
         armed = t == frame
         found.append(engine.step(image, given.get(t)).clone())
     assert agree(found, expected) and agree(state(engine), state(plain))
-    happens = {"encode_key", "similarity", "read_values", "decode"}
+    happens = {"encode_key", "distance", "read_values", "decode"}
     assert failures or place not in happens, "the test must have failed something"
 
 

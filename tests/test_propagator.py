@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
 from xmem.errors import InputError
+from xmem.memory.attention import row_type
 from xmem.network import load_state
 from xmem.propagator import IMAGE_MEAN, IMAGE_STD, Propagator, resize_to_frame
 from xmem.render.masks import read_mask
@@ -132,7 +133,7 @@ def test_a_checkpoint_without_sensory_memory_runs():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_stays_finite_and_near_float32(dtype):
-    """Aggregation and similarity run in float32: 1 - 1e-7 and squared keys have no place in half precision."""
+    """Aggregation runs in float32, in which 1 - 1e-7 has a place, and squared keys do not overflow."""
     video, given = frames(4, 32, 48), mask(32, 48, id_1=LEFT, id_2=RIGHT)
     last = []
     for precision in (torch.float32, dtype):
@@ -155,7 +156,7 @@ def sample():
 
 def test_bfloat16_gives_nearly_the_same_masks_on_a_real_clip():
     """The embedded network over 17 frames, three memory frames among them: mean IoU with float32's masks was 0.992, the
-    least 0.980. What decides who is read, and probabilities, are float32."""
+    least 0.980. Probabilities are float32."""
     samples, found = Path(__file__).parents[1] / "demo" / "samples", []
     with FrameReader(samples / "big-buck-bunny.mp4") as reader:
         index = read_mask(samples / "big-buck-bunny.png", reader.info.width, reader.info.height).index
@@ -175,8 +176,8 @@ def test_bfloat16_gives_nearly_the_same_masks_on_a_real_clip():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_what_memory_holds_has_the_right_precision(dtype):
-    """Keys, similarity's other side and use are float32, or 1 + 1e-7 and squares would be lost; values and the sensory
-    memory are the network's. An object arrives late, and memory is consolidated."""
+    """Keys and use are float32, or 1 + 1e-7 would be lost; values and the sensory memory are the network's, and so are
+    prepared rows, where the processor multiplies it. An object arrives late, and memory is consolidated."""
     model = load_model("xmem-lite", "cpu", precision={torch.bfloat16: "bfloat16", torch.float32: "float32"}[dtype])
     config = MemoryConfig(mem_every=1, min_working_frames=2, max_working_frames=4, prototypes=8)
     engine, video = Propagator(model, config), frames(8, 64, 96)
@@ -188,7 +189,8 @@ def test_what_memory_holds_has_the_right_precision(dtype):
     assert prob.shape[0] == 4 and engine.memory.long_term_size > 0
     store = engine.memory._store
     for name in ("key", "prepared", "shrinkage", "usage", "selection"):
-        assert store.column(name).dtype == torch.float32 and torch.isfinite(store.column(name)).all(), name
+        expected = row_type(torch.zeros(1, dtype=dtype)) if name == "prepared" else torch.float32
+        assert store.column(name).dtype == expected and torch.isfinite(store.column(name)).all(), name
     for rows in [engine.memory.sensory, *(group.values.rows for group in store.groups)]:
         assert rows.dtype == dtype and torch.isfinite(rows).all()
 

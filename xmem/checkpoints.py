@@ -27,7 +27,7 @@ from tqdm import tqdm
 from xmem.device import choose_precision, describe_device, select_device
 from xmem.download import FetchProgress, download, hold, release
 from xmem.errors import InputError
-from xmem.network import XMem, fold_batch_norm, load_state, use_winograd
+from xmem.network import XMem, fold_batch_norm, load_state, use_packed, use_winograd
 
 __all__ = [
     "EMBEDDED",
@@ -328,9 +328,9 @@ def load_model(
 
     source: a name of the registry (fetched if it is not at hand), a name or path of a file, or a mapping of names to
     tensors; all sizes are read off the weights. device: see `select_device`, or a torch device. precision: see
-    `choose_precision`; what decides who is read from memory, and probabilities, are float32 in any. winograd: compute
-    large 3x3 convolutions with fewer products on a CPU in float32 (XMem: outputs within 1e-5, see
-    `xmem.network.winograd`); False computes all of them directly.
+    `choose_precision`; probabilities are float32 in any. winograd: compute large 3x3 convolutions with fewer products
+    on a CPU in float32 (XMem: outputs within 1e-5, see `xmem.network.winograd`); False computes all of them directly.
+    On a CPU, xmem-lite's weights are packed (see `xmem.network.packed`).
     Raises InputError for what cannot be found, fetched, or loaded as an XMem network.
     """
     place = device if isinstance(device, torch.device) else select_device(device)
@@ -343,7 +343,11 @@ def load_model(
         model = _build(_locate(source))
     # Channels-last: about half the time for the lite encoders' depthwise convolutions on a CPU, no loss elsewhere.
     model = fold_batch_norm(model).to(place, dtype, memory_format=torch.channels_last)
-    return use_winograd(model) if winograd and place.type == "cpu" and dtype == torch.float32 else model
+    if place.type != "cpu":
+        return model
+    if winograd and dtype == torch.float32:
+        use_winograd(model)
+    return use_packed(model) if model.sizes.encoder == "lite" else model
 
 
 def _load_registered(record: Checkpoint) -> XMem:

@@ -58,7 +58,7 @@ def choose_precision(choice: str, device: torch.device) -> torch.dtype:
     if choice not in PRECISIONS:
         raise InputError(f"'{choice}' is not a precision: choose one of {', '.join(PRECISIONS)}.")
     if choice == "auto":
-        on_cpu = "bfloat16" if _multiplies_bfloat16() else "float32"
+        on_cpu = "bfloat16" if multiplies_bfloat16() else "float32"
         choice = {"cuda": "float16", "cpu": on_cpu}.get(device.type, "float32")
         log.info("Precision chosen automatically: %s.", choice)
     if choice == "float16" and device.type == "cpu":
@@ -75,7 +75,7 @@ def precision_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _multiplies_bfloat16() -> bool:
+def multiplies_bfloat16() -> bool:
     """Whether the processor has instructions for it; emulated, it would be slower than float32."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of torch do not tell
     return any(capabilities.get(name, False) for name in _NATIVE_BFLOAT16)

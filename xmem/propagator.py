@@ -233,7 +233,7 @@ class Propagator:
             self.model.objects_at_once = before
 
     def _take_smaller_pieces(self, objects: int) -> None:
-        """Half of the objects and of the similarities at a time. Raises InputError where both are smallest already."""
+        """Half of the objects and of the distances at a time. Raises InputError where both are smallest already."""
         is_first = self._objects_at_once is None
         objects = min(self._objects_at_once or objects, self.model.objects_at_once or objects)
         self._objects_at_once = max(objects // 2, 1)

@@ -14,10 +14,11 @@ from xmem.config import MemoryConfig
 from xmem.memory.attention import (
     SMALLEST_CHUNK_ELEMENTS,
     chunk_elements,
+    distance,
     prepare_query,
     query_chunks,
     read_values,
-    similarity,
+    row_type,
     top_k_softmax,
 )
 from xmem.memory.store import ElementStore, ObjectGroup
@@ -42,7 +43,7 @@ class Memory:
     Objects are channels in order of arrival; those that arrive on the same frame form a group. Permanent, working and
     long-term elements live in one store (one element = one stride-16 position of one memory frame).
     Reading changes nothing: what was read is told with `count`. A method that runs out of memory has changed nothing.
-    chunk_elements: similarities that a read holds at once, None = what suits the device.
+    chunk_elements: distances that a read holds at once, None = what suits the device.
     """
 
     def __init__(self, config: MemoryConfig):
@@ -51,7 +52,7 @@ class Memory:
         self.chunk_elements: int | None = None
         self._store: ElementStore | None = None
         self._frame_elements = 0  # HW, elements per frame
-        self._scores: Tensor | None = None  # similarities, of one chunk at a time
+        self._distances: Tensor | None = None  # of one chunk at a time
 
     @property
     def working_size(self) -> int:
@@ -75,12 +76,12 @@ class Memory:
         return MemoryUse(self.permanent_size, self.working_size, self.long_term_size, elements + sensory)
 
     def halve_chunks(self, device: torch.device) -> bool:
-        """Let reads hold half of the similarities at once that they do now; False where that is little already."""
+        """Let reads hold half of the distances at once that they do now; False where that is little already."""
         elements = len(self._store) if self._store else 0
         now = min(self.chunk_elements or chunk_elements(device), self._frame_elements * elements)
         if now <= SMALLEST_CHUNK_ELEMENTS:
             return False
-        self.chunk_elements, self._scores = now // 2, None
+        self.chunk_elements, self._distances = now // 2, None
         return True
 
     def read(self, key: Tensor, selection: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -91,16 +92,16 @@ class Memory:
         """
         store, config = self._store, self.config
         height, width = key.shape[-2:]
-        query = prepare_query(_elements(key), _elements(selection))  # [HW, 2 C_k + 1]
+        query = prepare_query(_elements(key), _elements(selection), store.prepared_type)  # [HW, 2 C_k + 1]
         tables = [group.values.rows for group in store.groups]  # each [N_g, O_g C_v]
         out = [table.new_empty((len(query), table.shape[1])) for table in tables]
-        use = query.new_zeros(len(store)) if config.long_term else None
+        use = torch.zeros(len(store), device=query.device) if config.long_term else None
         at_once = self.chunk_elements or chunk_elements(query.device)
         for chunk in query_chunks(len(query), len(store), at_once):
-            scores = self._similarity(query[chunk], at_once)  # [Q, N]
+            distances = self._distance(query[chunk], at_once)  # [Q, N]
             for i, group in enumerate(store.groups):
-                store.exclude(group, scores)
-                weights, index = top_k_softmax(scores, config.top_k)
+                store.exclude(group, distances)
+                weights, index = top_k_softmax(distances, config.top_k)
                 out[i][chunk] = read_values(tables[i], weights, store.value_rows(group, index))
                 if i == 0 and use is not None:
                     use.index_add_(0, index.flatten(), weights.flatten())
@@ -109,15 +110,15 @@ class Memory:
         groups = [rows.view(height, width, group.objects, -1).permute(2, 3, 0, 1) for rows, group in pairs]
         return torch.cat(groups)[None], use
 
-    def _similarity(self, query: Tensor, at_once: int) -> Tensor:
+    def _distance(self, query: Tensor, at_once: int) -> Tensor:
         """Of query rows to all elements, [Q, N]; on a CPU in a buffer that is kept, where it stays until the next."""
         prepared = self._store.column("prepared")
         if not query.is_cpu:  # its allocator keeps what it has had
-            return similarity(query, prepared)
+            return distance(query, prepared)
         count = len(query) * len(prepared)
-        if self._scores is None or len(self._scores) < count:
-            self._scores = query.new_empty(max(at_once, count))  # what is not written to takes no memory
-        return similarity(query, prepared, self._scores[:count].view(len(query), -1))
+        if self._distances is None or len(self._distances) < count:
+            self._distances = query.new_empty(max(at_once, count))  # what is not written to takes no memory
+        return distance(query, prepared, self._distances[:count].view(len(query), -1))
 
     def count(self, use: Tensor | None) -> None:
         """Tell what a read told: who was read, and that all could have been."""
@@ -137,7 +138,8 @@ class Memory:
         store = self._store
         if store is None:
             limit = config.max_working_frames * frame_elements + min(config.max_long_term, MOST_AHEAD)
-            store = ElementStore(limit if config.long_term else 16 * frame_elements, keep_selection=config.long_term)
+            capacity = limit if config.long_term else 16 * frame_elements
+            store = ElementStore(capacity, keep_selection=config.long_term, prepared_type=row_type(key))
         known = [group.objects for group in store.groups]
         new = values.shape[1] - sum(known)
         counts = [*known, new] if new else known
@@ -168,12 +170,14 @@ class Memory:
 
         key = store.column("key")[start:end][chosen]
         query = prepare_query(key, store.column("selection")[start:end][chosen])
-        scores = similarity(query, store.column("prepared")[start:end])  # [P, candidates]
-        shrinkage = torch.softmax(scores, 1) @ store.column("shrinkage")[start:end]
-        values = [self._prototype_values(group, scores, chosen, first, latest) for group in store.groups]
+        distances = distance(query, store.column("prepared")[start:end].float())  # [P, candidates]
+        shrinkage = torch.softmax(-distances, 1) @ store.column("shrinkage")[start:end]
+        values = [self._prototype_values(group, distances, chosen, first, latest) for group in store.groups]
         store.consolidate(kept, first, latest, {"key": key, "shrinkage": shrinkage}, values)
 
-    def _prototype_values(self, group: ObjectGroup, scores: Tensor, chosen: Tensor, first: int, latest: int) -> Tensor:
+    def _prototype_values(
+        self, group: ObjectGroup, distances: Tensor, chosen: Tensor, first: int, latest: int
+    ) -> Tensor:
         """Values [P_g, O_g C_v] of the prototypes at whose own position the group has a value (the last P_g).
 
         Potentiation: read out from all of the group's candidates, softmax over all of them (equation 6).
@@ -181,10 +185,10 @@ class Memory:
         before = self._store.working_size - group.working
         absent = max(before - first, 0)  # candidates older than the group
         if absent:
-            scores = scores[chosen >= absent, absent:]
+            distances = distances[chosen >= absent, absent:]
         working = group.values.rows[group.permanent + group.long_term :]
         candidates = working[max(first - before, 0) : max(latest - before, 0)]
-        affinity = torch.softmax(scores, 1)
+        affinity = torch.softmax(-distances, 1)
         objects = candidates.chunk(group.objects, 1)  # one at a time: in half precision, each is copied into float32
         return torch.cat([(affinity @ own.float()).to(own.dtype) for own in objects], 1)
 

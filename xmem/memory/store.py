@@ -85,9 +85,11 @@ class ElementStore:
     """Keys, shrinkage, selection, usage and each object group's values of all memory elements.
 
     capacity: long-term and working elements to make room for at first. What there is no memory for changes nothing.
+    prepared_type: of the rows that reads multiply.
     """
 
-    def __init__(self, capacity: int, keep_selection: bool):
+    def __init__(self, capacity: int, keep_selection: bool, prepared_type: torch.dtype = torch.float32):
+        self.prepared_type = prepared_type
         self._capacity = capacity
         self._keep_selection = keep_selection
         self._columns: dict[str, RowBuffer] = {}
@@ -120,7 +122,8 @@ class ElementStore:
         key [n, C_k], shrinkage [n, 1], selection [n, C_k]; values: a [n, O_g C_v] for each group and one more for
         a new group, if any.
         """
-        new = {"key": key, "prepared": prepare_memory(key, shrinkage), "shrinkage": shrinkage, "usage": _fresh(key)}
+        prepared = prepare_memory(key, shrinkage, self.prepared_type)
+        new = {"key": key, "prepared": prepared, "shrinkage": shrinkage, "usage": _fresh(key)}
         if self._keep_selection:
             new["selection"] = selection
         columns = self._columns or {name: RowBuffer(rows, self._capacity) for name, rows in new.items()}
@@ -153,13 +156,13 @@ class ElementStore:
         use, life = self.column("usage").unbind(1)
         return use / life
 
-    def exclude(self, group: ObjectGroup, scores: Tensor) -> None:
-        """Set the scores [Q, N] of elements without a value of the group to -inf, in place. Groups are read in order of
-        arrival, and those after it have no value there either, so that none needs scores of its own."""
+    def exclude(self, group: ObjectGroup, distances: Tensor) -> None:
+        """Set the distances [Q, N] of elements without a value of the group to inf, in place. Groups are read in order
+        of arrival, and those after it have no value there either, so that none needs distances of its own."""
         start = 0
         for size, count in self._sizes(group):
             if count < size:
-                scores[:, start : start + size - count] = float("-inf")
+                distances[:, start : start + size - count] = float("inf")
             start += size
 
     def value_rows(self, group: ObjectGroup, index: Tensor) -> Tensor:
@@ -188,7 +191,7 @@ class ElementStore:
         new = {
             "key": prototypes["key"],
             "shrinkage": prototypes["shrinkage"],
-            "prepared": prepare_memory(prototypes["key"], prototypes["shrinkage"]),
+            "prepared": prepare_memory(prototypes["key"], prototypes["shrinkage"], self.prepared_type),
             "usage": _fresh(prototypes["key"]),
         }
         if self._keep_selection:  # long-term elements are never candidates again: theirs is never looked at

@@ -3,6 +3,7 @@
 from xmem.network.decoder import aggregate, padding_to_stride
 from xmem.network.fold import fold_batch_norm
 from xmem.network.model import XMem, load_state
+from xmem.network.packed import use_packed
 from xmem.network.sizes import ModelSizes, lite_sizes, xmem_sizes
 from xmem.network.winograd import use_winograd
 
@@ -14,6 +15,7 @@ __all__ = [
     "lite_sizes",
     "load_state",
     "padding_to_stride",
+    "use_packed",
     "use_winograd",
     "xmem_sizes",
 ]

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmem.network.packed import PackedConv2d
 from xmem.network.winograd import WinogradConv2d
 
 
@@ -37,14 +38,14 @@ def split_conv(conv: nn.Conv2d, shared: Tensor, x: Tensor) -> Tensor:
     shared [B, C_s, h, w], x [B, O, C_x, h, w] -> [B, O, C_out, h, w].
     """
     n = shared.shape[1]
-    common = _of_channels(conv, shared, slice(n), conv.bias)  # [B, C_out, h, w]
-    own = _of_channels(conv, fold_objects(x), slice(n, None), None)  # [B*O, C_out, h, w]
+    common = conv_of_channels(conv, shared, slice(n), conv.bias)  # [B, C_out, h, w]
+    own = conv_of_channels(conv, fold_objects(x), slice(n, None), None)  # [B*O, C_out, h, w]
     return own.unflatten(0, x.shape[:2]) + common[:, None]
 
 
-def _of_channels(conv: nn.Conv2d, x: Tensor, channels: slice, bias: Tensor | None) -> Tensor:
+def conv_of_channels(conv: nn.Conv2d, x: Tensor, channels: slice, bias: Tensor | None) -> Tensor:
     """conv over some of its input channels."""
-    if isinstance(conv, WinogradConv2d):
+    if isinstance(conv, (WinogradConv2d, PackedConv2d)):
         return conv.partial(x, channels, bias)
     return F.conv2d(x, conv.weight[:, channels], bias, padding=conv.padding)
 

@@ -11,7 +11,8 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.ops.misc import Conv2dNormActivation
 
-from xmem.network.blocks import Fuser, SensoryGRU, per_object
+from xmem.network.blocks import Fuser, SensoryGRU, conv_of_channels, per_object
+from xmem.network.packed import ALL, PackedConv2d
 from xmem.network.sizes import ModelSizes
 
 # kernel, stride, expansion, output channels, repeats (EfficientNet-lite0, Tan and Le 2019, to stride 16)
@@ -42,8 +43,8 @@ class ResNetKeyEncoder(nn.Module):
 class LiteLayer(Conv2dNormActivation):
     """Convolution, batch norm and, unless activation_layer says otherwise, ReLU6.
 
-    With batch norm folded, a CPU computes convolution and ReLU6 in one pass: a tenth less time for the key encoder at
-    480p in bfloat16 (no difference in float32) on two cores of an AMD EPYC (Zen 4).
+    With batch norm folded, a packed convolution computes ReLU6 in the same pass: a tenth less time for the key encoder
+    at 480p in bfloat16 (no difference in float32) on two cores of an AMD EPYC (Zen 4).
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, **options):
@@ -58,14 +59,12 @@ class LiteLayer(Conv2dNormActivation):
         return super().forward(x)
 
 
-def conv_relu6(conv: nn.Conv2d, x: Tensor, channels: slice = slice(None)) -> Tensor:
+def conv_relu6(conv: nn.Conv2d, x: Tensor, channels: slice = ALL) -> Tensor:
     """ReLU6 of conv(x), or of those of its output channels; for a depthwise conv, x holds just these channels."""
     weight, bias = conv.weight[channels], conv.bias[channels]
+    if isinstance(conv, PackedConv2d):
+        return conv.part(x, ALL, channels, bias, relu6=True)
     groups = len(weight) if conv.groups > 1 else 1
-    if x.is_cpu and hasattr(torch.ops.mkldnn, "_convolution_pointwise") and not torch.is_grad_enabled():
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, weight, bias, conv.padding, conv.stride, conv.dilation, groups, "hardtanh", [0.0, 6.0], ""
-        )
     return F.relu6(F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, groups), inplace=True)
 
 
@@ -103,7 +102,7 @@ class LiteBlock(nn.Module):
             own = slice(start, min(start + part, width))
             hidden = conv_relu6(depthwise, conv_relu6(expand, x, own), own)
             bias = project.bias if out is None else None
-            summand = F.conv2d(hidden, project.weight[:, own], bias)
+            summand = conv_of_channels(project, hidden, own, bias)
             out = summand if out is None else out + summand
         return out
 
