@@ -334,3 +334,15 @@ def test_no_step_without_a_mask_waits_for_the_device(tiny_model):
     with Asked() as asked:
         engine.step(video[0]).max().item()
     assert asked.seen[1:] == ["_local_scalar_dense"], "the test would see it"
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 100), (31, 57)])
+def test_enlarging_a_frame_is_the_antialiased_resize(height, width):
+    """The plain resize that is used for it gives the numbers of the one that the method names."""
+    image = torch.rand(1, 3, height, width) * 4 - 2
+    for size in [(64, int(64 * width / height)), (height + 1, width + 2), (height, width + 9)]:
+        plain, antialiased = (
+            torch.nn.functional.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=is_smooth)
+            for is_smooth in (False, True)
+        )
+        assert torch.allclose(plain, antialiased, atol=1e-5)
