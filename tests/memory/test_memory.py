@@ -9,6 +9,7 @@ from plain_memory import PlainMemory
 
 from xmem.config import MemoryConfig
 from xmem.memory import Memory
+from xmem.memory import memory as memory_module
 from xmem.memory.attention import (
     TOP_K_BLOCKS,
     chunk_elements,
@@ -216,10 +217,30 @@ def test_rows_in_bfloat16_read_nearly_the_same(monkeypatch):
     assert 0 < (read[0] - read[1]).abs().mean() < 0.03
 
 
+def test_a_memory_that_grows_multiplies_few_shapes_in_bfloat16(monkeypatch):
+    """oneDNN keeps a program for each: without a limit, 2,000 frames at 120 pixels left 300 MB behind."""
+    monkeypatch.setattr("xmem.memory.attention.multiplies_bfloat16", lambda: True)
+    shapes, original = set(), memory_module.distance
+
+    def recorded(query, rows, out=None):
+        shapes.add((tuple(query.shape), tuple(rows.shape)))
+        return original(query, rows, out)
+
+    monkeypatch.setattr(memory_module, "distance", recorded)
+    memory = Memory(MemoryConfig(top_k=5, long_term=False))
+    for t in range(60):
+        key, selection = torch.randn(1, C_K, 6, 10).bfloat16(), torch.rand(1, C_K, 6, 10).bfloat16()
+        if t:
+            assert torch.isfinite(memory.read(key, selection)[0]).all()
+        memory.append(key, torch.ones(1, 1, 6, 10), selection, torch.randn(1, 1, C_V, 6, 10).bfloat16())
+    assert len(shapes) <= 6 and max(rows[0] for _, rows in shapes) >= 59 * 60
+
+
 LARGE_READ = """
 import resource, torch
 from xmem.config import MemoryConfig
 from xmem.memory import Memory
+from xmem.memory import memory as memory_module
 
 h, w, c_k, c_v, elements = 68, 120, 4, 8, 90_000  # 1080p at stride 16
 memory = Memory(MemoryConfig(max_working_frames=100))

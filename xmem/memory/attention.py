@@ -113,6 +113,7 @@ def chunk_elements(device: torch.device) -> int:
 
 
 def query_chunks(queries: int, elements: int, at_once: int) -> list[slice]:
-    """Query ranges small enough that no more than `at_once` distances (or one query's) are held at a time."""
-    step = max(at_once // max(elements, 1), 1)
+    """Even query ranges, so small that no more than `at_once` distances (or one query's) are held at a time."""
+    most = max(at_once // max(elements, 1), 1)
+    step = math.ceil(queries / math.ceil(queries / most))
     return [slice(start, min(start + step, queries)) for start in range(0, queries, step)]

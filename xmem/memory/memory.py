@@ -97,8 +97,9 @@ class Memory:
         out = [table.new_empty((len(query), table.shape[1])) for table in tables]
         use = torch.zeros(len(store), device=query.device) if config.long_term else None
         at_once = self.chunk_elements or chunk_elements(query.device)
-        for chunk in query_chunks(len(query), len(store), at_once):
-            distances = self._distance(query[chunk], at_once)  # [Q, N]
+        rows = store.prepared_rows()
+        for chunk in query_chunks(len(query), len(rows), at_once):
+            distances = self._distance(query[chunk], rows, at_once)[:, : len(store)]  # [Q, N]
             for i, group in enumerate(store.groups):
                 store.exclude(group, distances)
                 weights, index = top_k_softmax(distances, config.top_k)
@@ -110,15 +111,14 @@ class Memory:
         groups = [rows.view(height, width, group.objects, -1).permute(2, 3, 0, 1) for rows, group in pairs]
         return torch.cat(groups)[None], use
 
-    def _distance(self, query: Tensor, at_once: int) -> Tensor:
-        """Of query rows to all elements, [Q, N]; on a CPU in a buffer that is kept, where it stays until the next."""
-        prepared = self._store.column("prepared")
+    def _distance(self, query: Tensor, rows: Tensor, at_once: int) -> Tensor:
+        """Of queries to prepared rows, [Q, N]; on a CPU in a buffer that is kept, where it stays until the next."""
         if not query.is_cpu:  # its allocator keeps what it has had
-            return distance(query, prepared)
-        count = len(query) * len(prepared)
+            return distance(query, rows)
+        count = len(query) * len(rows)
         if self._distances is None or len(self._distances) < count:
             self._distances = query.new_empty(max(at_once, count))  # what is not written to takes no memory
-        return distance(query, prepared, self._distances[:count].view(len(query), -1))
+        return distance(query, rows, self._distances[:count].view(len(query), -1))
 
     def count(self, use: Tensor | None) -> None:
         """Tell what a read told: who was read, and that all could have been."""
