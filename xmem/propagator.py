@@ -293,7 +293,7 @@ class Propagator:
         """Resize [1, C, H, W] to the inference size and pad with zeros to multiples of 16."""
         size = self._network_size()
         if x.shape[-2:] != size:
-            # enlarged, nothing can alias: the same numbers in a third of the time
+            # enlarged, nothing can alias: the same numbers in less than half the time
             is_smaller = size[0] < x.shape[-2] or size[1] < x.shape[-1]
             x = F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=is_smaller)
         return F.pad(x, padding_to_stride(*size))
