@@ -124,10 +124,10 @@ class _Stopwatch(Propagator):
         is_there = config.long_term and self.model.device.type != "cpu"
         more = 0 if is_there else max(0, most - held)
         chunk = chunk_elements(self.model.device)
-        scores = min(chunk, per_frame * most) - min(chunk, per_frame * held)
+        distances = min(chunk, per_frame * most) - min(chunk, per_frame * held)
         tables = more * use.bytes // max(held, 1)
         # Twice without a limit: a table that grew has doubled, and was copied.
-        return tables * (1 if config.long_term else 2) + 4 * max(0, scores)
+        return tables * (1 if config.long_term else 2) + 4 * max(0, distances)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from xmem.device import multiplies_bfloat16
 
 CHUNK_ELEMENTS = 2**25  # distances held at once (128 MiB): bounds memory at large frames
 # On a CPU 64 MiB, in a buffer that is kept: with 16 MiB that were allocated anew, the product and the choice of the
-# highest took 1.4 times as long (480p, 26,200 elements, two cores of an AMD EPYC, Zen 4).
+# nearest took 1.4 times as long (480p, 26,200 elements, two cores of an AMD EPYC, Zen 4).
 CPU_CHUNK_ELEMENTS = 2**24
 SMALLEST_CHUNK_ELEMENTS = 2**18  # 1 MiB: what a device that is full is still asked for
 TOP_K_BLOCKS = 8  # elements of which only the nearest is looked at first

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xmem.network.packed import PackedConv2d
+from xmem.network.packed import ALL, PackedConv2d, conv_part
 from xmem.network.winograd import WinogradConv2d
 
 
@@ -47,7 +47,7 @@ def conv_of_channels(conv: nn.Conv2d, x: Tensor, channels: slice, bias: Tensor |
     """conv over some of its input channels."""
     if isinstance(conv, (WinogradConv2d, PackedConv2d)):
         return conv.partial(x, channels, bias)
-    return F.conv2d(x, conv.weight[:, channels], bias, padding=conv.padding)
+    return conv_part(conv, x, channels, ALL, bias)
 
 
 class ResidualBlock(nn.Module):

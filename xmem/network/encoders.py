@@ -6,13 +6,12 @@ import math
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torchvision.ops.misc import Conv2dNormActivation
 
 from xmem.network.blocks import Fuser, SensoryGRU, conv_of_channels, per_object
-from xmem.network.packed import ALL, PackedConv2d
+from xmem.network.packed import ALL, PackedConv2d, conv_part
 from xmem.network.sizes import ModelSizes
 
 # kernel, stride, expansion, output channels, repeats (EfficientNet-lite0, Tan and Le 2019, to stride 16)
@@ -61,11 +60,10 @@ class LiteLayer(Conv2dNormActivation):
 
 def conv_relu6(conv: nn.Conv2d, x: Tensor, channels: slice = ALL) -> Tensor:
     """ReLU6 of conv(x), or of those of its output channels; for a depthwise conv, x holds just these channels."""
-    weight, bias = conv.weight[channels], conv.bias[channels]
+    bias = conv.bias[channels]
     if isinstance(conv, PackedConv2d):
         return conv.part(x, ALL, channels, bias, relu6=True)
-    groups = len(weight) if conv.groups > 1 else 1
-    return F.relu6(F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, groups), inplace=True)
+    return conv_part(conv, x, ALL, channels, bias, relu6=True)
 
 
 class LiteBlock(nn.Module):

@@ -49,22 +49,37 @@ class PackedConv2d(nn.Conv2d):
     def part(self, x: Tensor, inputs: slice, outputs: slice, bias: Tensor | None, relu6: bool = False) -> Tensor:
         """Some output channels of the convolution of some input channels, which are all that x and bias hold; for a
         depthwise convolution, x holds those of `outputs`."""
-        weight = self.weight[outputs, inputs]
-        groups = len(weight) if self.groups > 1 else 1
-        if not x.is_cpu or x.dtype != weight.dtype or torch.is_grad_enabled() or not is_available():
-            out = F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, groups)
-            return F.relu6(out, inplace=True) if relu6 else out
+        if x.is_cpu and x.dtype == self.weight.dtype and not torch.is_grad_enabled():
+            groups = x.shape[1] if self.groups > 1 else 1
+            packed = self._weights(x.shape, inputs, outputs, groups)
+            if packed is not None:
+                then = ("hardtanh", [0.0, 6.0], "") if relu6 else ("none", [], "")
+                return torch.ops.mkldnn._convolution_pointwise(
+                    x, packed, bias, self.padding, self.stride, self.dilation, groups, *then
+                )
+        return conv_part(self, x, inputs, outputs, bias, relu6)
+
+    def _weights(self, shape: torch.Size, inputs: slice, outputs: slice, groups: int) -> Tensor | None:
+        """The weights of a part, in the best order for inputs of that shape: in another one's they would be right, but
+        slower. None where torch lacks the operators."""
         place = (inputs.start, inputs.stop, outputs.start, outputs.stop)
-        shape, packed = self._packed.get(place, (None, None))
-        if shape != x.shape:  # the best order depends on it; another one would be right, but slower
+        packed_for, packed = self._packed.get(place, (None, None))
+        if packed_for != shape and is_available():
             packed = torch.ops.mkldnn._reorder_convolution_weight(
-                weight.contiguous(), self.padding, self.stride, self.dilation, groups, x.shape
+                self.weight[outputs, inputs].contiguous(), self.padding, self.stride, self.dilation, groups, shape
             )
-            self._packed[place] = x.shape, packed
-        then = ("hardtanh", [0.0, 6.0], "") if relu6 else ("none", [], "")
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, packed, bias, self.padding, self.stride, self.dilation, groups, *then
-        )
+            self._packed[place] = shape, packed
+        return packed
+
+
+def conv_part(
+    conv: nn.Conv2d, x: Tensor, inputs: slice, outputs: slice, bias: Tensor | None, relu6: bool = False
+) -> Tensor:
+    """`PackedConv2d.part` in its plain form, for any convolution."""
+    weight = conv.weight[outputs, inputs]
+    groups = len(weight) if conv.groups > 1 else 1
+    out = F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, groups)
+    return F.relu6(out, inplace=True) if relu6 else out
 
 
 def is_available() -> bool:
