@@ -40,11 +40,12 @@ class RecordedEngine:
 
     answers: ClassVar[list] = []
     given: ClassVar[list] = []
+    frames_ahead = 0
 
     def __init__(self, *_args, **_settings):
         self.objects, self.frame = [], -1
 
-    def step(self, _frame, mask=None):
+    def step(self, _frame, mask=None, **_named):
         self.frame += 1
         RecordedEngine.given.append(mask)
         if mask is not None:

@@ -112,7 +112,7 @@ def test_deep_updates_run_synchronised_or_on_their_own_beat(tiny_model, every, m
     deep, original = [], tiny_model.encode_value
 
     def encode_value(*args):
-        deep.append(args[-1])
+        deep.append(args[4])
         return original(*args)
 
     monkeypatch.setattr(tiny_model, "encode_value", encode_value)

@@ -18,6 +18,7 @@ from xmem.config import MemoryConfig
 from xmem.errors import InputError
 from xmem.metrics import boundary_accuracy, region_similarity
 from xmem.network import XMem
+from xmem.pipeline import with_upcoming
 from xmem.propagator import Propagator
 from xmem.segment import index_mask
 from xmem.video import FrameReader
@@ -179,7 +180,7 @@ def score_sequence(
     scores: list[list[tuple[float, float]]] = []  # [scored frame][object] -> J, F
     with FrameReader(sequence.images) as reader:
         count = reader.info.frame_count
-        for frame in reader:
+        for frame, others in with_upcoming(reader, engine.frames_ahead):
             path = sequence.masks.get(frame.name)
             truth = read_truth(path, frame.image.shape[:2]) if path else None
             first = not objects
@@ -188,7 +189,7 @@ def score_sequence(
                 if not objects:
                     continue
             began = time.perf_counter()
-            prob = engine.step(frame.image, truth if first else None)
+            prob = engine.step(frame.image, truth if first else None, upcoming=[other.image for other in others])
             index = index_mask(prob, engine.objects)  # waits for the device
             seconds += time.perf_counter() - began
             frames += 1

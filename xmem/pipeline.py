@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from types import TracebackType
 from typing import TypeVar
 
@@ -59,6 +60,26 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     finally:
         if hasattr(iterator, "close"):
             iterator.close()
+
+
+def with_upcoming(items: Iterable[Item], count: int) -> Generator[tuple[Item, list[Item]], None, None]:
+    """Each item, and those up to `count` that come next. An error among the items comes where it happened."""
+    iterator, held, error = iter(items), deque(), None
+    is_open = True
+    while True:
+        while is_open and len(held) <= count:
+            try:
+                held.append(next(iterator))
+            except StopIteration:
+                is_open = False
+            except Exception as raised:
+                is_open, error = False, raised
+        if not held:
+            break
+        yield held[0], list(islice(held, 1, None))
+        held.popleft()
+    if error is not None:
+        raise error
 
 
 class Behind:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import partial
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,8 +18,9 @@ from torch import Tensor
 from xmem.config import MemoryConfig
 from xmem.device import is_out_of_memory, release_memory
 from xmem.errors import InputError
+from xmem.lookahead import FRAMES_AHEAD, Halves, two_halves
 from xmem.memory import Memory, MemoryUse
-from xmem.network import XMem, aggregate, padding_to_stride
+from xmem.network import ImagePart, XMem, aggregate, padding_to_stride
 
 log = logging.getLogger("xmem")
 T = TypeVar("T")
@@ -27,6 +31,18 @@ IMAGE_SCALE = tuple(1 / (255 * std) for std in IMAGE_STD)  # of values from 0 to
 IMAGE_SHIFT = tuple(-mean / std for mean, std in zip(IMAGE_MEAN, IMAGE_STD, strict=True))
 
 SIZES = (720, 480, 384, 288, 240)  # pixels, those proposed where memory is full
+
+
+class Encoded(NamedTuple):
+    """A frame as the networks take it, what `encode_key` makes of it, and the decoder's part of it where it was made
+    ahead."""
+
+    image: Tensor
+    key: Tensor
+    shrinkage: Tensor
+    selection: Tensor
+    features: tuple[Tensor, Tensor, Tensor]
+    image_part: ImagePart | None
 
 
 class Propagator:
@@ -54,7 +70,15 @@ class Propagator:
         self._frame_shape: tuple[int, int] | None = None
         self._objects_at_once: int | None = None  # in the network, None = all
         self._constants: tuple[Tensor, Tensor] | None = None  # of the normalisation
+        is_small = model.device.type == "cpu" and model.sizes.encoder == "lite"
+        self._halves = two_halves() if is_small else None
+        self._coming: list[tuple[np.ndarray, Future[Encoded]]] = []  # the next frames, being encoded
         self._order: Tensor | None = None  # channels in order of ids, where that is not the order of arrival
+
+    @property
+    def frames_ahead(self) -> int:
+        """How many upcoming frames `step` makes use of."""
+        return FRAMES_AHEAD if self._halves else 0
 
     @property
     def objects(self) -> list[int]:
@@ -87,6 +111,7 @@ class Propagator:
         objects: Sequence[int] | None = None,
         remember: bool = True,
         last: bool = False,
+        upcoming: Sequence[np.ndarray] = (),
     ) -> Tensor:
         """Take the next frame; return the probabilities of background and objects at the frame's size.
 
@@ -95,10 +120,12 @@ class Propagator:
         background. Ids that are new join, known ones for which no mask speaks are predicted.
         remember: False keeps a frame without a mask out of working memory; the next frame that may be remembered is.
         last: no frame follows, so that nothing needs to be remembered.
+        upcoming: frames that will be given next, in order, where they are known: the very arrays, unchanged till then.
+        A small network on a CPU encodes `frames_ahead` of them while it decodes this one; others do without.
         Returns float32 [O + 1, H, W] on the model's device, background first, channels in the order of `objects`.
         Raises InputError where frame or mask do not have these shapes, or the frame size changes.
         """
-        prob = self.probabilities(frame, mask, objects=objects, remember=remember, last=last)
+        prob = self.probabilities(frame, mask, objects=objects, remember=remember, last=last, upcoming=upcoming)
         return self._within_memory(lambda: resize_to_frame(prob, frame.shape[:2]))
 
     @torch.inference_mode()
@@ -110,6 +137,7 @@ class Propagator:
         objects: Sequence[int] | None = None,
         remember: bool = True,
         last: bool = False,
+        upcoming: Sequence[np.ndarray] = (),
     ) -> Tensor:
         """`step`, but at the inference size: returns float32 [O + 1, h, w]; `resize_to_frame` does the rest."""
         self._check(frame, mask)
@@ -117,8 +145,17 @@ class Propagator:
         if not given and not self._arrived:
             self._frame += 1
             return torch.ones((1, *self._network_size()), device=self.model.device)
-        prob = self._within_memory(lambda: self._propagate(frame, mask, given, remember, last), given)
-        self._within_memory(self.memory.consolidate)
+        alike = (image for image in upcoming if image.shape == frame.shape and image.dtype == frame.dtype)
+        upcoming = list(islice(alike, self.frames_ahead))  # another one is refused when it is given
+        halves = self._halves if self._coming or upcoming else None
+
+        def work() -> Tensor:
+            propagate = partial(self._propagate, frame, mask, given, remember, last, upcoming, halves)
+            prob = self._within_memory(propagate, given)
+            self._within_memory(self.memory.consolidate)
+            return prob
+
+        prob = halves.run(work) if halves else work()
         return self._crop(prob[0] if self._order is None else prob[0].index_select(0, self._order))
 
     def memory_use(self) -> MemoryUse:
@@ -126,7 +163,14 @@ class Propagator:
         return self.memory.use()
 
     def _propagate(
-        self, frame: np.ndarray, mask: np.ndarray | None, given: list[int], remember: bool, last: bool
+        self,
+        frame: np.ndarray,
+        mask: np.ndarray | None,
+        given: list[int],
+        remember: bool,
+        last: bool,
+        upcoming: Sequence[np.ndarray],
+        halves: Halves | None,
     ) -> Tensor:
         """A frame, and the mask that speaks for the given ids -> probabilities [1, O + 1, H', W'] in order of arrival.
 
@@ -139,19 +183,23 @@ class Propagator:
         beat = synchronised or _passed(self._last_deep, now) >= config.deep_update_every
         is_deep = config.sensory and is_memory and beat
 
-        image = self._prepare_image(frame)
-        key, shrinkage, selection, features = self.model.encode_key(image)
+        seen = self._encoded(frame)
         prob, sensory, use, arrived = None, memory.sensory, None, self._arrived
-        if any(i not in given for i in arrived):
+        is_read = any(i not in given for i in arrived)
+        if is_read:
+            readout, use = memory.read(seen.key, seen.selection, halves)
+        if halves:
+            self._encode_ahead(upcoming, halves)  # beside all that follows
+        if is_read:
             update = config.sensory and not last and not (synchronised and is_deep)  # that would replace it unread
-            prob, sensory, use = self._read(key, selection, features, update)
+            prob, sensory = self._decode(seen, readout, update, halves)
         if given:
-            masks = self._prepare_masks(mask, given, image)
-            prob, sensory, arrived = self._override(prob, masks, given, sensory, key.shape[-2:])
+            masks = self._prepare_masks(mask, given, seen.image)
+            prob, sensory, arrived = self._override(prob, masks, given, sensory, seen.key.shape[-2:])
         if is_memory:
-            objects = prob[:, 1:].to(image.dtype)
-            values, deep = self.model.encode_value(image, features[0], objects, sensory, is_deep)
-            memory.append(key, shrinkage, selection, values)  # all of it, or nothing where memory is full
+            objects = prob[:, 1:].to(seen.image.dtype)
+            values, deep = self.model.encode_value(seen.image, seen.features[0], objects, sensory, is_deep, halves)
+            memory.append(seen.key, seen.shrinkage, seen.selection, values)  # all, or nothing where memory is full
 
         self._frame = now
         self._last_memory = now if is_memory else self._last_memory
@@ -161,26 +209,46 @@ class Propagator:
         return prob
 
     def _remember(self, frame: np.ndarray, mask: np.ndarray, given: list[int]) -> None:
-        image = self._prepare_image(frame)
-        key, shrinkage, selection, features = self.model.encode_key(image)
+        seen = self._encode(frame)
         prob, sensory, use = None, self.memory.sensory, None
         if any(i not in given for i in self._arrived):
-            prob, sensory, use = self._read(key, selection, features, update_sensory=False)
-        masks = self._prepare_masks(mask, given, image)
-        prob, sensory, arrived = self._override(prob, masks, given, sensory, key.shape[-2:])
-        values, _ = self.model.encode_value(image, features[0], prob[:, 1:].to(image.dtype), sensory, False)
-        self.memory.append(key, shrinkage, selection, values, permanent=True)
+            readout, use = self.memory.read(seen.key, seen.selection)
+            prob, sensory = self._decode(seen, readout, update_sensory=False)
+        masks = self._prepare_masks(mask, given, seen.image)
+        prob, sensory, arrived = self._override(prob, masks, given, sensory, seen.key.shape[-2:])
+        objects = prob[:, 1:].to(seen.image.dtype)
+        values, _ = self.model.encode_value(seen.image, seen.features[0], objects, sensory, False)
+        self.memory.append(seen.key, seen.shrinkage, seen.selection, values, permanent=True)
         self._hold(arrived, sensory)
         self.memory.count(use)
 
-    def _read(
-        self, key: Tensor, selection: Tensor, features: tuple[Tensor, ...], update_sensory: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Predict all known objects from memory: probabilities [1, O + 1, H', W'], the sensory memory that follows, and
-        the use of the memory's elements."""
-        readout, use = self.memory.read(key, selection)
-        logits, sensory = self.model.decode(features, readout, self.memory.sensory, update_sensory)
-        return torch.softmax(aggregate(torch.sigmoid(logits.float())), 1), sensory, use
+    def _encode(self, frame: np.ndarray, ahead: bool = False) -> Encoded:
+        image = self._prepare_image(frame)
+        *keys, features = self.model.encode_key(image)
+        return Encoded(image, *keys, features, self.model.decoder.image_part(features) if ahead else None)
+
+    def _encoded(self, frame: np.ndarray) -> Encoded:
+        """`_encode`, which may have been done, or begun, while frames before were decoded."""
+        coming, self._coming = self._coming, []
+        if not coming or coming[0][0] is not frame:
+            return self._encode(frame)
+        self._coming = coming[1:]
+        future = coming[0][1]
+        return self._encode(frame) if future.cancel() else future.result()
+
+    def _encode_ahead(self, frames: Sequence[np.ndarray], halves: Halves) -> None:
+        """Have the second thread encode the frames that come next, as far as it has not been told to."""
+        for frame in frames[len(self._coming) :]:
+            self._coming.append((frame, halves.later(partial(self._encode, frame, ahead=True))))
+
+    def _decode(
+        self, seen: Encoded, readout: Tensor, update_sensory: bool, halves: Halves | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Predict all known objects: probabilities [1, O + 1, H', W'], and the sensory memory that follows."""
+        logits, sensory = self.model.decode(
+            seen.features, readout, self.memory.sensory, update_sensory, seen.image_part, halves
+        )
+        return torch.softmax(aggregate(torch.sigmoid(logits.float())), 1), sensory
 
     def _override(
         self, prob: Tensor | None, masks: Tensor, given: list[int], sensory: Tensor | None, grid: tuple[int, int]

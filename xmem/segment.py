@@ -18,7 +18,7 @@ from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
 from xmem.errors import InputError
 from xmem.network import XMem
-from xmem.pipeline import Behind, ahead, fetch
+from xmem.pipeline import Behind, ahead, fetch, with_upcoming
 from xmem.propagator import Propagator
 from xmem.render.masks import read_mask, write_index_mask
 from xmem.render.overlay import tint
@@ -98,8 +98,8 @@ def segment_video(
             def encode(frame: Frame, overlay: Future[np.ndarray]) -> None:
                 writer.write(overlay.result(), frame)
 
-            for frame in frames:
-                prob = engine.step(frame.image, given.get(frame.index))
+            for frame, others in with_upcoming(frames, engine.frames_ahead):
+                prob = engine.step(frame.image, given.get(frame.index), upcoming=[other.image for other in others])
                 mask = fetch(index_of(prob, engine.objects, given.pop(frame.index, None)))
                 overlay = rendering.put(render, frame, mask)
                 encoding.put(encode, frame, overlay)

@@ -285,5 +285,5 @@ def test_a_long_video_never_makes_a_table_anew():
         memory.consolidate()
         store = memory._store
         places.add(tuple(store.column(name).data_ptr() for name in ("key", "prepared", "usage", "selection")))
-        places.add((store.groups[0].values.rows.data_ptr(), memory._distances.data_ptr() if t else 0))
+        places.add((store.groups[0].values.rows.data_ptr(), memory._distances[0].data_ptr() if t else 0))
     assert memory.long_term_size == 12 and len(places) <= 3, "the tables, the values, and the latter with a first read"

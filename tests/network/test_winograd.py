@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from reference_weights import released_state
 
 import xmem
-from xmem.network.blocks import split_conv
+from xmem.network.blocks import add_own_half, shared_half
 from xmem.network.winograd import (
     MEASURED,
     WinogradConv2d,
@@ -83,8 +83,9 @@ def test_split_convolutions_use_the_right_half_of_the_kernels():
     conv = layer(512 + 256, 256)
     shared, own = torch.randn(1, 512, 30, 54), torch.randn(1, 2, 256, 30, 54)
     with torch.inference_mode():
-        plain = split_conv(conv, shared, own)
-        fast = split_conv(WinogradConv2d.of(conv), shared, own)
+        plain = add_own_half(conv, shared_half(conv, shared), own)
+        winograd = WinogradConv2d.of(conv)
+        fast = add_own_half(winograd, shared_half(winograd, shared), own)
         whole = F.conv2d(torch.cat([shared, own[:, 1]], 1), conv.weight, conv.bias, padding=1)
     torch.testing.assert_close(fast, plain, rtol=0, atol=2e-5)
     torch.testing.assert_close(fast[:, 1], whole, rtol=0, atol=2e-5)

@@ -17,6 +17,7 @@ from xmem.errors import InputError
 from xmem.evaluation import LabelledSequence, find_sequences, read_truth
 from xmem.metrics import region_similarity
 from xmem.network import XMem
+from xmem.pipeline import with_upcoming
 from xmem.propagator import Propagator
 from xmem.segment import index_mask
 from xmem.video import FrameReader
@@ -59,13 +60,13 @@ def run(sequence: LabelledSequence, model: XMem, size: int | None) -> tuple[list
     """
     engine, rows, j, previous, given = Propagator(model, size=size), [], {}, None, None
     with FrameReader(sequence.images) as reader:
-        for frame in reader:
+        for frame, others in with_upcoming(reader, engine.frames_ahead):
             path = sequence.masks.get(frame.name)
             truth = read_truth(path, frame.image.shape[:2]) if path else None
             if given is None and (truth is None or not truth.any()):
                 continue
             given, first = (frame.index if given is None else given), given is None
-            prob = engine.step(frame.image, truth if first else None)
+            prob = engine.step(frame.image, truth if first else None, upcoming=[other.image for other in others])
             index = index_mask(prob, engine.objects)
             rows += measure(frame.index, index, prob[1:].float().cpu().numpy(), engine.objects, previous)
             previous = index

@@ -67,12 +67,12 @@ def run_trial(access: FrameAccess, settings: TrackSettings, model: XMem, work: W
     with tempfile.TemporaryDirectory() as folder:
         frames = _frame_seconds(job, Path(folder))
     (engine,) = job.engines
-    share = 1 / settings.memory.mem_every
-    network, peak = _mean(engine.seconds, share), highest()
+    share, ahead = 1 / settings.memory.mem_every, engine.frames_ahead
+    network, peak = _mean(engine.seconds, share, ahead), highest()
     rise = engine.bytes_to_come(settings.memory, work) + work.held_bytes
     if peak is None:
-        return Trial(max(_mean(frames, share), network), network, None, rise)
-    return Trial(max(_mean(frames, share), network), network, peak + rise, max(0, peak - before) + rise)
+        return Trial(max(_mean(frames, share, ahead), network), network, None, rise)
+    return Trial(max(_mean(frames, share, ahead), network), network, peak + rise, max(0, peak - before) + rise)
 
 
 def memory_elements(config: MemoryConfig, frames: int, per_frame: int) -> tuple[float, int]:
@@ -152,7 +152,8 @@ class _TrialJob(SpanJob):
 
 def _job(access: FrameAccess, settings: TrackSettings, model: XMem, work: Work, timed_frames: int) -> _TrialJob:
     ids = tuple(range(1, work.objects + 1))
-    last = min(work.first + _WARM_UP + timed_frames, access.frame_count) - 1
+    frames = _WARM_UP + timed_frames + Propagator(model).frames_ahead
+    last = min(work.first + frames, access.frame_count) - 1
     start = Anchor(work.first, "stand-in", ids)
     mask = _stand_in(access.info.width, access.info.height, work.objects)
     return _TrialJob(
@@ -188,9 +189,11 @@ def _frame_seconds(job: _TrialJob, folder: Path) -> list[float]:
     return [each + rest for each in seconds]
 
 
-def _mean(seconds: list[float], memory_share: float) -> float:
-    """Of a frame in the run, of which `memory_share` are memory frames; here, every second one is."""
-    timed = seconds[_WARM_UP:] or seconds[-1:]
+def _mean(seconds: list[float], memory_share: float, ahead: int) -> float:
+    """Of a frame in the run, of which `memory_share` are memory frames; here, every second one is.
+
+    ahead: last frames that are not like others, since part of their work was done before."""
+    timed = seconds[_WARM_UP : len(seconds) - ahead] or seconds[_WARM_UP:] or seconds[-1:]
     memory, plain = timed[::2], timed[1::2] or timed[::2]
     usual = float(np.median(plain))
     return usual + memory_share * max(0.0, float(np.median(memory)) - usual)

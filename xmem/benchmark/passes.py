@@ -19,6 +19,7 @@ from xmem.benchmark.results import PARTS, Pass, Sample
 from xmem.benchmark.stopwatch import Stopwatch, synchronise
 from xmem.config import MemoryConfig
 from xmem.network import XMem
+from xmem.pipeline import with_upcoming
 from xmem.propagator import Propagator
 from xmem.render.masks import write_index_mask
 from xmem.render.overlay import tint
@@ -104,11 +105,11 @@ def run_engine(bench: Bench, engine: Propagator, course: list[Sample]) -> Pass:
 
     course: filled as it goes, so that what was seen before a failure is kept.
     """
-    images, period, device = held_frames(bench.clip), bench.config.mem_every, bench.model.device
+    images = islice(held_frames(bench.clip), bench.case.frames)
+    period, device = bench.config.mem_every, bench.model.device
     blocks, size, began = [], 0, 0.0
-    for count in range(1, bench.case.frames + 1):
-        image = next(images)
-        engine.step(image, bench.mask(image) if count == 1 else None)
+    for count, (image, upcoming) in enumerate(with_upcoming(images, engine.frames_ahead), start=1):
+        engine.step(image, bench.mask(image) if count == 1 else None, upcoming=upcoming)
         bench.progress(1)
         if bench.is_sample(count):
             course.append(bench.sample(count, engine))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xmem.config import MemoryConfig
+from xmem.lookahead import Halves
 from xmem.memory.attention import (
     SMALLEST_CHUNK_ELEMENTS,
     chunk_elements,
@@ -22,6 +23,8 @@ from xmem.memory.attention import (
     top_k_softmax,
 )
 from xmem.memory.store import ElementStore, ObjectGroup
+
+SHARED_CHUNKS = 4  # of a frame's queries, where two threads share them
 
 MOST_AHEAD = 2**15  # long-term elements that room is made for before they come
 
@@ -52,7 +55,7 @@ class Memory:
         self.chunk_elements: int | None = None
         self._store: ElementStore | None = None
         self._frame_elements = 0  # HW, elements per frame
-        self._distances: Tensor | None = None  # of one chunk at a time
+        self._distances: dict[int, Tensor] = {}  # of one chunk at a time, by part
 
     @property
     def working_size(self) -> int:
@@ -81,44 +84,57 @@ class Memory:
         now = min(self.chunk_elements or chunk_elements(device), self._frame_elements * elements)
         if now <= SMALLEST_CHUNK_ELEMENTS:
             return False
-        self.chunk_elements, self._distances = now // 2, None
+        self.chunk_elements, self._distances = now // 2, {}
         return True
 
-    def read(self, key: Tensor, selection: Tensor) -> tuple[Tensor, Tensor | None]:
+    def read(self, key: Tensor, selection: Tensor, halves: Halves | None = None) -> tuple[Tensor, Tensor | None]:
         """key, selection [1, C_k, h, w] of the query frame -> readout [1, O, C_v, h, w], in the values' precision, and
         each element's affinity summed over the queries, float32 [N], for `count` (None without long-term memory).
 
         Each group's softmax runs over the elements for which it has values, in all memories together.
+        halves: two threads that share the queries.
         """
-        store, config = self._store, self.config
+        store = self._store
         height, width = key.shape[-2:]
         query = prepare_query(_elements(key), _elements(selection), store.prepared_type)  # [HW, 2 C_k + 1]
-        tables = [group.values.rows for group in store.groups]  # each [N_g, O_g C_v]
-        out = [table.new_empty((len(query), table.shape[1])) for table in tables]
-        use = torch.zeros(len(store), device=query.device) if config.long_term else None
+        out = [group.values.rows.new_empty((len(query), group.values.rows.shape[1])) for group in store.groups]
         at_once = self.chunk_elements or chunk_elements(query.device)
-        rows = store.prepared_rows()
-        for chunk in query_chunks(len(query), len(rows), at_once):
-            distances = self._distance(query[chunk], rows, at_once)[:, : len(store)]  # [Q, N]
-            for i, group in enumerate(store.groups):
-                store.exclude(group, distances)
-                weights, index = top_k_softmax(distances, config.top_k)
-                out[i][chunk] = read_values(tables[i], weights, store.value_rows(group, index))
-                if i == 0 and use is not None:
-                    use.index_add_(0, index.flatten(), weights.flatten())
+        if halves:
+            at_once = min(at_once // 2, max(len(query) // SHARED_CHUNKS, 1) * len(store))
+        chunks = query_chunks(len(query), len(store), at_once)
+
+        def read_chunk(i: int, half: int) -> Tensor | None:
+            return self._read_chunk(query[chunks[i]], [rows[chunks[i]] for rows in out], half)
+
+        uses = halves.share(read_chunk, len(chunks)) if halves else [read_chunk(i, 0) for i in range(len(chunks))]
         pairs = zip(out, store.groups, strict=True)
         # [HW, O_g C_v] -> [O_g, C_v, h, w], a view: rows of one object are channels-last as they lie
         groups = [rows.view(height, width, group.objects, -1).permute(2, 3, 0, 1) for rows, group in pairs]
-        return torch.cat(groups)[None], use
+        return torch.cat(groups)[None], sum(uses) if self.config.long_term else None
 
-    def _distance(self, query: Tensor, rows: Tensor, at_once: int) -> Tensor:
-        """Of queries to prepared rows, [Q, N]; on a CPU in a buffer that is kept, where it stays until the next."""
+    def _read_chunk(self, query: Tensor, out: list[Tensor], buffer: int) -> Tensor | None:
+        """`read` for some queries [Q, 2 C_k + 1], into each group's rows [Q, O_g C_v]; their use of the elements, [N].
+        buffer: which one is for the distances: calls made at a time need one each."""
+        store, config = self._store, self.config
+        distances = self._distance(query, store.prepared_rows(), buffer)[:, : len(store)]  # [Q, N]
+        use = None
+        for group, rows in zip(store.groups, out, strict=True):
+            store.exclude(group, distances)
+            weights, index = top_k_softmax(distances, config.top_k)
+            rows[:] = read_values(group.values.rows, weights, store.value_rows(group, index))
+            if use is None and config.long_term:
+                use = torch.zeros(len(store), device=query.device).index_add_(0, index.flatten(), weights.flatten())
+        return use
+
+    def _distance(self, query: Tensor, rows: Tensor, buffer: int) -> Tensor:
+        """Of queries to prepared rows, [Q, N]; on a CPU in that buffer, where it stays until the next."""
         if not query.is_cpu:  # its allocator keeps what it has had
             return distance(query, rows)
         count = len(query) * len(rows)
-        if self._distances is None or len(self._distances) < count:
-            self._distances = query.new_empty(max(at_once, count))  # what is not written to takes no memory
-        return distance(query, rows, self._distances[:count].view(len(query), -1))
+        if buffer not in self._distances or len(self._distances[buffer]) < count:
+            at_once = self.chunk_elements or chunk_elements(query.device)
+            self._distances[buffer] = query.new_empty(max(at_once, count))  # what is not written to takes no memory
+        return distance(query, rows, self._distances[buffer][:count].view(len(query), -1))
 
     def count(self, use: Tensor | None) -> None:
         """Tell what a read told: who was read, and that all could have been."""

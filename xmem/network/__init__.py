@@ -1,6 +1,6 @@
 """Tensors in, tensors out, no state: the networks of XMem."""
 
-from xmem.network.decoder import aggregate, padding_to_stride
+from xmem.network.decoder import ImagePart, aggregate, padding_to_stride
 from xmem.network.fold import fold_batch_norm
 from xmem.network.model import XMem, load_state
 from xmem.network.packed import use_packed
@@ -8,6 +8,7 @@ from xmem.network.sizes import ModelSizes, lite_sizes, xmem_sizes
 from xmem.network.winograd import use_winograd
 
 __all__ = [
+    "ImagePart",
     "ModelSizes",
     "XMem",
     "aggregate",

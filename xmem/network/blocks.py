@@ -31,16 +31,20 @@ def per_object(function, x: Tensor) -> Tensor:
     return function(fold_objects(x)).unflatten(0, x.shape[:2])
 
 
-def split_conv(conv: nn.Conv2d, shared: Tensor, x: Tensor) -> Tensor:
-    """conv(concat[shared, x]) where `shared` is the same for all objects.
+def shared_half(conv: nn.Conv2d, shared: Tensor) -> Tensor:
+    """The part of conv(concat[shared, x]) that `shared`, which is the same for all objects, has in it.
 
     A convolution is linear over its input channels, so the shared half is computed once and not once per object.
-    shared [B, C_s, h, w], x [B, O, C_x, h, w] -> [B, O, C_out, h, w].
+    shared [B, C_s, h, w] -> [B, C_out, h, w].
     """
-    n = shared.shape[1]
-    common = conv_of_channels(conv, shared, slice(n), conv.bias)  # [B, C_out, h, w]
-    own = conv_of_channels(conv, fold_objects(x), slice(n, None), None)  # [B*O, C_out, h, w]
-    return own.unflatten(0, x.shape[:2]) + common[:, None]
+    return conv_of_channels(conv, shared, slice(shared.shape[1]), conv.bias)
+
+
+def add_own_half(conv: nn.Conv2d, shared: Tensor, x: Tensor) -> Tensor:
+    """What `shared_half` gave, [B, C_out, h, w], and the part of each object's x [B, O, C_x, h, w], together
+    -> [B, O, C_out, h, w]."""
+    own = conv_of_channels(conv, fold_objects(x), slice(conv.in_channels - x.shape[2], None), None)
+    return own.unflatten(0, x.shape[:2]) + shared[:, None]
 
 
 def conv_of_channels(conv: nn.Conv2d, x: Tensor, channels: slice, bias: Tensor | None) -> Tensor:
@@ -66,10 +70,15 @@ class ResidualBlock(nn.Module):
         out = self.conv2(F.relu(self.conv1(F.relu(x))))
         return out + (x if self.downsample is None else self.downsample(x))
 
-    def fuse(self, shared: Tensor, x: Tensor) -> Tensor:
-        """The block on concat[shared, x] for each object: [B, C_s, h, w], [B, O, C_x, h, w] -> [B, O, C_out, h, w]."""
-        hidden = split_conv(self.conv1, F.relu(shared), F.relu(x))
-        return per_object(self.conv2, F.relu(hidden)) + split_conv(self.downsample, shared, x)
+    def shared_half(self, shared: Tensor) -> tuple[Tensor, Tensor]:
+        """What [B, C_s, h, w], the same for all objects, has in the first convolution and in the skip."""
+        return shared_half(self.conv1, F.relu(shared)), shared_half(self.downsample, shared)
+
+    def fuse(self, shared: tuple[Tensor, Tensor], x: Tensor) -> Tensor:
+        """The block on concat[shared, x] for each object, shared as `shared_half` gives it: x [B, O, C_x, h, w]
+        -> [B, O, C_out, h, w]."""
+        hidden = add_own_half(self.conv1, shared[0], F.relu(x))
+        return per_object(self.conv2, F.relu(hidden)) + add_own_half(self.downsample, shared[1], x)
 
 
 class ChannelGate(nn.Module):
@@ -126,9 +135,9 @@ class Fuser(nn.Module):
         self.attention = CBAM(out_channels)
         self.block2 = ResidualBlock(out_channels, out_channels, shortcut_kernel)
 
-    def forward(self, f16: Tensor, g: Tensor) -> Tensor:
-        """f16 [B, C_f, h, w], g [B, O, C_g, h, w] -> [B, O, C_out, h, w]."""
-        g = self.block1.fuse(f16, g)
+    def forward(self, shared: tuple[Tensor, Tensor], g: Tensor) -> Tensor:
+        """shared: `block1.shared_half` of f16; g [B, O, C_g, h, w] -> [B, O, C_out, h, w]."""
+        g = self.block1.fuse(shared, g)
         return per_object(lambda x: self.block2(x + self.attention(x)), g)
 
 

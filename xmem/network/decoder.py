@@ -12,6 +12,8 @@ from xmem.network.blocks import Fuser, ResidualBlock, SensoryGRU, conv3x3, per_o
 from xmem.network.encoders import FEATURE_CHANNELS
 from xmem.network.sizes import ModelSizes
 
+ImagePart = tuple[Tensor, Tensor, Tensor, Tensor]  # of the fuser's two first convolutions, and the skips of stride 8, 4
+
 
 class KeyProjection(nn.Module):
     """Stride-16 features -> key, shrinkage and selection."""
@@ -39,8 +41,9 @@ class UpsampleBlock(nn.Module):
         self.out_conv = ResidualBlock(in_channels, out_channels, shortcut_kernel)
 
     def forward(self, skip: Tensor, g: Tensor) -> Tensor:
-        """skip [B, C_s, 2h, 2w], g [B, O, C_in, h, w] -> [B, O, C_out, 2h, 2w]."""
-        skip = self.skip_conv(skip)[:, None]  # once for all objects
+        """skip: the image's features after `skip_conv`, [B, C_in, 2h, 2w]; g [B, O, C_in, h, w]
+        -> [B, O, C_out, 2h, 2w]."""
+        skip = skip[:, None]
         g = per_object(lambda x: F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False), g)
         return per_object(self.out_conv, skip + g)
 
@@ -79,15 +82,20 @@ class Decoder(nn.Module):
         self.up_8_4 = UpsampleBlock(f4, width8, width4, kernel)
         self.pred = conv3x3(width4, 1)
 
-    def forward(
-        self, features: tuple[Tensor, Tensor, Tensor], readout: Tensor, sensory: Tensor, update_sensory: bool
-    ) -> tuple[Tensor, Tensor]:
-        """features f16, f8, f4 of the image; readout [B, O, C_v, h, w]; sensory [B, O, C_h, h, w]
-        -> logits [B, O, 16 h, 16 w], sensory memory (updated if asked for)."""
+    def image_part(self, features: tuple[Tensor, Tensor, Tensor]) -> ImagePart:
+        """What the image has in the decoder, once for all objects: features f16, f8, f4 -> what `forward` takes."""
         f16, f8, f4 = features
-        g16 = self.fuser(f16, torch.cat([readout, sensory], 2))
-        g8 = self.up_16_8(f8, g16)
-        g4 = self.up_8_4(f4, g8)
+        return *self.fuser.block1.shared_half(f16), self.up_16_8.skip_conv(f8), self.up_8_4.skip_conv(f4)
+
+    def forward(
+        self, image: ImagePart, readout: Tensor, sensory: Tensor, update_sensory: bool
+    ) -> tuple[Tensor, Tensor]:
+        """image: `image_part` of its features; readout [B, O, C_v, h, w]; sensory [B, O, C_h, h, w]
+        -> logits [B, O, 16 h, 16 w], sensory memory (updated if asked for)."""
+        *shared, skip8, skip4 = image
+        g16 = self.fuser(shared, torch.cat([readout, sensory], 2))
+        g8 = self.up_16_8(skip8, g16)
+        g4 = self.up_8_4(skip4, g8)
         logits = per_object(lambda g: self.pred(F.relu(g)), g4)  # [B, O, 1, 4 h, 4 w]
         if update_sensory and self.hidden_update is not None:
             sensory = self.hidden_update(g16, g8, g4, logits, sensory)

@@ -177,13 +177,20 @@ class ValueEncoder(nn.Module):
         return x
 
     def forward(
-        self, image: Tensor, f16: Tensor, masks: Tensor, others: Tensor, sensory: Tensor, deep_update: bool
+        self,
+        image: Tensor,
+        shared: tuple[Tensor, Tensor],
+        masks: Tensor,
+        others: Tensor,
+        sensory: Tensor,
+        deep_update: bool,
     ) -> tuple[Tensor, Tensor]:
-        """image [B, 3, H, W], f16 [B, C_f, h, w], masks of objects and sums of all others' [B, O, H, W], sensory
-        [B, O, C_h, h, w] -> values [B, O, C_v, h, w], sensory memory (deeply updated if asked for)."""
+        """image [B, 3, H, W]; shared: `fuser.block1.shared_half` of f16; masks of objects and sums of all others'
+        [B, O, H, W]; sensory [B, O, C_h, h, w]
+        -> values [B, O, C_v, h, w], sensory memory (deeply updated if asked for)."""
         images = image[:, None].expand(-1, masks.shape[1], -1, -1, -1)
         x = torch.cat([images, masks[:, :, None], others[:, :, None]], 2)  # [B, O, 5, H, W]
-        value = self.fuser(f16, per_object(self.trunk, x))
+        value = self.fuser(shared, per_object(self.trunk, x))
         if deep_update and self.hidden_reinforce is not None:
             sensory = self.hidden_reinforce(value, sensory)
         return value, sensory

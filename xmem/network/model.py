@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from xmem.errors import InputError
-from xmem.network.decoder import Decoder, KeyProjection
+from xmem.lookahead import Halves
+from xmem.network.decoder import Decoder, ImagePart, KeyProjection
 from xmem.network.encoders import FEATURE_CHANNELS, KEY_ENCODERS, ValueEncoder
 from xmem.network.sizes import ModelSizes
 
@@ -17,8 +18,8 @@ from xmem.network.sizes import ModelSizes
 class XMem(nn.Module):
     """The networks of XMem, without state between frames; B clips, O objects, h = H / 16, w = W / 16.
 
-    objects_at_once: objects whose masks are encoded or decoded together, None for all: fewer take less memory, and more
-    time, because what all objects share in the decoder is then computed for each part of them.
+    objects_at_once: objects whose masks are encoded or decoded together, None for all: fewer take less memory, and on a
+    GPU more time.
     """
 
     objects_at_once: int | None = None
@@ -49,34 +50,58 @@ class XMem(nn.Module):
         return *self.key_proj(features[0]), features
 
     def encode_value(
-        self, image: Tensor, f16: Tensor, masks: Tensor, sensory: Tensor, deep_update: bool
+        self,
+        image: Tensor,
+        f16: Tensor,
+        masks: Tensor,
+        sensory: Tensor,
+        deep_update: bool,
+        halves: Halves | None = None,
     ) -> tuple[Tensor, Tensor]:
         """On memory frames (sections 3.2 and 3.4): masks [B, O, H, W] in [0, 1], sensory [B, O, C_h, h, w]
-        -> values [B, O, C_v, h, w], sensory memory."""
+        -> values [B, O, C_v, h, w], sensory memory. halves: two threads that share the objects."""
         others = masks.sum(1, keepdim=True) - masks
+        shared = self.value_encoder.fuser.block1.shared_half(f16)
 
         def encode(part: slice) -> tuple[Tensor, Tensor]:
             own = masks[:, part], others[:, part], sensory[:, part]
-            return self.value_encoder(image, f16, *own, deep_update)
+            return self.value_encoder(image, shared, *own, deep_update)
 
-        return self._in_parts(encode, masks.shape[1])
+        return self._in_parts(encode, masks.shape[1], halves)
 
     def decode(
-        self, features: tuple[Tensor, Tensor, Tensor], readout: Tensor, sensory: Tensor, update_sensory: bool
+        self,
+        features: tuple[Tensor, Tensor, Tensor],
+        readout: Tensor,
+        sensory: Tensor,
+        update_sensory: bool,
+        image_part: ImagePart | None = None,
+        halves: Halves | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """readout [B, O, C_v, h, w], sensory [B, O, C_h, h, w] -> object logits [B, O, H, W], sensory memory."""
+        """readout [B, O, C_v, h, w], sensory [B, O, C_h, h, w] -> object logits [B, O, H, W], sensory memory.
+
+        image_part: `decoder.image_part(features)`, where it is there already. halves: two threads that share the
+        objects."""
+        image = image_part or self.decoder.image_part(features)
 
         def decode(part: slice) -> tuple[Tensor, Tensor]:
-            return self.decoder(features, readout[:, part], sensory[:, part], update_sensory)
+            return self.decoder(image, readout[:, part], sensory[:, part], update_sensory)
 
-        return self._in_parts(decode, readout.shape[1])
+        return self._in_parts(decode, readout.shape[1], halves)
 
-    def _in_parts(self, function: Callable[[slice], tuple[Tensor, Tensor]], objects: int) -> tuple[Tensor, Tensor]:
-        """The results of `function` for `objects_at_once` objects at a time, joined along their axis."""
-        most = self.objects_at_once or objects
+    def _in_parts(
+        self, function: Callable[[slice], tuple[Tensor, Tensor]], objects: int, halves: Halves | None
+    ) -> tuple[Tensor, Tensor]:
+        """The results of `function` for `objects_at_once` objects at a time, or each by one half, joined along their
+        axis."""
+        most = 1 if halves else self.objects_at_once or objects
         if objects <= most:
             return function(slice(None))
-        parts = [function(slice(start, start + most)) for start in range(0, objects, most)]
+        slices = [slice(start, start + most) for start in range(0, objects, most)]
+        if halves:
+            parts = halves.share(lambda i, _: function(slices[i]), len(slices))
+        else:
+            parts = [function(part) for part in slices]
         first, second = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         return first, second
 

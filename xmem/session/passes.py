@@ -13,7 +13,7 @@ from torch import Tensor
 import xmem.analysis.cuts as shots
 from xmem.memory import MemoryUse
 from xmem.network import XMem
-from xmem.pipeline import ahead, fetch
+from xmem.pipeline import ahead, fetch, with_upcoming
 from xmem.propagator import Propagator, resize_to_frame
 from xmem.segment import index_mask
 from xmem.session.project import TrackSettings
@@ -159,15 +159,15 @@ def _steps(
     speaks = [i for i in own.speaks if i in job.span.objects]
     certainty = 1.0
     with closing(ahead(frames, _AHEAD)) as coming:
-        for found in coming:
-            frame = found.frame
+        for found, others in with_upcoming(coming, engine.frames_ahead):
+            frame, upcoming = found.frame, [other.frame.image for other in others]
             if found.is_cut:
                 cuts.add(frame.index + cut_offset)
             allowed = gate is None or gate.allows(found.is_cut, certainty)
             if frame.index == own.frame:
-                prob = engine.probabilities(frame.image, job.given(own), objects=speaks)
+                prob = engine.probabilities(frame.image, job.given(own), objects=speaks, upcoming=upcoming)
             else:
-                prob = engine.probabilities(frame.image, remember=allowed)
+                prob = engine.probabilities(frame.image, remember=allowed, upcoming=upcoming)
             certainty = 1.0 if gate is None else _certainty(prob)
             yield _Found(frame, prob, found.forward, engine.memory_use())
 
