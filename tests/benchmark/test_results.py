@@ -38,6 +38,14 @@ def row(**changes) -> Row:
     )
 
 
+def test_the_slowest_stage_is_the_network_as_it_runs_or_another_that_is_slower():
+    """5 frames per second from file to file: 0.2 s a frame, of which the network takes 0.1 s in its own pass."""
+    assert row().over_slowest == pytest.approx(0.2 / 0.1)
+    assert replace(row(), engine=None).over_slowest == pytest.approx(0.2 / 0.07), "7 parts of it, one after the other"
+    slow = {**row().stages, "h264": 0.16}
+    assert replace(row(), stages=slow).over_slowest == pytest.approx(0.2 / 0.16)
+
+
 def length_row(long_term: bool, **changes) -> Row:
     kept = row(long_term=long_term, frames=1000, passes=("engine",))
     course = tuple(Sample(frame, 10 * frame, 1000 * frame, None) for frame in range(10, 1001, 10))
@@ -66,7 +74,6 @@ def test_a_file_that_is_no_report_is_refused(tmp_path, text):
     (tmp_path / "benchmark.json").write_text(text)
     with pytest.raises(InputError, match="cannot be read as a benchmark"):
         Report.load(tmp_path / "benchmark.json")
-
 
 def test_what_follows_from_a_row():
     measured = row()
