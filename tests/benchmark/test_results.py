@@ -75,13 +75,13 @@ def test_a_file_that_is_no_report_is_refused(tmp_path, text):
     with pytest.raises(InputError, match="cannot be read as a benchmark"):
         Report.load(tmp_path / "benchmark.json")
 
+
 def test_what_follows_from_a_row():
     measured = row()
     assert measured.engine.fps == 10 and measured.whole.fps == 5
     assert sum(measured.shares.values()) == pytest.approx(1)
     assert measured.shares["network"] == pytest.approx(4 / len(PARTS))
     assert measured.of_peak == pytest.approx(6 * 10 / 120)
-    assert measured.over_slowest == pytest.approx(0.2 / 0.07)  # four parts of the network and three of memory
 
 
 def test_the_table_has_a_line_for_every_row_and_names_the_machine(tmp_path):
