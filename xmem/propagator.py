@@ -20,7 +20,7 @@ from xmem.device import is_out_of_memory, release_memory
 from xmem.errors import InputError
 from xmem.lookahead import FRAMES_AHEAD, Halves, two_halves
 from xmem.memory import Memory, MemoryUse
-from xmem.network import ImagePart, XMem, aggregate, padding_to_stride
+from xmem.network import ImagePart, XMem, padding_to_stride, soft_aggregate
 
 log = logging.getLogger("xmem")
 T = TypeVar("T")
@@ -248,7 +248,7 @@ class Propagator:
         logits, sensory = self.model.decode(
             seen.features, readout, self.memory.sensory, update_sensory, seen.image_part, halves
         )
-        return torch.softmax(aggregate(torch.sigmoid(logits.float())), 1), sensory
+        return soft_aggregate(torch.sigmoid(logits.float())), sensory
 
     def _override(
         self, prob: Tensor | None, masks: Tensor, given: list[int], sensory: Tensor | None, grid: tuple[int, int]
@@ -267,7 +267,7 @@ class Propagator:
         if new:
             zeros = self.model.initial_sensory(1, len(new), *grid)
             sensory = zeros if sensory is None else torch.cat([sensory, zeros], 1)
-        return torch.softmax(aggregate(torch.stack(merged, 1)), 1), sensory, arrived
+        return soft_aggregate(torch.stack(merged, 1)), sensory, arrived
 
     def _hold(self, arrived: list[int], sensory: Tensor) -> None:
         if arrived is not self._arrived:

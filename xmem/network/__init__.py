@@ -1,6 +1,6 @@
 """Tensors in, tensors out, no state: the networks of XMem."""
 
-from xmem.network.decoder import ImagePart, aggregate, padding_to_stride
+from xmem.network.decoder import ImagePart, aggregate, padding_to_stride, soft_aggregate
 from xmem.network.fold import fold_batch_norm
 from xmem.network.model import XMem, load_state
 from xmem.network.packed import use_packed
@@ -16,6 +16,7 @@ __all__ = [
     "lite_sizes",
     "load_state",
     "padding_to_stride",
+    "soft_aggregate",
     "use_packed",
     "use_winograd",
     "xmem_sizes",

@@ -109,9 +109,21 @@ def aggregate(prob: Tensor) -> Tensor:
     Always in float32: 1 - 1e-7 has no neighbour below one in half precision. Softmax over the channels gives the
     probabilities (Oh et al., STM, section 3.4).
     """
+    return torch.log(_odds(prob))
+
+
+def soft_aggregate(prob: Tensor) -> Tensor:
+    """softmax(aggregate(prob)) over the channels, [B, O, H, W] -> [B, O + 1, H, W], within 1e-6: odds over their sum,
+    by neither logarithm nor exponential, which on a CPU takes less than half of the time."""
+    odds = _odds(prob)
+    return odds / odds.sum(1, keepdim=True)
+
+
+def _odds(prob: Tensor) -> Tensor:
+    """p / (1 - p) of background and objects, float32."""
     prob = prob.float()
-    prob = torch.cat([(1 - prob).prod(1, keepdim=True), prob], 1).clamp(1e-7, 1 - 1e-7)
-    return torch.log(prob / (1 - prob))
+    prob = torch.cat([(1 - prob).prod(1, keepdim=True), prob], 1).clamp_(1e-7, 1 - 1e-7)
+    return prob / (1 - prob)
 
 
 def padding_to_stride(height: int, width: int, stride: int = 16) -> tuple[int, int, int, int]:
