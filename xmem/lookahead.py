@@ -18,7 +18,7 @@ import torch
 
 T = TypeVar("T")
 
-FRAMES_AHEAD = 3
+FRAMES_AHEAD = 3  # so that a memory frame, which the first half is long busy with, leaves the other something to do
 
 
 class Halves:
