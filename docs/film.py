@@ -197,7 +197,7 @@ def main(address: str, path: Path) -> None:
         page.get_by_role("option", name=SIZE).click()
         page.locator("#settings button").first.click()
         page.evaluate(HELPERS)
-        page.wait_for_timeout(4000)
+        page.wait_for_timeout(12_000)  # until the new size is timed
         film = Film(page)
         try:
             story(film)
