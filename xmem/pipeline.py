@@ -7,8 +7,9 @@ done behind it.
 
 Everything goes in order and through bounded queues, so the result is that of plain calls, in the memory of a few
 frames. The heavy parts of decoding, drawing and encoding release Python's lock. The network stays with the caller:
-torch's inference mode holds for one thread only. An object with a file behind it is touched by one thread at a time:
-that of its stage until the context is left, which waits for the thread, and then the caller again.
+torch's inference mode holds for one thread only (a small network on a CPU has two threads of its own, see
+`xmem.lookahead`). An object with a file behind it is touched by one thread at a time: that of its stage until the
+context is left, which waits for the thread, and then the caller again.
 
 What it saves, on two cores of an AMD EPYC (Zen 4) with a video of 640x360: a network elsewhere that takes 10 ms a frame
 and leaves the cores idle, 22.3 -> 12.3 ms a frame, 1.06 of what it takes alone. A network that keeps both cores busy
