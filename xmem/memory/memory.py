@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xmem.config import MemoryConfig
-from xmem.lookahead import Halves
+from xmem.lookahead import Halves, in_parts
 from xmem.memory.attention import (
     SMALLEST_CHUNK_ELEMENTS,
     chunk_elements,
@@ -25,7 +25,6 @@ from xmem.memory.attention import (
 from xmem.memory.store import ElementStore, ObjectGroup
 
 SHARED_CHUNKS = 4  # of a frame's queries, where two threads share them
-
 MOST_AHEAD = 2**15  # long-term elements that room is made for before they come
 
 
@@ -55,7 +54,7 @@ class Memory:
         self.chunk_elements: int | None = None
         self._store: ElementStore | None = None
         self._frame_elements = 0  # HW, elements per frame
-        self._distances: dict[int, Tensor] = {}  # of one chunk at a time, by part
+        self._distances: dict[int, Tensor] = {}  # buffers, each for one chunk at a time
 
     @property
     def working_size(self) -> int:
@@ -106,7 +105,7 @@ class Memory:
         def read_chunk(i: int, half: int) -> Tensor | None:
             return self._read_chunk(query[chunks[i]], [rows[chunks[i]] for rows in out], half)
 
-        uses = halves.share(read_chunk, len(chunks)) if halves else [read_chunk(i, 0) for i in range(len(chunks))]
+        uses = in_parts(read_chunk, len(chunks), halves)
         pairs = zip(out, store.groups, strict=True)
         # [HW, O_g C_v] -> [O_g, C_v, h, w], a view: rows of one object are channels-last as they lie
         groups = [rows.view(height, width, group.objects, -1).permute(2, 3, 0, 1) for rows, group in pairs]

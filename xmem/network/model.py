@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xmem.errors import InputError
-from xmem.lookahead import Halves
+from xmem.lookahead import Halves, in_parts
 from xmem.network.decoder import Decoder, ImagePart, KeyProjection
 from xmem.network.encoders import FEATURE_CHANNELS, KEY_ENCODERS, ValueEncoder
 from xmem.network.sizes import ModelSizes
@@ -98,10 +98,7 @@ class XMem(nn.Module):
         if objects <= most:
             return function(slice(None))
         slices = [slice(start, start + most) for start in range(0, objects, most)]
-        if halves:
-            parts = halves.share(lambda i, _: function(slices[i]), len(slices))
-        else:
-            parts = [function(part) for part in slices]
+        parts = in_parts(lambda i, _: function(slices[i]), len(slices), halves)
         first, second = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         return first, second
 
