@@ -5,6 +5,7 @@ A fourth one, permanent, holds key frames for good (as in XMem++, Bekuzarov et a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -83,7 +84,8 @@ class Memory:
         now = min(self.chunk_elements or chunk_elements(device), self._frame_elements * elements)
         if now <= SMALLEST_CHUNK_ELEMENTS:
             return False
-        self.chunk_elements, self._distances = now // 2, {}
+        self.chunk_elements = now // 2
+        self._distances.clear()
         return True
 
     def read(self, key: Tensor, selection: Tensor, halves: Halves | None = None) -> tuple[Tensor, Tensor | None]:
@@ -140,6 +142,13 @@ class Memory:
         if use is not None:
             self._store.count_usage(use)
 
+    def _capacity(self, frame_elements: int) -> int:
+        """Long-term and working elements to make room for at first."""
+        config = self.config
+        if config.long_term:
+            return config.max_working_frames * frame_elements + min(config.max_long_term, MOST_AHEAD)
+        return 16 * frame_elements
+
     def append(
         self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor, permanent: bool = False
     ) -> None:
@@ -149,38 +158,46 @@ class Memory:
         and go back into its layers; all that decides who is read is kept in float32.
         permanent: keep the frame for good, outside all limits; only before the first frame of working memory.
         """
+        self.prepare_append(key, shrinkage, selection, values, permanent)()
+
+    def prepare_append(
+        self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor, permanent: bool = False
+    ) -> Callable[[], None]:
+        """`append` up to where it changes something and can no longer fail; the function returned does the rest."""
         config, frame_elements = self.config, key.shape[-2] * key.shape[-1]
         store = self._store
         if store is None:
-            limit = config.max_working_frames * frame_elements + min(config.max_long_term, MOST_AHEAD)
-            capacity = limit if config.long_term else 16 * frame_elements
+            capacity = self._capacity(frame_elements)
             store = ElementStore(capacity, keep_selection=config.long_term, prepared_type=row_type(key))
         known = [group.objects for group in store.groups]
         new = values.shape[1] - sum(known)
         counts = [*known, new] if new else known
         rows = [part.flatten(0, 1).flatten(1).T for part in values[0].split(counts)]  # each [HW, O_g C_v]
-        store.append_frame(
+        add = store.prepare_frame(
             _elements(key).float(), _elements(shrinkage).float(), _elements(selection).float(), rows, permanent
         )
-        if new:
-            store.groups[-1].objects = new
-        self._store, self._frame_elements = store, frame_elements
+
+        def append() -> None:
+            add()
+            if new:
+                store.groups[-1].objects = new
+            self._store, self._frame_elements = store, frame_elements
+
+        return append
 
     def consolidate(self) -> None:
         """Working memory that has reached T_max frames -> prototypes in long-term memory (section 3.3.2)."""
         store, config = self._store, self.config
-        first = self._frame_elements
-        if not config.long_term or self.working_size < config.max_working_frames * first:
+        first, latest = self._candidates()
+        if first == latest:
             return
-        latest = store.working_size - (config.min_working_frames - 1) * first
         permanent, working = store.permanent_size, store.permanent_size + store.long_term_size  # where each ends
         start, end = working + first, working + latest
         usage = store.usage()
         count = min(config.prototypes, latest - first)
         chosen = usage[start:end].topk(count).indices.sort().values  # in order of time
-        kept = None
-        if store.long_term_size + count > config.max_long_term:
-            room = min(config.max_long_term - config.prototypes, store.long_term_size)
+        kept, room = None, self._long_term_kept(count)
+        if room < store.long_term_size:
             kept = usage[permanent:working].topk(room).indices.sort().values
 
         key = store.column("key")[start:end][chosen]
@@ -189,6 +206,19 @@ class Memory:
         shrinkage = torch.softmax(-distances, 1) @ store.column("shrinkage")[start:end]
         values = [self._prototype_values(group, distances, chosen, first, latest) for group in store.groups]
         store.consolidate(kept, first, latest, {"key": key, "shrinkage": shrinkage}, values)
+
+    def _candidates(self) -> tuple[int, int]:
+        """Where those working elements begin and end that are to be consolidated now; (0, 0) if none are."""
+        config, frame = self.config, self._frame_elements
+        if not config.long_term or self.working_size < config.max_working_frames * frame:
+            return 0, 0
+        return frame, self.working_size - (config.min_working_frames - 1) * frame
+
+    def _long_term_kept(self, count: int) -> int:
+        """Long-term elements that stay where `count` prototypes come."""
+        config, held = self.config, self.long_term_size
+        is_full = held + count > config.max_long_term
+        return min(config.max_long_term - config.prototypes, held) if is_full else held
 
     def _prototype_values(
         self, group: ObjectGroup, distances: Tensor, chosen: Tensor, first: int, latest: int

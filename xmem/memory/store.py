@@ -9,6 +9,7 @@ more memory than a short one.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -130,13 +131,13 @@ class ElementStore:
         prepared = self._columns["prepared"]
         return prepared.padded(SHAPE_STEP) if self.prepared_type == torch.bfloat16 else prepared.rows
 
-    def append_frame(
+    def prepare_frame(
         self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: list[Tensor], permanent: bool = False
-    ) -> None:
-        """Add one frame's elements to working memory; or to permanent memory, while it is all that there is.
+    ) -> Callable[[], None]:
+        """Make ready to add one frame's elements to working memory; or to permanent memory, while it is all there is.
 
         key [n, C_k], shrinkage [n, 1], selection [n, C_k]; values: a [n, O_g C_v] for each group and one more for
-        a new group, if any.
+        a new group, if any. What can fail, and takes memory, is done here; the function returned adds them.
         """
         prepared = prepare_memory(key, shrinkage, self.prepared_type)
         new = {"key": key, "prepared": prepared, "shrinkage": shrinkage, "usage": _fresh(key)}
@@ -150,16 +151,20 @@ class ElementStore:
             if not permanent and not self.working_size:  # the permanent elements are complete, and what follows limited
                 buffer.reserve(len(buffer) + self._capacity)
             buffer.make_room(len(key))
-        for buffer, rows in zip(buffers, [*new.values(), *values], strict=True):
-            buffer.append(rows)
-        self._columns, self.groups = columns, groups
-        for group in groups:
+
+        def append() -> None:
+            for buffer, rows in zip(buffers, [*new.values(), *values], strict=True):
+                buffer.append(rows)
+            self._columns, self.groups = columns, groups
+            for group in groups:
+                if permanent:
+                    group.permanent += len(key)
+                else:
+                    group.working += len(key)
             if permanent:
-                group.permanent += len(key)
-            else:
-                group.working += len(key)
-        if permanent:
-            self.permanent_size += len(key)
+                self.permanent_size += len(key)
+
+        return append
 
     def count_usage(self, use: Tensor) -> None:
         """After a read: add to each element's use, [N], and count the read in its life; later elements are left out."""
