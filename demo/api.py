@@ -15,11 +15,12 @@ from gradio.components import Component
 from PIL import Image
 
 import xmem
-from demo import rendering, settings, studio
 from demo.events import check, oneshot, paint, preflight, video
 from demo.events import track as track_events
+from demo.runs import rendering, settings
+from demo.runs.run import Progress, follow, propagate_session
 from demo.steps.track import TrackStep
-from demo.tracking import Progress, follow, propagate_session
+from demo.visit import studio
 from xmem.render.masks import read_mask, write_index_mask
 from xmem.render.post import PostProcessing
 from xmem.render.refine import polygon_mask

@@ -10,11 +10,11 @@ from gradio.components import Component
 class Shared:
     """Made once by `demo.ui`, handed to every `wire`.
 
-    result_video: the rendered result. panel: the run's status, HTML of `demo.panels`. refreshed: counts up (its
+    result_video: the rendered result. panel: the run's status, HTML of `demo.html.panels`. refreshed: counts up (its
     `.change` fires) after each finished run and each edit of key frames, objects, trim, post-processing or style.
     restyled: a counter like it; what changes how the result looks without a run puts a new value into it
     (`demo.events.paint.stamp()`), and the result video is rendered anew.
-    model, device, size: of the settings; settings: all of them, in the order of `demo.settings.read`.
+    model, device, size: of the settings; settings: all of them, in the order of `demo.runs.settings.read`.
     video_file: the download of the rendered result.
     looks: controls of opacity, growth, holes and specks, which follow the session that is opened.
     results, check, take: the blocks of the result video and of steps 4 and 5, hidden before there is a result.
@@ -36,5 +36,5 @@ class Shared:
 
     @property
     def rendered(self) -> list[Component]:
-        """Outputs of `demo.rendering.show`, which renders the result anew in the session's style."""
+        """Outputs of `demo.runs.rendering.show`, which renders the result anew in the session's style."""
         return [self.panel, self.result_video, self.video_file]

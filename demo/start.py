@@ -6,7 +6,7 @@ import signal
 import sys
 
 import xmem
-from demo import studio
+from demo.visit import studio
 from xmem import checkpoints
 from xmem.checkpoints import EMBEDDED, REGISTRY
 

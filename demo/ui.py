@@ -4,9 +4,11 @@ from typing import Any
 
 import gradio as gr
 
-from demo import api, panels, settings, style
+from demo import api
 from demo.events import track as track_events
 from demo.events.video import SAMPLES, sample_picture
+from demo.html import panels, style
+from demo.runs import settings
 from demo.shared import Shared
 from demo.steps import check, paint, take, track, video
 

@@ -17,7 +17,7 @@ def tiny_model():
     """An xmem-lite of random weights in evaluation mode: right shapes and speed, meaningless masks."""
     import torch
 
-    from xmem.network import XMem, lite_sizes
+    from xmem.networks.xmem import XMem, lite_sizes
 
     torch.manual_seed(0)
     return XMem(lite_sizes()).eval().requires_grad_(False)

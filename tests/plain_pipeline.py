@@ -1,12 +1,12 @@
-"""The plain form of `xmem.pipeline`: every call made at once, by the caller."""
+"""The plain form of `xmem.engine.pipeline`: every call made at once, by the caller."""
 
 from concurrent.futures import Future
 
 import pytest
 
-from xmem.pipeline import Behind
+from xmem.engine.pipeline import Behind
 
-USERS = ("xmem.segment", "xmem.session.passes", "xmem.export.videos")
+USERS = ("xmem.engine.segment", "xmem.session.passes", "xmem.export.videos")
 
 
 def make_plain(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from xmem.config import MemoryConfig
+
 FOLDER = Path(__file__).parent / "reference"
 
 
@@ -72,3 +74,20 @@ def released_state(salt: int = 0, sensory: bool = True) -> dict[str, np.ndarray]
             out, channels, *kernel = shapes[name]
             shapes[name] = (out, channels - 64, *kernel)
     return {name: draw(name, shape, salt) for name, shape in shapes.items()}
+
+
+TOLERANCE = 1e-4
+
+
+def config_of(reference) -> MemoryConfig:
+    c = json.loads(str(reference["config"]))
+    return MemoryConfig(
+        mem_every=c["mem_every"],
+        deep_update_every=c["deep_update_every"],
+        top_k=c["top_k"],
+        long_term=c["enable_long_term"],
+        min_working_frames=c["min_mid_term_frames"],
+        max_working_frames=c["max_mid_term_frames"],
+        prototypes=c["num_prototypes"],
+        max_long_term=c["max_long_term_elements"],
+    )

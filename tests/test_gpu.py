@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from reference_weights import FOLDER, released_state
-from test_reference import TOLERANCE, config_of
+from reference_weights import FOLDER, TOLERANCE, config_of, released_state
 
 import xmem
-from xmem.evaluation import evaluate
+from xmem.scoring.evaluation import evaluate
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from xmem.network import ModelSizes, XMem
+from xmem.networks.xmem import ModelSizes, XMem
 
 TINY_SIZES = ModelSizes("lite", 16, 16, 8, (16, 16, 16), 16, 1)
 

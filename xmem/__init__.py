@@ -13,9 +13,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
+from xmem.engine.propagator import Propagator
+from xmem.engine.segment import FrameResult, segment_video
 from xmem.errors import InputError
-from xmem.propagator import Propagator
-from xmem.segment import FrameResult, segment_video
 from xmem.session import Session, TrackSettings
 
 __all__ = [

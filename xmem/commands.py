@@ -15,15 +15,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from xmem import checkpoints, evaluation
+from xmem import checkpoints
+from xmem.checkpoints.download import megabytes
 from xmem.config import MemoryConfig
-from xmem.device import precision_name
-from xmem.download import megabytes
+from xmem.device import describe_device, precision_name
+from xmem.engine.segment import MASKS_NAME, OVERLAY_NAME, FrameResult, segment_video
 from xmem.errors import InputError
-from xmem.evaluation import Evaluation, SequenceScore
-from xmem.network import XMem
+from xmem.networks.xmem import XMem
 from xmem.render.masks import GivenMask, read_mask
-from xmem.segment import MASKS_NAME, OVERLAY_NAME, FrameResult, segment_video
+from xmem.scoring import evaluation
+from xmem.scoring.evaluation import Evaluation, SequenceScore
 from xmem.video import VideoInfo, probe
 
 log = logging.getLogger("xmem")
@@ -140,7 +141,7 @@ def _old_results(output: Path, source: Path, force: bool) -> list[Path]:
 
 def _model(args: Namespace) -> XMem:
     model = checkpoints.load_model(args.model, args.device, args.precision)
-    log.info("%s on %s", args.model, checkpoints.describe_device(model.device))
+    log.info("%s on %s", args.model, describe_device(model.device))
     return model
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import gradio as gr
 
 import xmem
-from demo import charts, panels, scene, studio
 from demo.events.paint import stamp
-from xmem.analysis.review import Suggestion, suggest
-from xmem.analysis.stats import ObjectStats
+from demo.html import charts, panels
+from demo.visit import scene, studio
 from xmem.render.post import PostProcessing
 from xmem.session import Session
+from xmem.session.stats import ObjectStats
+from xmem.session.suggestions import Suggestion, suggest
 
 SUGGESTIONS = 6
 

@@ -10,9 +10,12 @@ import gradio as gr
 import numpy as np
 
 import xmem
-from demo import canvas, panels, session, settings, studio
 from demo.events.track import unexpected
-from demo.tracking import Progress, Settings, follow, pack_masks, propagate
+from demo.html import panels
+from demo.runs import settings
+from demo.runs.run import Progress, Settings, follow, pack_masks, propagate
+from demo.visit import canvas, studio
+from demo.visit import workspace as session
 from xmem.checkpoints import EMBEDDED
 from xmem.video import probe
 

@@ -1,4 +1,4 @@
-"""Step 2: what the visitor does on the canvas. Every function answers with a scene (see `demo.scene`).
+"""Step 2: what the visitor does on the canvas. Every function answers with a scene (see `demo.visit.scene`).
 
 The outputs are always (scene, refreshed, restyled): the two counters go up where key frames, objects or results
 changed, and where the result looks different without a run.
@@ -14,7 +14,8 @@ import gradio as gr
 import numpy as np
 
 import xmem
-from demo import canvas, panels, scene, studio
+from demo.html import panels
+from demo.visit import canvas, scene, studio
 from xmem.render.refine import refine_mask
 from xmem.session import Session
 from xmem.session.spans import spoken

@@ -8,9 +8,11 @@ from typing import Any
 import gradio as gr
 
 import xmem
-from demo import panels, settings, studio
-from demo.tracking import estimate_session, spaces
-from xmem.analysis.preflight import Estimate
+from demo.html import panels
+from demo.runs import settings
+from demo.runs.run import estimate_session, spaces
+from demo.visit import studio
+from xmem.review.preflight import Estimate
 from xmem.session import Session, TrackSettings
 
 ESTIMATE = "estimate.json"

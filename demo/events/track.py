@@ -8,11 +8,13 @@ from typing import Any
 import gradio as gr
 
 import xmem
-from demo import panels, rendering, scene, settings, studio
 from demo.events import preflight
 from demo.events.paint import stamp
-from demo.session import Workspace
-from demo.tracking import Progress, follow, propagate_session
+from demo.html import panels
+from demo.runs import rendering, settings
+from demo.runs.run import Progress, follow, propagate_session
+from demo.visit import scene, studio
+from demo.visit.workspace import Workspace
 from xmem.session import Session, TrackSettings
 from xmem.session.spans import plan
 

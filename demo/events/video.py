@@ -7,10 +7,12 @@ from typing import Any
 import gradio as gr
 
 import xmem
-from demo import canvas, panels, scene, settings, studio
 from demo.events.paint import stamp
-from xmem.analysis.preflight import preflight
+from demo.html import panels
+from demo.runs import settings
+from demo.visit import canvas, scene, studio
 from xmem.render.overlay import tint
+from xmem.review.preflight import preflight
 from xmem.session import Session, TrackSettings
 from xmem.video import VideoInfo, first_frame
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.components import Component
 
-from demo import panels
 from demo.events import check
+from demo.html import panels
 from demo.shared import Shared
 from demo.steps import QUIET, SETTLE_WITH_FRAME
 from demo.steps.paint import PaintStep

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from demo import panels
 from demo.events import paint
-from demo.painter import painter
+from demo.html import panels
 from demo.shared import Shared
+from demo.stage import painter
 from demo.steps import PRIVATE, QUIET, SETTLE_WITH_FRAME
 
 # A click on a key frame goes there, its cross removes it: both through the canvas, which does one thing at a time.

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from demo import panels
+from demo.html import panels
 from demo.shared import Shared
 
 TABS = (("Looks", "looks"), ("Export", "exports"), ("Quality", "quality"), ("Compare", "compare"))

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.components import Component
 
-from demo import panels, rendering, settings
 from demo.events import check, track
+from demo.html import panels
+from demo.runs import rendering, settings
 from demo.shared import Shared
 from demo.steps import QUIET, SETTLE, SETTLE_WITH_FRAME
 from demo.steps.paint import PaintStep
@@ -43,7 +44,7 @@ class TrackStep:
 
     @property
     def settings(self) -> list[Component]:
-        """In the order of `demo.settings.read`."""
+        """In the order of `demo.runs.settings.read`."""
         return [self.model, self.device, self.size, *self.memory, self.direction, self.pause]
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from demo import panels
 from demo.events import preflight, video
+from demo.html import panels
 from demo.shared import Shared
 from demo.steps import PRIVATE, QUIET, SETTLE
 from demo.steps.paint import PaintStep

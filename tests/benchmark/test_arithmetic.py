@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from xmem.benchmark.arithmetic import count_gflop, frame_gflop, measured_peak, reading_gflop
-from xmem.network import lite_sizes, xmem_sizes
+from xmem.networks.xmem import lite_sizes, xmem_sizes
 
 
 def test_a_convolution_counts_what_is_known_by_hand():

@@ -11,7 +11,7 @@ from xmem.benchmark.clips import looped_clip, scaled_clip, stand_in
 from xmem.benchmark.passes import held_frames
 from xmem.benchmark.results import PARTS
 from xmem.benchmark.stopwatch import Stopwatch
-from xmem.network import XMem, xmem_sizes
+from xmem.networks.xmem import XMem, xmem_sizes
 from xmem.video import FrameReader
 
 FRAMES, SIZE = 32, 32

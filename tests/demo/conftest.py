@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from demo_clips import index_of, write_clip
 from tiny_model import write_tiny_model
 
-from demo import scene, studio
+from demo.visit import scene, studio
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def clip(tmp_path_factory) -> Path:
 @pytest.fixture
 def workspaces(tmp_path, monkeypatch):
     """A root of its own for the workspaces of one test."""
-    from demo.session import Workspaces
+    from demo.visit.workspace import Workspaces
 
     made = Workspaces(tmp_path)
     monkeypatch.setattr(studio, "workspaces", lambda: made)
@@ -53,7 +53,7 @@ def session(visitor, clip):
 
 @pytest.fixture
 def chosen(tiny_model) -> list[Any]:
-    """The settings' controls with a tiny network, in the order of `demo.settings.read`."""
+    """The settings' controls with a tiny network, in the order of `demo.runs.settings.read`."""
     return [str(tiny_model), "cpu", 64, 3, 2, 3, 16, 512, 8, -1, True, "both", False]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import xmem
-from demo import studio
-from demo.session import Workspaces
+from demo.visit import studio
+from demo.visit.workspace import Workspaces
 from xmem.session import Session, TrackSettings
 
 FRAMES = 12

@@ -9,8 +9,8 @@ import pytest
 from demo_clips import index_of
 from PIL import Image
 
-from demo import studio
-from demo.session import Workspaces
+from demo.visit import studio
+from demo.visit.workspace import Workspaces
 from xmem.render.masks import write_index_mask
 from xmem.video import probe
 

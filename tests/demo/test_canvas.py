@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo import canvas
+from demo.visit import canvas
 from xmem import InputError
 
 WIDTH, HEIGHT = 160, 90

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from demo_clips import index_of, write_clip
 
-from demo import charts, studio
 from demo.events import check, paint, track
-from xmem.analysis.stats import ObjectStats
+from demo.html import charts
+from demo.visit import studio
 from xmem.render.masks import write_index_mask
 from xmem.session import SessionObject
+from xmem.session.stats import ObjectStats
 
 FIRST = (1, 60, 90, 40, 120)
 

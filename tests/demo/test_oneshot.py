@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 import xmem
-from demo import canvas, settings, tracking
 from demo.events import oneshot
 from demo.events import track as track_events
+from demo.runs import run as tracking
+from demo.runs import settings
+from demo.visit import canvas
 from xmem.video import probe
 
 DEFAULTS = {

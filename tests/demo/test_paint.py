@@ -8,8 +8,8 @@ import pytest
 from demo_clips import index_of
 from PIL import Image
 
-from demo import studio
 from demo.events import paint, track
+from demo.visit import studio
 from xmem import InputError
 
 

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 import xmem
-from demo import settings
 from demo.events import video
+from demo.runs import settings
 from xmem import checkpoints
-from xmem.metrics import region_similarity
+from xmem.scoring.metrics import region_similarity
 from xmem.video import probe
 
 TRUTH = Path(__file__).parents[1] / "data" / "big-buck-bunny"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.session import Workspaces, download_stem
+from demo.visit.workspace import Workspaces, download_stem
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 import pytest
 
 import xmem
-from demo import panels, settings
+from demo.html import panels
+from demo.runs import settings
 from xmem.checkpoints import EMBEDDED, HELD_BACK, REGISTRY
 
 

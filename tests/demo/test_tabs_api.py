@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo import studio
-from demo.session import Workspaces
+from demo.visit import studio
+from demo.visit.workspace import Workspaces
 from tests.demo.tabs_visitor import FRAMES, painting
 from xmem.render.masks import write_index_mask
 from xmem.video import probe

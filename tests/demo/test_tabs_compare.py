@@ -6,10 +6,12 @@ from dataclasses import replace
 import gradio as gr
 import pytest
 
-from demo import compare, studio, tabs
+from demo.tabs import common as tabs
+from demo.tabs import compare
+from demo.visit import studio
 from tests.demo.tabs_visitor import FRAMES, MEMORY, last_of, make_session, own_workspaces, visit
 from xmem import InputError
-from xmem.analysis.compare import PRESETS, Variant
+from xmem.review.compare import PRESETS, Variant
 from xmem.session import TrackSettings
 from xmem.video import probe
 
@@ -87,7 +89,7 @@ def test_a_model_that_cannot_be_had_is_a_sentence(visitor, tmp_path):
 
 
 def test_stopping_gives_no_half_comparison(visitor, tiny_model, monkeypatch):
-    monkeypatch.setattr("demo.tracking.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("demo.runs.run.HEARTBEAT_SECONDS", 0.01)
     workspace = studio.workspace_of(visitor)
     steps = compare.show_sides("three", str(tiny_model), "working", str(tiny_model), visitor)
     next(steps)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo import quality, studio
-from demo.plot import Line, Plot
+from demo.html.plot import Line, Plot
+from demo.tabs import quality
+from demo.visit import studio
 from tests.demo.tabs_visitor import FRAMES, KEY_FRAMES, last_of, make_session, own_workspaces, visit
-from xmem.analysis.quality import FrameScore
+from xmem.scoring.quality import FrameScore
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from demo_clips import index_of
 
-from demo import rendering, studio, tracking
 from demo.events import paint, track
+from demo.runs import rendering
+from demo.runs import run as tracking
+from demo.visit import studio
 from xmem.video import probe
 
 FIRST = (1, 60, 90, 40, 120)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from demo import tracking
+from demo.runs import run as tracking
 
 
 def test_the_last_item_is_never_lost_however_quick_the_work():

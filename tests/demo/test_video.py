@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
-from demo import panels, rendering, settings, studio
 from demo.events import paint, preflight, track, video
+from demo.html import panels
+from demo.runs import rendering, settings
+from demo.visit import studio
 from xmem.render.post import PostProcessing
 from xmem.video import probe
 

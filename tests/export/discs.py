@@ -12,7 +12,7 @@ import numpy as np
 from tests.video.clips import flat_images, write_clip
 from xmem.export import export
 from xmem.render.styles import Style
-from xmem.session.frames import TrackedFrame
+from xmem.render.tracked import TrackedFrame
 from xmem.session.project import SessionObject
 from xmem.video import VideoInfo
 from xmem.video.access import FrameAccess

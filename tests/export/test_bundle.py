@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from xmem.errors import InputError
-from xmem.export import ExportProgress, bundle, read_bundle, write_bundle
+from xmem.session import bundle
+from xmem.session.bundle import read_bundle, write_bundle
+from xmem.session.files import ExportProgress
 
 FILES = {
     "project.json": b'{"version": 1}',

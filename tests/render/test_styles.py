@@ -12,7 +12,7 @@ from xmem.errors import InputError
 from xmem.render.overlay import tint
 from xmem.render.palette import color_of
 from xmem.render.styles import STYLES, Style, StyleRenderer
-from xmem.session.frames import TrackedFrame
+from xmem.render.tracked import TrackedFrame
 from xmem.video import Frame
 
 HEIGHT, WIDTH = 240, 320

@@ -9,7 +9,7 @@ import torch
 from tests.tiny_model import TINY_SIZES
 from tests.video.clips import write_clip
 from xmem import MemoryConfig, Session
-from xmem.network import XMem
+from xmem.networks.xmem import XMem
 from xmem.session import TrackSettings
 
 FRAMES, SETTLED = 2000, 300  # buffers, caches and long-term memory have their size after the first frames

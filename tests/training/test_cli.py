@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from xmem.errors import InputError
-from xmem.network import XMem, lite_sizes
+from xmem.networks.xmem import XMem, lite_sizes
 from xmem.training import cli
 
 

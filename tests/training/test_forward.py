@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from xmem.config import MemoryConfig
-from xmem.network import ModelSizes, XMem
-from xmem.propagator import Propagator
+from xmem.engine.propagator import Propagator
+from xmem.networks.xmem import ModelSizes, XMem
 from xmem.training.forward import ClipPlan, clip_loss, fold_frozen_norms, read_memory, to_network
 from xmem.training.losses import segmentation_loss
 

@@ -7,9 +7,9 @@ import torch
 import torchvision
 from torch import nn
 
+from xmem.engine.propagator import IMAGE_MEAN, IMAGE_STD
 from xmem.errors import InputError
-from xmem.network import ModelSizes, XMem
-from xmem.propagator import IMAGE_MEAN, IMAGE_STD
+from xmem.networks.xmem import ModelSizes, XMem
 from xmem.training.initial import load_lite0, load_resnet, soften_reading, source_name
 
 SIZES = ModelSizes("lite", 8, 16, 8, (16, 16, 8), 16, 1)

@@ -8,7 +8,7 @@ import torch
 
 from xmem.checkpoints import load_model
 from xmem.errors import InputError
-from xmem.network import ModelSizes, XMem
+from xmem.networks.xmem import ModelSizes, XMem
 from xmem.training.clips import ClipSource
 from xmem.training.footage import Cutouts, Footage
 from xmem.training.loop import RunSettings, Trainer

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xmem import checkpoints
-from xmem.network import ModelSizes, XMem, xmem_sizes
+from xmem.networks.xmem import ModelSizes, XMem, xmem_sizes
 
 RESIDUAL_SCALE = 0.25  # of the last batch norm in a residual branch: random features then stay within half precision
 

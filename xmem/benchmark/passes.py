@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from xmem import segment
 from xmem.benchmark.cases import Case
 from xmem.benchmark.clips import stand_in
 from xmem.benchmark.machine import process_bytes
 from xmem.benchmark.results import PARTS, Pass, Sample
 from xmem.benchmark.stopwatch import Stopwatch, synchronise
 from xmem.config import MemoryConfig
-from xmem.network import XMem
-from xmem.pipeline import with_upcoming
-from xmem.propagator import Propagator
+from xmem.engine import segment
+from xmem.engine.pipeline import with_upcoming
+from xmem.engine.propagator import Propagator
+from xmem.networks.xmem import XMem
 from xmem.render.masks import write_index_mask
 from xmem.render.overlay import tint
 from xmem.video import FrameReader, VideoWriter, first_frame

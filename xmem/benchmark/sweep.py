@@ -17,7 +17,7 @@ from xmem.benchmark.cases import Case
 from xmem.benchmark.clips import looped_clip, scaled_clip
 from xmem.benchmark.results import Report, Row
 from xmem.errors import InputError
-from xmem.network import ModelSizes
+from xmem.networks.xmem import ModelSizes
 
 PROJECT = Path(__file__).resolve().parents[2]
 WORKER = "xmem.benchmark.worker"

@@ -1,7 +1,6 @@
-"""Files to take away: videos, pictures, animations and tables of a finished piece of work, and one bundle of it all."""
+"""Files to take away: videos, pictures, animations and tables of a finished piece of work."""
 
-from xmem.export.bundle import read_bundle, write_bundle
 from xmem.export.kinds import EXPORTS, ExportKind, export
 from xmem.export.source import ExportProgress, ExportSource
 
-__all__ = ["EXPORTS", "ExportKind", "ExportProgress", "ExportSource", "export", "read_bundle", "write_bundle"]
+__all__ = ["EXPORTS", "ExportKind", "ExportProgress", "ExportSource", "export"]

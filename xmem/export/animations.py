@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
 import cv2
@@ -17,10 +16,8 @@ from PIL import Image
 
 from xmem.export.render import renderer
 from xmem.export.source import ExportSource
+from xmem.render.tracked import TrackedFrame
 from xmem.video.colour import BT601
-
-if TYPE_CHECKING:
-    from xmem.session.frames import TrackedFrame
 
 MAX_SIDE = 360  # pixels of the shorter side
 MAX_RATE = 15  # frames per second

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xmem.export.source import ExportSource
 from xmem.render.palette import color_of
 from xmem.render.styles import StyleRenderer
-
-if TYPE_CHECKING:
-    from xmem.session.frames import TrackedFrame
+from xmem.render.tracked import TrackedFrame
 
 
 def renderer(source: ExportSource) -> Callable[[TrackedFrame], np.ndarray]:

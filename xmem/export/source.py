@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:  # sessions import this package
-    from xmem.render.styles import Style
-    from xmem.session.frames import TrackedFrame
-    from xmem.session.project import SessionObject
-    from xmem.video import FrameReader, VideoInfo
-
+from xmem.render.styles import Style
+from xmem.render.tracked import TrackedFrame
+from xmem.session.files import ExportProgress, plain_name
+from xmem.session.project import SessionObject
+from xmem.video import FrameReader, VideoInfo
 
 _MARGIN = 16  # pixels: beyond it, blocks of a codec no longer mix with what is seen
 
 
-@dataclass(frozen=True)
-class ExportProgress:
-    """How far an export is. done, total: frames; of a bundle, bytes."""
-
-    done: int
-    total: int
+__all__ = ["ExportProgress", "ExportSource", "cut_out", "plain_name", "union_matte", "visible_objects"]
 
 
 class ExportSource(Protocol):
@@ -88,8 +80,3 @@ def cut_out(tracked: TrackedFrame, ids: Sequence[int]) -> np.ndarray:
     picture[box][..., :3] = cv2.copyTo(tracked.frame.image[box], near)
     picture[..., 3] = alpha
     return picture
-
-
-def plain_name(text: str) -> str:
-    """A name that every file system takes, for folders and files inside a ZIP."""
-    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", text).strip(" .") or "_"

@@ -10,16 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from xmem.export.rle import encode
 from xmem.export.source import ExportSource, visible_objects
-
-if TYPE_CHECKING:
-    from xmem.session.frames import TrackedFrame
+from xmem.render.tracked import TrackedFrame
 
 CSV_COLUMNS = (
     "frame",

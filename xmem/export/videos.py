@@ -6,18 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xmem.engine.pipeline import ahead
 from xmem.export.render import renderer
-from xmem.export.sound import open_for_mov, open_for_webm
 from xmem.export.source import ExportSource, cut_out, union_matte, visible_objects
-from xmem.pipeline import ahead
+from xmem.render.tracked import TrackedFrame
+from xmem.video.sound import open_for_mov, open_for_webm
 from xmem.video.writer import ENCODER_THREADS, H264, VideoPreset, VideoWriter
-
-if TYPE_CHECKING:
-    from xmem.session.frames import TrackedFrame
 
 _AHEAD = 2  # frames that may wait to be drawn, and drawn ones that may wait to be encoded
 

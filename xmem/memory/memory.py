@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from xmem.config import MemoryConfig
-from xmem.lookahead import Halves, in_parts
+from xmem.engine.halves import Halves, in_parts
 from xmem.memory.attention import (
     SMALLEST_CHUNK_ELEMENTS,
     chunk_elements,

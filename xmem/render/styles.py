@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,10 +15,8 @@ from xmem.errors import InputError
 from xmem.render.effects import blend, blurred, cover, grey, mosaic, soft_edges
 from xmem.render.overlay import Colors, coloured, outline, tint
 from xmem.render.post import box_of
+from xmem.render.tracked import TrackedFrame
 from xmem.video.images import load_image
-
-if TYPE_CHECKING:
-    from xmem.session.frames import TrackedFrame
 
 STYLES: dict[str, str] = {
     "tint_contour": "Tint and contour",

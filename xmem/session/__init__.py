@@ -1,6 +1,6 @@
 """A piece of work on one video, kept on disk: key frames, objects, results, and what is made of them."""
 
-from xmem.session.frames import TrackedFrame
+from xmem.render.tracked import TrackedFrame
 from xmem.session.project import KeyFrame, SessionObject, TrackSettings
 from xmem.session.session import Session, Step
 

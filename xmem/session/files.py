@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,16 @@ def _link_or_copy(source: str, target: str) -> str:
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
     return target
+
+
+@dataclass(frozen=True)
+class ExportProgress:
+    """How far an export is. done, total: frames; of a bundle, bytes."""
+
+    done: int
+    total: int
+
+
+def plain_name(text: str) -> str:
+    """A name that every file system takes, for folders and files inside a ZIP."""
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", text).strip(" .") or "_"

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import xmem.analysis.cuts as shots
+import xmem.video.cuts as shots
+from xmem.engine.pipeline import ahead, fetch, with_upcoming
+from xmem.engine.propagator import Propagator, resize_to_frame
+from xmem.engine.segment import index_mask
 from xmem.memory import MemoryUse
-from xmem.network import XMem
-from xmem.pipeline import ahead, fetch, with_upcoming
-from xmem.propagator import Propagator, resize_to_frame
-from xmem.segment import index_mask
+from xmem.networks.xmem import XMem
 from xmem.session.project import TrackSettings
 from xmem.session.results import ResultWriter, SpanResult
 from xmem.session.spans import Anchor, Span

@@ -18,14 +18,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from xmem.analysis.stats import ObjectStats, StatsFile, measure, read_stats
-from xmem.pipeline import Behind
+from xmem.engine.pipeline import Behind
 from xmem.render.masks import write_index_mask
 from xmem.session.spans import Span, span_as_json, span_of_json
+from xmem.session.stats import ObjectStats, StatsFile, measure, read_stats
 
 _WAITING = 4  # frames or their figures that may wait to be written
 
-Fetched = Callable[[], np.ndarray]  # as `xmem.pipeline.fetch` gives it
+Fetched = Callable[[], np.ndarray]  # as `xmem.engine.pipeline.fetch` gives it
 
 
 @dataclass(frozen=True)

@@ -20,23 +20,23 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from xmem.analysis.review import Suggestion, suggest
-from xmem.analysis.stats import ObjectStats
 from xmem.checkpoints import REGISTRY, load_model
 from xmem.errors import InputError
-from xmem.export.bundle import read_bundle, write_bundle
 from xmem.memory import MemoryUse
-from xmem.network import XMem
+from xmem.networks.xmem import XMem
 from xmem.render.masks import write_index_mask
+from xmem.render.matte import soft_mask
 from xmem.render.post import PostProcessing, post_process
 from xmem.render.styles import Style, StyleRenderer
+from xmem.render.tracked import TrackedFrame
 from xmem.session import corrections, files
-from xmem.session.frames import TrackedFrame
-from xmem.session.matte import soft_mask
+from xmem.session.bundle import read_bundle, write_bundle
 from xmem.session.passes import PassFrame, SpanJob, compute_span
 from xmem.session.project import Edit, KeyFrame, Project, SessionObject, TrackSettings, read_project, write_project
 from xmem.session.results import Results, SpanResult
 from xmem.session.spans import Anchor, Span, plan, spoken
+from xmem.session.stats import ObjectStats
+from xmem.session.suggestions import Suggestion, suggest
 from xmem.video import VideoInfo
 from xmem.video.access import FrameAccess
 

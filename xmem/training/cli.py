@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xmem.checkpoints import load_model, read_state, select_device
+from xmem.checkpoints import load_model, read_state
+from xmem.device import select_device
 from xmem.errors import InputError
-from xmem.evaluation import evaluate
-from xmem.network import XMem
+from xmem.networks.xmem import XMem
+from xmem.scoring.evaluation import evaluate
 from xmem.training.clips import ClipSource
 from xmem.training.footage import Cutouts, Footage
 from xmem.training.initial import load_lite0, load_resnet, soften_reading

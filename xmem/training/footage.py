@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from xmem.errors import InputError
-from xmem.evaluation import LabelledSequence, find_sequences, read_truth
+from xmem.scoring.evaluation import LabelledSequence, find_sequences, read_truth
 
 log = logging.getLogger("xmem")
 

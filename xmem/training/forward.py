@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops.misc import Conv2dNormActivation
 
-from xmem.network import XMem, aggregate
-from xmem.propagator import IMAGE_MEAN, IMAGE_STD
+from xmem.engine.propagator import IMAGE_MEAN, IMAGE_STD
+from xmem.networks.xmem import XMem, aggregate
 from xmem.training.losses import segmentation_loss
 
 MEMORY_SHARE = 0.6  # of the frames after the first that are remembered

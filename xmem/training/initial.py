@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from xmem.engine.propagator import IMAGE_MEAN, IMAGE_STD
 from xmem.errors import InputError
-from xmem.network import XMem
-from xmem.propagator import IMAGE_MEAN, IMAGE_STD
+from xmem.networks.xmem import XMem
 
 SOURCE_MEAN, SOURCE_STD = 127 / 255, 128 / 255  # what the ImageNet weights were trained with
 LAYERS = {

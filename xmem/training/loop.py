@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xmem.errors import InputError
-from xmem.network import XMem
+from xmem.networks.xmem import XMem
 from xmem.training.clips import BatchShape, ClipSource
 from xmem.training.forward import ClipPlan, clip_loss, fold_frozen_norms, to_network
 from xmem.training.recipe import Recipe

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xmem.network import ModelSizes, lite_sizes, xmem_sizes
+from xmem.networks.xmem import ModelSizes, lite_sizes, xmem_sizes
 from xmem.training.clips import BatchShape
 
 

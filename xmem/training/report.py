@@ -13,10 +13,10 @@ import numpy as np
 from safetensors import safe_open
 
 from xmem.checkpoints import load_model, read_state
-from xmem.evaluation import evaluate, find_sequences
-from xmem.metrics import region_similarity
-from xmem.network import XMem
-from xmem.propagator import Propagator
+from xmem.engine.propagator import Propagator
+from xmem.networks.xmem import XMem
+from xmem.scoring.evaluation import evaluate, find_sequences
+from xmem.scoring.metrics import region_similarity
 from xmem.training.footage import read_sequence
 from xmem.training.loop import export
 

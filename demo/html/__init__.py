@@ -1,0 +1,1 @@
+"""Strings out of values: panels, charts, style; no logic of the page."""

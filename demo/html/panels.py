@@ -1,0 +1,199 @@
+"""What the page says, as HTML: facts, messages, the run's panel, lists of frames. Everything is escaped here."""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from demo.runs.run import Progress
+from xmem.review.preflight import Estimate
+
+THUMBNAIL_WIDTH = 480
+
+MASTHEAD = '<div class="masthead"><h1>XMem</h1><p>Paint an object once, follow it through the whole video.</p></div>'
+WAITING_FOR_VIDEO = '<div class="waiting"><p>The first frame appears here, to paint on.</p></div>'
+TIMING = '<p class="estimate" role="status">Timing a few frames…</p>'
+MEMORY_HEADING = '<p class="group">Memory, with the symbols of the XMem paper</p>'
+
+
+def data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
+
+def thumbnail(image: np.ndarray, width: int = THUMBNAIL_WIDTH) -> str:
+    """uint8 [H, W, 3] as a data address of a small JPEG."""
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return data_uri(data.tobytes())
+
+
+def heading(number: int, title: str, hint: str) -> str:
+    return (
+        f'<div class="step-head"><span class="step-number" aria-hidden="true">{number}</span>'
+        f"<h2>{escape(title)}</h2><p>{escape(hint)}</p></div>"
+    )
+
+
+def status_line(device: str, model: str) -> str:
+    return f'<p class="status"><span class="dot" aria-hidden="true"></span>{escape(model)} on {escape(device)}</p>'
+
+
+def message(text: str, kind: str = "note") -> str:
+    """A sentence for the visitor; kind: "note", "good" or "bad" (spoken at once by screen readers)."""
+    if not text:
+        return ""
+    role = "alert" if kind == "bad" else "status"
+    return f'<p class="message {kind}" role="{role}">{escape(text)}</p>'
+
+
+def accuracy(text: str) -> str:
+    """What to expect of a model, beside its choice."""
+    return f'<p class="accuracy" role="note">{escape(text)}</p>'
+
+
+def facts(parts: Sequence[str]) -> str:
+    """What a video is, as a row of small labels."""
+    labels = "".join(f"<li>{escape(part)}</li>" for part in parts)
+    return f'<ul class="facts" aria-label="About the video">{labels}</ul>'
+
+
+def estimate(found: Estimate) -> str:
+    """What a run is expected to take."""
+    memory = f" and <strong>{size(found.peak_bytes)}</strong> of memory" if found.peak_bytes else ""
+    return (
+        f'<p class="estimate" role="status">A run takes about <strong>{duration(found.seconds)}</strong>{memory}. '
+        f"{escape(found.reason)}</p>"
+    )
+
+
+def key_frames(pictures: Sequence[tuple[int, str]]) -> str:
+    """Key frames as small pictures: a click goes there, the cross removes. pictures: (frame, data address)."""
+    if not pictures:
+        return ""
+    items = "".join(
+        f'<li><button type="button" class="k-go" data-go="{frame}" aria-label="Go to key frame {frame + 1}">'
+        f'<img src="{picture}" alt=""><span>Frame {frame + 1}</span></button>'
+        f'<button type="button" class="k-remove" data-remove="{frame}" aria-label="Remove key frame {frame + 1}" '
+        f'title="Remove this key frame">×</button></li>'
+        for frame, picture in pictures
+    )
+    return f'<div class="keys"><p>Key frames</p><ul aria-label="Key frames">{items}</ul></div>'
+
+
+def worth_checking(frames: Sequence[tuple[int, str, str, str]]) -> str:
+    """Frames worth a look as buttons. frames: (frame, object's name, reason, data address of a picture)."""
+    if not frames:
+        return '<p class="group">Nothing looks doubtful.</p>'
+    items = "".join(
+        f'<li><button type="button" data-frame="{frame}"><img src="{picture}" alt="">'
+        f"<span><b>Frame {frame + 1}</b>{escape(reason)}</span></button></li>"
+        for frame, _, reason, picture in frames
+    )
+    title = "Frames worth checking"
+    return f'<p class="group">{title}</p><ul class="worth" aria-label="{title}">{items}</ul>'
+
+
+def waiting(text: str) -> str:
+    """The line beside Run."""
+    return f'<p class="pending" role="status">{escape(text)}</p>' if text else ""
+
+
+def idle() -> str:
+    return '<div class="run idle"><p>The result appears here.</p></div>'
+
+
+def busy(text: str, share: float | None = None) -> str:
+    """Something that has no frames yet; share: how much is done (0 to 1) where that is known."""
+    return f'<div class="run"><div class="figures"><strong>{escape(text)}</strong></div>{_bar(share)}</div>'
+
+
+def running(progress: Progress) -> str:
+    total = f" of {progress.total}" if progress.total else ""
+    share = min(1.0, progress.done / progress.total) if progress.total else None
+    left = progress.seconds_left
+    figures = [
+        f"<strong>Frame {progress.done}{total}</strong>",
+        f"<span>{rate(progress.frames_per_second)}</span>",
+        f"<span>{duration(left)} left</span>" if left is not None else "",
+    ]
+    picture = (
+        f'<img src="{data_uri(progress.preview)}" decoding="sync" alt="Preview of the latest frame">'
+        if progress.preview
+        else ""
+    )
+    return (
+        f'<div class="run"><div class="figures">{"".join(figures)}</div>{_bar(share)}{picture}</div>'
+        f"{message(progress.note, 'bad')}"
+    )
+
+
+def rendering(progress: Progress | None, stopped: bool, done: int, total: int) -> str:
+    """The result video is being written; what the run did is said already."""
+    share = min(1.0, done / total) if total else None
+    text = f"Writing the video: {done} of {total}" if total else "Writing the video…"
+    line = f'<div class="figures"><span>{text}</span></div>{_bar(share)}'
+    return f'<div class="run done">{_figures(progress, stopped) if progress else ""}{line}</div>'
+
+
+def finished(progress: Progress | None, stopped: bool) -> str:
+    """What the latest run did; progress is None where that is not known."""
+    if progress is None:
+        return ""
+    return f'<div class="run done">{_figures(progress, stopped)}</div>{message(progress.note, "bad")}'
+
+
+def _figures(progress: Progress, stopped: bool) -> str:
+    frames = "frame" if progress.done == 1 else "frames"
+    said = f"Done: {progress.done} {frames}"
+    if stopped:
+        of = f" of {progress.total} frames" if progress.total else f" {frames}"
+        said = f"Stopped after {progress.done}{of}; these are kept"
+    took = duration(progress.seconds)
+    if progress.estimate and not stopped:
+        took = f"estimated {duration(progress.estimate)}, took {took}"
+    return (
+        f'<div class="figures"><strong>{said}</strong>'
+        f"<span>{rate(progress.frames_per_second)}</span><span>{took}</span>"
+        f"<span>{escape(short(progress.model))}</span></div>"
+    )
+
+
+def failed(sentence: str) -> str:
+    return f'<div class="run failed">{message(sentence, "bad")}</div>'
+
+
+def short(model: str) -> str:
+    """A checkpoint's name without folder and suffix."""
+    return Path(model).stem
+
+
+def rate(frames_per_second: float) -> str:
+    return f"{frames_per_second:.1f} frames/s" if frames_per_second < 100 else f"{frames_per_second:.0f} frames/s"
+
+
+def duration(seconds: float) -> str:
+    """Seconds of waiting for people: "8 s", "2 min 5 s", "1 h 12 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _bar(share: float | None) -> str:
+    if share is None:
+        return '<div class="bar unknown" role="progressbar" aria-label="Progress"><i></i></div>'
+    return (
+        f'<div class="bar" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{100 * share:.0f}"><i style="width:{100 * share:.1f}%"></i></div>'
+    )

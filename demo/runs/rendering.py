@@ -1,0 +1,91 @@
+"""The result video: rendered from the stored masks in the session's style, without tracking again."""
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+import xmem
+from demo.html import panels
+from demo.runs.run import Progress, follow
+from demo.visit import studio
+from demo.visit.workspace import Workspace, download_stem
+from xmem.export import ExportProgress, export
+from xmem.session import Session
+
+RENDERING = "render-"  # how the folder of a rendering begins
+
+log = logging.getLogger("xmem.demo")
+
+
+def show(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
+    """Render the result anew. Yields (panel, result video, its download); the video comes last.
+
+    Stops where the visitor asked to; what was shown before stays then. Without a result it does nothing.
+    """
+    try:
+        session = studio.session_of(request)
+        if not studio.has_result(session):
+            yield gr.skip(), gr.skip(), gr.skip()
+            return
+        yield from _show(session, studio.workspace_of(request))
+    except xmem.InputError as error:
+        yield panels.failed(str(error)), gr.skip(), gr.skip()
+    except Exception:
+        log.exception("Rendering failed.")
+        yield panels.failed("The video could not be written, and it was logged; nothing is lost."), gr.skip(), gr.skip()
+
+
+def _show(session: Session, workspace: Workspace) -> Iterator[tuple[Any, Any, Any]]:
+    progress, stopped = read_summary(workspace)
+    with workspace.new_folder(RENDERING) as folder:
+        newest = workspace.path / "newest-render"
+        newest.write_text(folder.name)
+        for step in follow(_export(session, folder)):
+            workspace.keep_alive()
+            if newest.read_text() != folder.name:  # something changed since: that rendering shows it
+                yield gr.skip(), gr.skip(), gr.skip()
+                return
+            if workspace.stop_file.exists():
+                workspace.clear_stop()
+                yield panels.finished(progress, stopped), gr.skip(), gr.skip()
+                return
+            done, total = (step.done, step.total) if step else (0, 0)
+            yield panels.rendering(progress, stopped, done, total), gr.skip(), gr.skip()
+        video = str(next(folder.glob("*.mp4")))
+        # Gradio copies the file into its cache before it asks for more, and then the folder goes
+        yield panels.finished(progress, stopped), video, video
+
+
+@contextlib.contextmanager
+def rendered(session: Session, workspace: Workspace) -> Iterator[Path]:
+    """The result as a video file, which goes when the context ends."""
+    with workspace.new_folder(RENDERING) as folder:
+        for _ in _export(session, folder):
+            workspace.keep_alive()
+        yield next(folder.glob("*.mp4"))
+
+
+def _export(session: Session, folder: Path) -> Iterator[ExportProgress]:
+    return export("overlay", session, folder, download_stem(f"{session.name}."))
+
+
+def keep_summary(workspace: Workspace, progress: Progress, stopped: bool) -> None:
+    """Remember what the latest run did, for the panel."""
+    values = asdict(replace(progress, preview=None)) | {"stopped": stopped}
+    (workspace.session_folder / "run.json").write_text(json.dumps(values))
+
+
+def read_summary(workspace: Workspace) -> tuple[Progress | None, bool]:
+    """What the latest run did, and whether it was stopped; None where that is not known (a bundle was opened)."""
+    try:
+        values: dict[str, Any] = json.loads(Path(workspace.session_folder / "run.json").read_text())
+        stopped = values.pop("stopped")
+        return Progress(**values), stopped
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, False

@@ -1,0 +1,277 @@
+"""A run: paths and a small array in, progress out. The only place where the page meets the engine.
+
+`propagate` is what a Space's GPU decorator wraps, perhaps in another process: it takes and yields nothing but paths,
+numbers, small arrays and JPEG bytes. `follow` runs it in a thread, so that the page gets a sign of life at least
+every second, however slow a frame is.
+"""
+
+import contextlib
+import contextvars
+import logging
+import queue
+import threading
+import time
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import cv2
+import numpy as np
+
+import xmem
+from demo.visit import scene
+from xmem.checkpoints import EMBEDDED
+from xmem.review.preflight import Estimate, estimate
+from xmem.session import Session, Step, TrackSettings
+from xmem.video import probe
+
+if TYPE_CHECKING:
+    from xmem.networks.xmem import XMem
+
+try:
+    import spaces
+except ImportError:  # only a Space has it
+    spaces = None
+
+PREVIEW_SECONDS = 0.8
+PREVIEW_WIDTH = 720
+HEARTBEAT_SECONDS = 0.7
+GPU_FRAMES_PER_SECOND = 8  # a cautious guess of a Space's GPU, to ask for enough of its time
+
+log = logging.getLogger("xmem.demo")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a visitor may choose. size: shorter side for inference in pixels, None for the video's own."""
+
+    model: str = "xmem-lite"
+    device: str = "auto"
+    size: int | None = 480
+    opacity: float = 0.5
+    memory: xmem.MemoryConfig = field(default_factory=xmem.MemoryConfig)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """done: frames finished; total: frames of the video where known; seconds: since the first frame was begun.
+
+    preview: JPEG of the latest overlay that was drawn for the page, None before the first.
+    model: the checkpoint that works; note: why it is another than the chosen one, or "".
+    memory_bytes: what the memories hold; estimate: seconds that were expected; 0 where that is not known.
+    """
+
+    done: int = 0
+    total: int | None = None
+    seconds: float = 0.0
+    preview: bytes | None = None
+    model: str = ""
+    note: str = ""
+    memory_bytes: int = 0
+    estimate: float = 0.0
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        if not self.total or not self.done:
+            return None
+        return max(0, self.total - self.done) * self.seconds / self.done
+
+
+class ModelCache:
+    """The networks last used, at most `capacity` of them; shared by all visitors, who only read them."""
+
+    def __init__(self, capacity: int = 2) -> None:
+        self._capacity = capacity
+        self._models: OrderedDict[tuple[str, str, str], XMem] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, name: str, device: str, precision: str = "auto") -> "XMem":
+        """The network `name` on `device`, loaded if need be. Raises InputError as `xmem.load_model` does."""
+        with self._lock:
+            model = self._models.pop((name, device, precision), None)
+            if model is None:
+                while len(self._models) >= self._capacity:
+                    self._models.popitem(last=False)  # before loading: two large ones at a time, never three
+                model = xmem.load_model(name, device, precision)
+            self._models[name, device, precision] = model
+            return model
+
+
+MODELS = ModelCache()
+
+
+def _seconds(frames: int) -> int:
+    return int(min(300, 30 + frames / GPU_FRAMES_PER_SECOND))
+
+
+def _gpu_seconds(video: str, *_: Any) -> int:
+    return _seconds(probe(video).frame_count or 300)
+
+
+def _gpu_seconds_of_session(folder: str, _stop_file: str, settings: TrackSettings) -> int:
+    return _seconds(sum(span.steps for span in Session.open(folder).pending(settings)))
+
+
+def on_gpu(seconds: Callable[..., int]) -> Callable:
+    """Wrap a generator so that it runs on a Space's GPU for as long as `seconds` says; elsewhere leave it as it is."""
+    return spaces.GPU(duration=seconds) if spaces else lambda function: function
+
+
+@on_gpu(_gpu_seconds_of_session)
+def propagate_session(folder: str, stop_file: str, settings: TrackSettings) -> Iterator[Progress]:
+    """Compute what is pending in the session in `folder`, where results appear.
+
+    Ends early, keeping what is done, once `stop_file` exists or when it is closed. Raises InputError.
+    """
+    session = Session.open(folder)
+    model, name, note = load(settings.model, settings.device, settings.precision)
+    steps = session.propagate(replace(settings, model=name), model)
+    shown, stop = -PREVIEW_SECONDS, Path(stop_file)
+    progress, latest = Progress(model=name, note=note), None
+    try:
+        for latest in steps:
+            preview = progress.preview
+            if latest.seconds - shown >= PREVIEW_SECONDS:
+                preview, shown = _session_preview(session, latest), latest.seconds
+            progress = Progress(latest.done, latest.total, latest.seconds, preview, name, note, latest.memory.bytes)
+            yield progress
+            if stop.exists():
+                break
+    finally:
+        steps.close()
+    if latest:
+        yield replace(progress, preview=_session_preview(session, latest))
+
+
+@on_gpu(lambda *_: 30)
+def estimate_session(folder: str, settings: TrackSettings) -> Estimate:
+    """Time a few frames of the session in `folder`. Raises InputError."""
+    model, _, _ = load(settings.model, settings.device, settings.precision)
+    return estimate(Session.open(folder), settings, model)
+
+
+def _session_preview(session: Session, step: Step) -> bytes:
+    return _jpeg(scene.tinted(session, step.image, scene.visible(session, step.mask)))
+
+
+@on_gpu(_gpu_seconds)
+def propagate(video: str, mask: np.ndarray, output: str, stop_file: str, settings: Settings) -> Iterator[Progress]:
+    """Track `mask` (uint8 [H, W], on the first frame) through `video`; overlay.mp4 and masks/ appear in `output`.
+
+    Ends early, with a valid result, once `stop_file` exists or when it is closed. Raises InputError.
+    """
+    model, name, note = load(settings.model, settings.device)
+    results = xmem.segment_video(
+        video,
+        {0: mask},
+        output,
+        model=model,
+        config=settings.memory,
+        size=settings.size,
+        device=settings.device,
+        opacity=settings.opacity,
+    )
+    begun, shown = time.monotonic(), -PREVIEW_SECONDS
+    progress, stop = Progress(model=name, note=note), Path(stop_file)
+    try:
+        for done, result in enumerate(results, start=1):
+            now = time.monotonic()
+            preview = progress.preview
+            if now - shown >= PREVIEW_SECONDS:
+                preview, shown = _jpeg(result.overlay), now
+            progress = Progress(done, result.frame_count, now - begun, preview, name, note)
+            yield progress
+            if stop.exists():
+                break
+    finally:
+        results.close()
+    if progress.done:
+        yield replace(progress, preview=_jpeg(result.overlay))
+
+
+def load(model: str, device: str, precision: str = "auto") -> tuple["XMem", str, str]:
+    """The network to use, its name, and the reason where it is not the chosen one."""
+    try:
+        return MODELS.get(model, device, precision), model, ""
+    except xmem.InputError as error:
+        if model == EMBEDDED:
+            raise
+        log.warning("%s cannot be used, %s takes its place: %s", model, EMBEDDED, error)
+        return MODELS.get(EMBEDDED, device, precision), EMBEDDED, going_on(str(error))
+
+
+def going_on(reason: str) -> str:
+    """What the page says when a chosen checkpoint cannot be had."""
+    return f"{reason.rstrip('.')} – the page goes on with {EMBEDDED}."
+
+
+def _jpeg(image: np.ndarray) -> bytes:
+    height, width = image.shape[:2]
+    if width > PREVIEW_WIDTH:
+        size = (PREVIEW_WIDTH, round(height * PREVIEW_WIDTH / width))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return data.tobytes()
+
+
+def follow(steps: Generator[T, None, Any], wait: bool = True) -> Iterator[T | None]:
+    """Run a generator in a thread and yield its latest item at least every second (None before the first).
+
+    Items in between may be skipped, the last one is not. Closing this iterator closes the generator after its next
+    item; with `wait` its thread has ended before this returns, so that nothing writes into the run's folder after.
+    """
+    arrived: queue.Queue[T] = queue.Queue()
+    failure: list[BaseException] = []
+    closed = threading.Event()
+
+    def work() -> None:
+        try:
+            with contextlib.closing(steps):
+                for item in steps:
+                    arrived.put(item)
+                    if closed.is_set():
+                        return
+        except BaseException as error:
+            failure.append(error)
+
+    # the context carries the request, which a Space's GPU decorator asks for
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="run", daemon=True)
+    thread.start()
+    latest: T | None = None
+    try:
+        running = True
+        while running:
+            thread.join(HEARTBEAT_SECONDS)
+            running = thread.is_alive()  # looked at first, so that the last item is seen
+            latest = _newest(arrived, latest)
+            yield latest
+    finally:
+        closed.set()
+        if wait:
+            thread.join()
+    if failure:
+        raise failure[0]
+
+
+def _newest(arrived: queue.Queue[T], latest: T | None) -> T | None:
+    while not arrived.empty():
+        latest = arrived.get()
+    return latest
+
+
+def pack_masks(output: Path, stem: str) -> Path:
+    """The mask PNGs of a run as one ZIP beside them, in a folder named after the video."""
+    archive = output / f"{stem}-masks.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:  # PNGs are compressed already
+        for mask in sorted((output / "masks").glob("*.png")):
+            file.write(mask, f"{stem}-masks/{mask.name}")
+    return archive

@@ -1,0 +1,1 @@
+"""What is done with a result: looks, exports, quality, compare; a file each."""

@@ -1,0 +1,95 @@
+"""A visitor's work: which folder it lives in, how it is opened, and that nobody changes it while a run does."""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import gradio as gr
+
+import xmem
+from demo.visit import workspace as workspaces_on_disk
+from demo.visit.workspace import Workspace, Workspaces
+from xmem.session import Session
+
+PROJECT = "project.json"
+RUN = "track-"  # how the folder of a run that changes the work begins
+WAIT_SECONDS = 5  # for another click of the same visitor to be done
+
+
+@cache
+def workspaces() -> Workspaces:
+    """The workspaces of this process."""
+    return Workspaces()
+
+
+def workspace_of(request: gr.Request | None) -> Workspace:
+    """The folder of the visitor who sent `request`; without one a new folder that nobody else can name."""
+    return workspaces().of(getattr(request, "session_hash", None))
+
+
+def has_session(request: gr.Request | None) -> bool:
+    return (workspace_of(request).session_folder / PROJECT).exists()
+
+
+def session_of(request: gr.Request | None) -> Session:
+    """The visitor's work, opened for reading. Raises InputError where there is no video yet."""
+    workspace = workspace_of(request)
+    if not (workspace.session_folder / PROJECT).exists():
+        raise xmem.InputError("There is no video yet: upload one, or take the sample.")
+    workspace.keep_alive()
+    return Session.open(workspace.session_folder)
+
+
+def has_result(session: Session) -> bool:
+    """Whether anything was computed for the objects that there are."""
+    return bool(session.objects) and any(session.folder.glob("spans/*/masks/*.png"))
+
+
+def is_running(request: gr.Request | None) -> bool:
+    """Whether a run of this visitor's goes on, which alone may change the work then."""
+    return any(workspace_of(request).path.glob(f"{RUN}*"))
+
+
+@contextlib.contextmanager
+def editing(request: gr.Request | None) -> Iterator[Session]:
+    """The visitor's work, opened for changing it; one change at a time.
+
+    Raises InputError where there is no video yet, and while a run or another long change goes on.
+    """
+    with workspace_of(request).locked(WAIT_SECONDS):
+        yield session_of(request)
+
+
+def begin_session(request: gr.Request | None, source: str | Path, name: str | None = None) -> Session:
+    """Begin anew with a video; what the visitor did before goes. Raises InputError for what is no video."""
+    name = name or workspaces_on_disk.download_stem(source)
+    return _replace(request, lambda folder: Session.create(source, folder, name))
+
+
+def resume_session(request: gr.Request | None, bundle: str | Path) -> Session:
+    """Go on with a bundle; what the visitor did before goes. Raises InputError for what is no bundle."""
+    return _replace(request, lambda folder: Session.open_bundle(bundle, folder))
+
+
+def _replace(request: gr.Request | None, make) -> Session:
+    """Make a session beside the present one and put it in its place once that has worked."""
+    workspace = workspace_of(request)
+    with workspace.locked(WAIT_SECONDS):
+        fresh = workspace.path / f"new-{time.time_ns()}"
+        try:
+            make(fresh)
+            shutil.rmtree(workspace.session_folder, ignore_errors=True)
+            fresh.rename(workspace.session_folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return Session.open(workspace.session_folder)
+
+
+def end_session(request: gr.Request | None) -> None:
+    """The video was taken away, and the work on it goes with it."""
+    workspace = workspace_of(request)
+    with contextlib.suppress(xmem.InputError), workspace.locked(WAIT_SECONDS):
+        shutil.rmtree(workspace.session_folder, ignore_errors=True)

@@ -1,0 +1,83 @@
+"""Packed convolutions against the plain ones."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from xmem.checkpoints import load_model
+from xmem.networks.cpu import packed
+from xmem.networks.cpu.packed import ALL, PackedConv2d, use_packed
+from xmem.networks.cpu.winograd import WinogradConv2d
+from xmem.networks.xmem.encoders import conv_relu6
+
+LAYERS = {  # of xmem-lite: in, out, kernel, stride, padding, groups
+    "stem": (3, 32, 3, 2, 1, 1),
+    "depthwise": (48, 48, 5, 2, 2, 48),
+    "projection": (96, 24, 1, 1, 0, 1),
+    "decoder": (32, 16, 3, 1, 1, 1),
+}
+
+
+def layer(kind: str, dtype: torch.dtype) -> nn.Conv2d:
+    torch.manual_seed(0)
+    channels_in, channels_out, kernel, stride, padding, groups = LAYERS[kind]
+    conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups)
+    return conv.to(dtype, memory_format=torch.channels_last).requires_grad_(False)
+
+
+def image(conv: nn.Conv2d, *size: int, channels: int | None = None) -> torch.Tensor:
+    x = torch.randn(1, channels or conv.in_channels, *size, dtype=conv.weight.dtype)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def near(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    tolerance = 1e-4 if found.dtype == torch.float32 else 0.03
+    return found.shape == expected.shape and (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", LAYERS)
+@torch.no_grad()
+def test_a_packed_layer_is_the_plain_one_at_every_size(kind, dtype):
+    """Sizes in turn, and back: weights packed for one are not used in a wrong way for another."""
+    conv = layer(kind, dtype)
+    own = PackedConv2d.of(conv)
+    for size in [(24, 40), (17, 23), (24, 40)]:
+        x = image(conv, *size)
+        assert near(own(x), conv(x)) and near(conv_relu6(own, x), F.relu6(conv(x)))
+
+
+@torch.no_grad()
+def test_parts_of_its_channels_sum_up():
+    conv = layer("decoder", torch.float32)
+    own, x = PackedConv2d.of(conv), image(layer("decoder", torch.float32), 12, 20)
+    whole = own.partial(x[:, :10], slice(10), conv.bias) + own.partial(x[:, 10:], slice(10, None), None)
+    assert near(whole, conv(x))
+    some = slice(4, 12)
+    assert near(own.part(x, ALL, some, conv.bias[some]), conv(x)[:, some])
+    depthwise = layer("depthwise", torch.float32)
+    x = image(depthwise, 12, 20)
+    assert near(conv_relu6(PackedConv2d.of(depthwise), x[:, some], some), F.relu6(depthwise(x))[:, some])
+
+
+def test_with_gradients_or_without_the_operators_it_is_the_plain_layer(monkeypatch):
+    conv = layer("decoder", torch.float32)
+    own, x = PackedConv2d.of(conv), image(conv, 8, 8).requires_grad_()
+    own(x).sum().backward()
+    assert x.grad.abs().sum() > 0 and not own._packed
+    monkeypatch.setattr(packed, "torch", SimpleNamespace(**{**vars(torch), "ops": SimpleNamespace(mkldnn=None)}))
+    with torch.no_grad():
+        assert not packed.is_available()
+        assert torch.equal(own(x), conv(x)) and torch.equal(conv_relu6(own, x), F.relu6(conv(x))) and not own._packed
+
+
+def test_the_embedded_model_is_packed_and_its_weights_keep_their_names():
+    model = load_model("xmem-lite", "cpu")
+    convs = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    assert {type(layer) for layer in convs} <= {PackedConv2d, WinogradConv2d}
+    assert sum(type(layer) is PackedConv2d for layer in convs) > len(convs) / 2
+    before = list(model.state_dict())
+    assert list(use_packed(model).state_dict()) == before

@@ -1,0 +1,117 @@
+"""Winograd's convolutions give what direct ones give, and are used only where they may be."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from reference_weights import released_state
+
+import xmem
+from xmem.networks.cpu.winograd import (
+    MEASURED,
+    WinogradConv2d,
+    gain,
+    transform_kernels,
+    transforms,
+    use_winograd,
+    winograd_conv,
+)
+from xmem.networks.xmem.blocks import add_own_half, shared_half
+
+
+def layer(in_channels: int, out_channels: int, bias: bool = True) -> torch.nn.Conv2d:
+    conv = torch.nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
+    return conv.requires_grad_(False)
+
+
+def test_one_dimensional_transforms_are_an_exact_correlation():
+    products, kernels, inputs = transforms()
+    x, kernel = torch.randn(6).double(), torch.randn(3).double()
+    direct = torch.stack([(x[i : i + 3] * kernel).sum() for i in range(4)])
+    torch.testing.assert_close(products @ ((kernels @ kernel) * (inputs @ x)), direct)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (15, 27), (13, 9), (4, 4), (3, 5), (1, 1), (120, 54), (61, 130)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_any_size_gives_the_direct_convolution(size, bias):
+    conv = layer(24, 40, bias)
+    x = torch.randn(2, 24, *size).contiguous(memory_format=torch.channels_last)
+    out = winograd_conv(x, transform_kernels(conv.weight), conv.bias)
+    torch.testing.assert_close(out, conv(x), rtol=0, atol=2e-5)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_inputs_in_the_other_layout_are_taken_too():
+    conv, x = layer(16, 16), torch.randn(1, 16, 9, 10)
+    torch.testing.assert_close(winograd_conv(x, transform_kernels(conv.weight), conv.bias), conv(x), rtol=0, atol=2e-5)
+
+
+def test_many_channels_stay_within_float32_rounding():
+    """1600 -> 512 channels, the released decoder's widest layer: errors add up over input channels."""
+    conv = layer(1600, 512)
+    x = torch.randn(1, 1600, 30, 54).contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(winograd_conv(x, transform_kernels(conv.weight), conv.bias), conv(x), rtol=0, atol=2e-5)
+
+
+def test_a_layer_goes_winograds_way_only_where_it_was_measured_faster(monkeypatch):
+    calls = []
+
+    def counted(x, kernels, bias=None):
+        calls.append(tuple(x.shape))
+        return winograd_conv(x, kernels, bias)
+
+    monkeypatch.setattr("xmem.networks.cpu.winograd.winograd_conv", counted)
+    wide, narrow = WinogradConv2d.of(layer(256, 256)), WinogradConv2d.of(layer(256, 64))
+    with torch.inference_mode():
+        wide(torch.randn(1, 256, 30, 54))
+        assert len(calls) == 1
+        narrow(torch.randn(1, 256, 30, 54))  # the transforms would cost more than they save
+        wide(torch.randn(1, 256, 8, 8))  # too few tiles were measured
+        wide.bfloat16()(torch.randn(1, 256, 30, 54).bfloat16())  # other rounding
+    assert len(calls) == 1
+    x = torch.randn(1, 256, 30, 54, requires_grad=True)  # a graph for gradients
+    wide.float()(x).sum().backward()
+    assert len(calls) == 1 and x.grad is not None
+
+
+def test_gain_is_read_from_the_next_smaller_entry():
+    assert gain(300, 300, 30 * 54) == gain(256, 256, 30 * 54) == MEASURED[30 * 54][2][2]
+    assert gain(63, 256, 30 * 54) == 0 == gain(256, 63, 30 * 54) == gain(256, 256, 15 * 27 - 1)
+    assert gain(4096, 4096, 10**6) == MEASURED[120 * 216][-1][-1]
+
+
+def test_split_convolutions_use_the_right_half_of_the_kernels():
+    conv = layer(512 + 256, 256)
+    shared, own = torch.randn(1, 512, 30, 54), torch.randn(1, 2, 256, 30, 54)
+    with torch.inference_mode():
+        plain = add_own_half(conv, shared_half(conv, shared), own)
+        winograd = WinogradConv2d.of(conv)
+        fast = add_own_half(winograd, shared_half(winograd, shared), own)
+        whole = F.conv2d(torch.cat([shared, own[:, 1]], 1), conv.weight, conv.bias, padding=1)
+    torch.testing.assert_close(fast, plain, rtol=0, atol=2e-5)
+    torch.testing.assert_close(fast[:, 1], whole, rtol=0, atol=2e-5)
+
+
+def test_state_dict_and_unfit_layers_stay_as_they_are():
+    model = torch.nn.Sequential(layer(128, 256), torch.nn.Conv2d(256, 256, 3, stride=2, padding=1), layer(8, 8))
+    names = list(model.state_dict())
+    use_winograd(model)
+    assert [type(part) is WinogradConv2d for part in model] == [True, False, False]
+    assert list(model.state_dict()) == names
+
+
+def test_the_released_network_gives_its_direct_outputs():
+    state = released_state(0)
+    plain, fast = (xmem.load_model(state, "cpu", winograd=use) for use in (False, True))
+    assert not any(isinstance(part, WinogradConv2d) for part in plain.modules())
+    image = torch.randn(1, 3, 240, 432).contiguous(memory_format=torch.channels_last)
+    readout, sensory = torch.rand(1, 2, 512, 15, 27), torch.rand(1, 2, 64, 15, 27)
+    masks = torch.rand(1, 2, 240, 432)
+    with torch.inference_mode():
+        for a, b in zip(*(everything(model, image, readout, sensory, masks) for model in (plain, fast)), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
+
+
+def everything(model, image, readout, sensory, masks):
+    key, shrinkage, selection, features = model.encode_key(image)
+    values, deep = model.encode_value(image, features[0], masks, sensory, True)
+    return key, shrinkage, selection, values, deep, *model.decode(features, readout, sensory, True)

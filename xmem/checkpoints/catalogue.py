@@ -1,0 +1,98 @@
+"""Which checkpoints exist: what is known of each without opening it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xmem.errors import InputError
+
+EMBEDDED = "xmem-lite"
+RELEASES = "https://github.com/hkchengrex/XMem/releases/download/v1.0/"
+SOURCE = "https://github.com/hkchengrex/XMem"
+PAPER = "https://arxiv.org/abs/2207.07115"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is known of a checkpoint without opening it.
+
+    name: by which users choose it; file_name: in the checkpoint folder.
+    url: where it is fetched from; None for the embedded one, which comes with the project.
+    size_bytes: of the file, None where not known for certain; parameters: weights that training learned.
+    encoder: family of its encoders, as `xmem.networks.xmem.ModelSizes.encoder` says it.
+    figures: J&F (YouTube-VOS: its own mean G) by data set, in percent; published, but for HELD_BACK, which is measured
+        by `xmem evaluate` on five clips of another split (see the model card) and cannot be put beside the others.
+    """
+
+    name: str
+    file_name: str
+    url: str | None
+    size_bytes: int | None
+    parameters: int | None
+    encoder: str
+    licence: str
+    source: str
+    paper: str
+    description: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+def _released(
+    name: str, description: str, figures: Mapping[str, float], parameters: int = 62_185_224, size: int | None = None
+) -> Checkpoint:
+    file_name = f"{name}.pth"
+    return Checkpoint(
+        name, file_name, RELEASES + file_name, size, parameters, "resnet", "MIT", SOURCE, PAPER, description, figures
+    )
+
+
+HELD_BACK = "five held-back DAVIS 2016 training clips, 384 px"
+D16, D17, YV18, LONG = "DAVIS 2016 val", "DAVIS 2017 val", "YouTube-VOS 2018 val", "Long-time Video"
+REGISTRY: dict[str, Checkpoint] = {
+    checkpoint.name: checkpoint
+    for checkpoint in (
+        Checkpoint(
+            EMBEDDED,
+            "xmem-lite.safetensors",
+            None,
+            None,
+            2_575_014,
+            "lite",
+            "see its model card: non-commercial use",
+            "this project",
+            PAPER,
+            "small, comes with the project; quick on a CPU, and less accurate",
+            {HELD_BACK: 80.4},
+        ),
+        _released(
+            "XMem",
+            "the paper's default: still images, then DAVIS and YouTube-VOS",
+            {D16: 91.5, D17: 86.2, YV18: 85.7, LONG: 89.8},
+            size=249_026_057,
+        ),
+        _released(
+            "XMem-s012", "trained on the synthetic BL30K as well: the most accurate", {D16: 92.0, D17: 87.7, YV18: 86.1}
+        ),
+        _released("XMem-s2", "trained on videos only, for reference", {D16: 90.8, D17: 84.5, YV18: 84.3}),
+        _released(
+            "XMem-no-sensory",
+            "without sensory memory, for frames that do not follow each other in space",
+            {D17: 85.1, YV18: 84.4},
+            parameters=59_783_560,
+        ),
+    )
+}
+
+
+def default_model() -> str:
+    """The checkpoint to use where the user chose none: XMEM_MODEL, or the embedded one."""
+    return os.environ.get("XMEM_MODEL") or EMBEDDED
+
+
+def unknown(name: str) -> InputError:
+    close = difflib.get_close_matches(name, REGISTRY, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(REGISTRY)}, or the path of a file."
+    return InputError(f"There is no checkpoint '{name}': {hint}")

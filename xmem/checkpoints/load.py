@@ -1,0 +1,82 @@
+"""A checkpoint, by its name or file -> a network that is ready for inference."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from xmem.checkpoints.catalogue import EMBEDDED, REGISTRY, Checkpoint, unknown
+from xmem.checkpoints.files import network_of
+from xmem.checkpoints.store import fetch_with_bar, file_hash, find, record_hash, recorded_hash
+from xmem.device import choose_precision, select_device
+from xmem.errors import InputError
+from xmem.networks.xmem import XMem, fold_batch_norm, load_state, use_packed, use_winograd
+
+log = logging.getLogger("xmem")
+
+
+def load_model(
+    source: str | os.PathLike | Mapping = EMBEDDED,
+    device: str | torch.device = "auto",
+    precision: str = "float32",
+    winograd: bool = True,
+) -> XMem:
+    """The network of a checkpoint, ready for inference on `device` (batch norm folded into the convolutions).
+
+    source: a name of the registry (fetched if it is not at hand), a name or path of a file, or a mapping of names to
+    tensors; all sizes are read off the weights. device: see `select_device`, or a torch device. precision: see
+    `choose_precision`; probabilities are float32 in any. winograd: compute large 3x3 convolutions with fewer products
+    on a CPU in float32 (XMem: outputs within 1e-5, see `xmem.networks.cpu.winograd`); False computes all of
+    them directly.
+    On a CPU, xmem-lite's weights are packed (see `xmem.networks.cpu.packed`).
+    Raises InputError for what cannot be found, fetched, or loaded as an XMem network.
+    """
+    place = device if isinstance(device, torch.device) else select_device(device)
+    dtype = choose_precision(precision, place)  # before anything is fetched
+    if isinstance(source, Mapping):
+        model = load_state(source)
+    elif isinstance(source, str) and source in REGISTRY:
+        model = _load_registered(REGISTRY[source])
+    else:
+        model = network_of(_locate(source))
+    # Channels-last: about half the time for the lite encoders' depthwise convolutions on a CPU, no loss elsewhere.
+    model = fold_batch_norm(model).to(place, dtype, memory_format=torch.channels_last)
+    if place.type != "cpu":
+        return model
+    if winograd and dtype == torch.float32:
+        use_winograd(model)
+    return use_packed(model) if model.sizes.encoder == "lite" else model
+
+
+def _load_registered(record: Checkpoint) -> XMem:
+    path = find(record.name)
+    if path is None:
+        log.info("%s is not at hand and is fetched.", record.name)
+        path = fetch_with_bar(record.name)
+    if record.url is None:  # it changes with the project, which keeps its history
+        return network_of(path, record)
+    digest, known = file_hash(path), recorded_hash(path)
+    if known not in (None, digest):
+        raise InputError(
+            f"{path} is not the file that was fetched or used at first (SHA-256 {digest[:12]}…, not {known[:12]}…): "
+            f"delete it to fetch it again, or run 'python -m xmem models --accept {record.name}' if you replaced it."
+        )
+    model = network_of(path, record)
+    if known is None:
+        record_hash(path, digest)
+    return model
+
+
+def _locate(source: str | os.PathLike) -> Path:
+    """The file that a user means by something that is no registered name."""
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    by_hand = find(source) if isinstance(source, str) and Path(source).name == source else None
+    if by_hand is None:
+        raise unknown(os.fspath(source))
+    return by_hand

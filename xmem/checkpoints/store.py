@@ -1,0 +1,158 @@
+"""Where checkpoints lie, and how one is found, fetched and verified.
+
+Checkpoints lie in `checkpoints/` of the project, or in the folder that the environment variable XMEM_CHECKPOINTS names;
+XMEM_MODEL names the checkpoint that is used where none is chosen (and that a demo fetches at its start).
+Of a released checkpoint the SHA-256 is kept beside it from its first fetch or use on (`XMem.pth.sha256`, as
+`sha256sum -c` reads it), and a file that differs from it is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from xmem.checkpoints.catalogue import REGISTRY, Checkpoint, unknown
+from xmem.checkpoints.download import FetchProgress, download, hold, release
+from xmem.checkpoints.files import network_of
+from xmem.errors import InputError
+
+log = logging.getLogger("xmem")
+
+PROJECT_FOLDER = Path(__file__).resolve().parents[2] / "checkpoints"
+SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def folder() -> Path:
+    """The folder that keeps checkpoints: XMEM_CHECKPOINTS, or `checkpoints/` of the project."""
+    chosen = os.environ.get("XMEM_CHECKPOINTS")
+    return Path(chosen).expanduser() if chosen else PROJECT_FOLDER
+
+
+def find(name: str) -> Path | None:
+    """The file of the checkpoint `name`, None where it is not at hand.
+
+    A registered name stands for its own file; any other for a file that was put into the folder by hand, with or
+    without its suffix ("mine" finds mine.safetensors). Raises InputError for a name that could leave the folder.
+    """
+    if Path(name).name != name:
+        raise InputError(f"'{name}' is not the name of a checkpoint: give a name without folders.")
+    if name in REGISTRY:
+        record = REGISTRY[name]
+        folders = [folder()] if record.url else [folder(), PROJECT_FOLDER]
+        candidates = [place / record.file_name for place in folders]
+    else:
+        candidates = [folder() / (name + suffix) for suffix in ("", *SUFFIXES) if (name + suffix).endswith(SUFFIXES)]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def own_files() -> list[Path]:
+    """Checkpoint files that were put into the folder and are no registered ones, by name."""
+    registered = {record.file_name for record in REGISTRY.values()}
+    files = sorted(folder().glob("*")) if folder().is_dir() else []
+    return [path for path in files if path.suffix in SUFFIXES and path.name not in registered]
+
+
+def fetch(name: str, url: str | None = None) -> Iterator[FetchProgress]:
+    """Bring the released checkpoint `name` into the folder, verified; a no-op where it is there already.
+
+    Streams into `<file>.part`, resumes an earlier attempt, and gives the file its place only once its length,
+    and then names, shapes and finiteness of all its tensors, are right. Closing the iterator stops; what has arrived
+    is kept for the next attempt. Several processes may fetch at once: one does, the others wait and see its progress.
+    url: another address of the same file. Raises InputError with one sentence per way to fail.
+    """
+    record = REGISTRY.get(name)
+    if record is None:
+        raise unknown(name)
+    address = url or record.url
+    if address is None:
+        raise InputError(f"{name} comes with the project and is not fetched: restore it with 'git checkout'.")
+    place = folder() / record.file_name
+    if place.is_file():
+        size = place.stat().st_size
+        yield FetchProgress(size, size)
+        return
+    part = place.with_name(place.name + ".part")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle = yield from hold(part)
+    except OSError as error:
+        raise InputError(f"{name} cannot be kept in {place.parent} ({error.strerror}).") from error
+    try:
+        if place.is_file():  # another process brought it while this one waited
+            yield FetchProgress(place.stat().st_size, place.stat().st_size)
+        else:
+            yield from download(address, handle, name)
+            _take_place(record, part, place)
+    finally:
+        release(part, handle)
+
+
+def fetch_with_bar(name: str) -> Path:
+    """`fetch` with a progress bar on standard error; returns the file."""
+    steps = fetch(name)
+    first = next(steps)  # where the attempt fails at once, no bar is drawn
+    with tqdm(
+        desc=f"fetching {name}", unit="B", unit_scale=True, total=first.total_bytes, initial=first.done_bytes
+    ) as bar:
+        for progress in steps:
+            bar.total = progress.total_bytes
+            bar.update(progress.done_bytes - bar.n)
+    return find(name)
+
+
+def _take_place(record: Checkpoint, part: Path, place: Path) -> None:
+    """Verify a fetched file, note its hash and give it its place; a file that fails is thrown away."""
+    digest = file_hash(part)
+    try:
+        network_of(part, record)
+    except InputError as error:
+        part.unlink()
+        raise InputError(f"What was fetched as {record.name} is not usable and was thrown away. {error}") from error
+    known = recorded_hash(place)
+    if known not in (None, digest):
+        part.unlink()
+        raise InputError(
+            f"The address of {record.name} serves another file than it did at first (SHA-256 {digest[:12]}… instead of "
+            f"{known[:12]}…), so it was not taken: if you trust the new one, run 'python -m xmem models --accept "
+            f"{record.name}' and fetch again."
+        )
+    record_hash(place, digest)
+    os.replace(part, place)
+
+
+def accept(name: str) -> None:
+    """Forget the hash recorded for the checkpoint `name`: its file, or its next fetch, is taken as it is then."""
+    if name not in REGISTRY:
+        raise unknown(name)
+    _hash_file(folder() / REGISTRY[name].file_name).unlink(missing_ok=True)
+
+
+def file_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _hash_file(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def recorded_hash(path: Path) -> str | None:
+    try:
+        return _hash_file(path).read_text().split()[0]
+    except (FileNotFoundError, IndexError):
+        return None
+
+
+def record_hash(path: Path, digest: str) -> None:
+    try:
+        _hash_file(path).write_text(f"{digest}  {path.name}\n")
+    except OSError as error:  # a folder that is read-only cannot change either
+        log.warning("The hash of %s cannot be recorded (%s).", path.name, error.strerror)

@@ -1,0 +1,146 @@
+"""The whole way of a video, on one page: reader -> propagator -> mask files -> overlay -> writer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmem.checkpoints import load_model
+from xmem.config import MemoryConfig
+from xmem.engine.pipeline import Behind, ahead, fetch, with_upcoming
+from xmem.engine.propagator import Propagator
+from xmem.errors import InputError
+from xmem.networks.xmem import XMem
+from xmem.render.masks import read_mask, write_index_mask
+from xmem.render.overlay import tint
+from xmem.video import Frame, FrameReader, VideoInfo, VideoWriter
+
+log = logging.getLogger("xmem")
+
+OVERLAY_NAME = "overlay.mp4"
+MASKS_NAME = "masks"
+_AHEAD, _BEHIND = 2, 3  # frames read before, and drawn or encoded behind the network
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """One frame, done. index: from 0; time: seconds from the first frame; name: stem of its mask file.
+    frame_count: frames in the source, or None where only reading them all would tell.
+    mask and overlay may still be on their way when the frame is given: asking for them waits."""
+
+    index: int
+    time: float
+    name: str
+    frame_count: int | None
+    _mask: Callable[[], np.ndarray] = field(repr=False)
+    _overlay: Future[np.ndarray] = field(repr=False)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Index mask uint8 [H, W] at the source's size."""
+        return self._mask()
+
+    @property
+    def overlay(self) -> np.ndarray:
+        """uint8 [H, W, 3] RGB at the source's size. Raises what went wrong where it could not be made."""
+        return self._overlay.result()
+
+
+def segment_video(
+    source: str | PathLike,
+    masks: Mapping[int, np.ndarray | str | PathLike],
+    output_dir: str | PathLike,
+    *,
+    model: XMem | str = "xmem-lite",
+    config: MemoryConfig | None = None,
+    size: int | None = 480,
+    device: str = "auto",
+    opacity: float = 0.5,
+) -> Generator[FrameResult, None, None]:
+    """Follow the objects of the given masks through a video; yield a small result per frame, in constant memory.
+
+    source: a video file or a folder of images. masks: frame index -> index mask uint8 [H, W] or a mask file.
+    output_dir gets `overlay.mp4` (H.264, with the source's timing and sound) and `masks/NAME.png` (index masks, DAVIS
+    palette). Both are valid once the iteration has come to its end or was closed early, and go up to the last frame
+    given. Frames before the first mask are left as they are.
+    model: a network or a checkpoint's name or path; device: where a named one runs. size: shorter side in pixels at
+    which the networks run (None = the source's own). opacity: of the overlay's tint, 0 to 1.
+    Raises InputError where video, masks, model or settings cannot be used.
+    """
+    if not 0 <= opacity <= 1:
+        raise InputError(f"The overlay's opacity must be between 0 and 1, not {opacity}.")
+    output = Path(output_dir)
+    with FrameReader(source) as reader:
+        given = _read_masks(masks, reader.info)
+        network = load_model(model, device) if isinstance(model, str) else model
+        engine = Propagator(network, config, size)
+        (output / MASKS_NAME).mkdir(parents=True, exist_ok=True)
+        with (
+            VideoWriter(output / OVERLAY_NAME, reader) as writer,
+            Behind(_BEHIND) as encoding,
+            Behind(_BEHIND) as rendering,
+            closing(ahead(reader, _AHEAD)) as frames,
+        ):
+
+            def render(frame: Frame, mask: Callable[[], np.ndarray]) -> np.ndarray:
+                write_index_mask(output / MASKS_NAME / f"{frame.name}.png", mask())
+                return tint(frame.image, mask(), opacity)
+
+            def encode(frame: Frame, overlay: Future[np.ndarray]) -> None:
+                writer.write(overlay.result(), frame)
+
+            for frame, others in with_upcoming(frames, engine.frames_ahead):
+                prob = engine.step(frame.image, given.get(frame.index), upcoming=[other.image for other in others])
+                mask = fetch(index_of(prob, engine.objects, given.pop(frame.index, None)))
+                overlay = rendering.put(render, frame, mask)
+                encoding.put(encode, frame, overlay)
+                yield FrameResult(frame.index, float(frame.time), frame.name, reader.info.frame_count, mask, overlay)
+    if given:
+        log.warning("The video ended before frame %d, for which a mask was given.", min(given))
+
+
+def index_mask(prob: Tensor, objects: list[int], given: np.ndarray | None = None) -> np.ndarray:
+    """The most probable object of each pixel; where a mask was given, exactly that for the ids it contains.
+
+    prob: [O + 1, H, W], background first; objects: ids of its channels; given: index mask [H, W].
+    Returns uint8 [H, W].
+    """
+    return index_of(prob, objects, given).cpu().numpy()
+
+
+def index_of(prob: Tensor, objects: list[int], given: np.ndarray | None = None) -> Tensor:
+    """`index_mask`, still on the device."""
+    best, index = prob[0], torch.zeros(prob.shape[1:], dtype=torch.uint8, device=prob.device)
+    for channel, i in enumerate(objects, start=1):  # a running maximum: argmax over the first axis is ten times slower
+        score = prob[channel]
+        if given is not None and (claimed := given == i).any():
+            score = torch.where(torch.from_numpy(claimed).to(prob.device), 2.0, -1.0)  # beyond every probability
+        index = torch.where(score > best, i, index)
+        best = torch.maximum(best, score)
+    return index
+
+
+def _read_masks(masks: Mapping[int, np.ndarray | str | PathLike], info: VideoInfo) -> dict[int, np.ndarray]:
+    """Index masks [H, W] by frame. Raises InputError where there is none, or one is for no frame of the video."""
+    if not masks:
+        raise InputError("No mask was given: give one for the frame on which the objects are first seen.")
+    given = {}
+    for frame, mask in masks.items():
+        outside = info.frame_count_exact and frame >= info.frame_count
+        if frame < 0 or outside:
+            last = f"0 to {info.frame_count - 1}" if info.frame_count_exact else "0 and up"
+            raise InputError(f"A mask was given for frame {frame}, but the video's frames are {last}.")
+        read = read_mask(mask, info.width, info.height)
+        if read.note:
+            log.info("Mask for frame %d: %s.", frame, read.note)
+        given[frame] = read.index
+    return given

@@ -1,0 +1,1 @@
+"""Before and beside a run: preflight estimates, dry runs, comparisons of settings."""

@@ -1,0 +1,239 @@
+"""A few frames of a run, done as the run would do them: how long they take, and what memory the run will need."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmem.config import MemoryConfig
+from xmem.engine.propagator import Propagator
+from xmem.memory.attention import chunk_elements
+from xmem.networks.xmem import XMem
+from xmem.session.passes import SpanJob, compute_span
+from xmem.session.project import TrackSettings
+from xmem.session.results import SpanResult
+from xmem.session.spans import Anchor, Span
+from xmem.video import FrameAccess
+
+_WARM_UP = 2  # frames: the first one carries the mask, the second is the first to read memory
+_MEAN_FRAMES = 3  # memory frames that the trial itself has when it is timed, with the one remembered at first
+_RADIUS = 0.3  # of a stand-in object, of the room that it has
+_CONTAINER = Path("/sys/fs/cgroup")  # control groups, version 2
+_RESET_PEAK = "5"  # what Linux takes for: forget the highest resident size so far
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run has before it. first: frame where it begins; frames: that the network runs on, over all passes;
+    objects: followed; key_frames: in permanent memory; held_bytes: of pictures that wait while going backwards."""
+
+    first: int
+    frames: int
+    objects: int = 1
+    key_frames: int = 0
+    held_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """seconds: of a frame, on average; network_seconds: the part of it that grows with the inference size.
+
+    peak_bytes: resident memory of the process, or allocated on a GPU, at the run's highest, None where the system does
+    not tell; new_bytes: how much of it is more than now.
+    """
+
+    seconds: float
+    network_seconds: float
+    peak_bytes: int | None
+    new_bytes: int
+
+
+def run_trial(access: FrameAccess, settings: TrackSettings, model: XMem, work: Work, timed_frames: int) -> Trial:
+    """Compute the first frames of the work with a stand-in mask and memories as full as they are on average.
+
+    Every second frame is a memory frame; their share in the run is then put right. Nothing is kept.
+    """
+    job = _job(access, settings, model, work, timed_frames)
+    before, highest = _watch_memory(model.device)
+    with tempfile.TemporaryDirectory() as folder:
+        frames = _frame_seconds(job, Path(folder))
+    (engine,) = job.engines
+    share, ahead = 1 / settings.memory.mem_every, engine.frames_ahead
+    network, peak = _mean(engine.seconds, share, ahead), highest()
+    rise = engine.bytes_to_come(settings.memory, work) + work.held_bytes
+    if peak is None:
+        return Trial(max(_mean(frames, share, ahead), network), network, None, rise)
+    return Trial(max(_mean(frames, share, ahead), network), network, peak + rise, max(0, peak - before) + rise)
+
+
+def memory_elements(config: MemoryConfig, frames: int, per_frame: int) -> tuple[float, int]:
+    """Elements of working and long-term memory over a run of `frames`: on average, and at most.
+
+    per_frame: elements of one memory frame.
+    """
+    working = long_term = total = most = count = 0
+    for _ in range(0, frames, config.mem_every):
+        working, count = working + 1, count + 1
+        most = max(most, working * per_frame + long_term)
+        if config.long_term and working == config.max_working_frames:
+            working = config.min_working_frames
+            long_term = min(long_term + config.prototypes, config.max_long_term)
+        total += working * per_frame + long_term
+    return total / max(count, 1), most
+
+
+class _Stopwatch(Propagator):
+    """Notes how long the network and its memories take for each frame."""
+
+    def __init__(self, model: XMem, config: MemoryConfig, size: int | None):
+        super().__init__(model, config, size)
+        self.seconds: list[float] = []
+        self.per_frame = 0  # elements
+
+    def probabilities(self, *args, **kwargs) -> Tensor:
+        begun = time.perf_counter()
+        prob = super().probabilities(*args, **kwargs)
+        if prob.is_cuda:
+            torch.cuda.synchronize(prob.device)
+        self.seconds.append(time.perf_counter() - begun)
+        return prob
+
+    @torch.inference_mode()
+    def fill(self, elements: int, objects: int) -> None:
+        """Add that many elements to permanent memory, in which there is a frame already; what they hold is nothing."""
+        sizes, device = self.model.sizes, self.model.device
+        key = torch.rand((1, sizes.key_channels, 1, elements), device=device)
+        values = torch.zeros((1, objects, sizes.value_channels, 1, elements), device=device, dtype=self.model.dtype)
+        self.memory.append(key, torch.ones_like(key[:, :1]), torch.rand_like(key), values, permanent=True)
+
+    def bytes_to_come(self, config: MemoryConfig, work: Work) -> int:
+        """By how much the run's memories will be larger at their fullest than they are now."""
+        use, per_frame = self.memory_use(), self.per_frame
+        held = use.permanent + use.working + use.long_term
+        most = memory_elements(config, work.frames, per_frame)[1] + work.key_frames * per_frame
+        # What is limited has its room at once on a GPU; on a CPU its pages count when they are first written.
+        is_there = config.long_term and self.model.device.type != "cpu"
+        more = 0 if is_there else max(0, most - held)
+        chunk = chunk_elements(self.model.device)
+        distances = min(chunk, per_frame * most) - min(chunk, per_frame * held)
+        tables = more * use.bytes // max(held, 1)
+        # Twice without a limit: a table that grew has doubled, and was copied.
+        return tables * (1 if config.long_term else 2) + 4 * max(0, distances)
+
+
+@dataclass(frozen=True)
+class _TrialJob(SpanJob):
+    """A span of a few frames, whose engine is watched and has its memories filled."""
+
+    config: MemoryConfig  # of the run
+    work: Work
+    engines: list[_Stopwatch] = field(default_factory=list)
+
+    def engine(self, own: Anchor) -> _Stopwatch:
+        engine = _Stopwatch(self.model, self.settings.memory, self.settings.size)
+        engine.remember(self.access.frame(own.frame).image, self.given(own))
+        engine.per_frame = per_frame = engine.memory_use().permanent
+        mean, _ = memory_elements(self.config, self.work.frames, per_frame)
+        missing = round(mean) + (self.work.key_frames - _MEAN_FRAMES) * per_frame
+        if missing > 0:
+            engine.fill(missing, len(self.span.objects))
+        self.engines.append(engine)
+        return engine
+
+
+def _job(access: FrameAccess, settings: TrackSettings, model: XMem, work: Work, timed_frames: int) -> _TrialJob:
+    ids = tuple(range(1, work.objects + 1))
+    frames = _WARM_UP + timed_frames + Propagator(model).frames_ahead
+    last = min(work.first + frames, access.frame_count) - 1
+    start = Anchor(work.first, "stand-in", ids)
+    mask = _stand_in(access.info.width, access.info.height, work.objects)
+    return _TrialJob(
+        span=Span(work.first, last, start, None, ids, forward=True, backward=False),
+        settings=replace(settings, memory=replace(settings.memory, mem_every=2), pause_at_cuts=False),
+        anchors=(start,),
+        read_mask=lambda _name: mask,
+        access=access,
+        model=model,
+        config=settings.memory,
+        work=work,
+    )
+
+
+def _stand_in(width: int, height: int, objects: int) -> np.ndarray:
+    """Index mask uint8 [height, width] with that many discs side by side."""
+    y, x = np.mgrid[:height, :width]
+    mask = np.zeros((height, width), np.uint8)
+    for number in range(objects):
+        centre = (number + 0.5) * width / objects
+        radius = _RADIUS * min(height, width / objects)
+        mask[(x - centre) ** 2 + (y - height / 2) ** 2 < radius**2] = number + 1
+    return mask
+
+
+def _frame_seconds(job: _TrialJob, folder: Path) -> list[float]:
+    """Of every frame of the job, with its share of what is still written at the end."""
+    seconds, begun = [], time.perf_counter()
+    for _ in compute_span(job, SpanResult(0, folder, job.span, {}, complete=False), set()):
+        seconds.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+    rest = (time.perf_counter() - begun) / len(seconds)
+    return [each + rest for each in seconds]
+
+
+def _mean(seconds: list[float], memory_share: float, ahead: int) -> float:
+    """Of a frame in the run, of which `memory_share` are memory frames; here, every second one is.
+
+    ahead: last frames that are not like others, since part of their work was done before."""
+    timed = seconds[_WARM_UP : len(seconds) - ahead] or seconds[_WARM_UP:] or seconds[-1:]
+    memory, plain = timed[::2], timed[1::2] or timed[::2]
+    usual = float(np.median(plain))
+    return usual + memory_share * max(0.0, float(np.median(memory)) - usual)
+
+
+def _watch_memory(device: torch.device) -> tuple[int | None, Callable[[], int | None]]:
+    """Bytes in use now, and a function that tells their peak since."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device), lambda: torch.cuda.max_memory_allocated(device)
+    if device.type == "cpu":
+        with suppress(OSError):  # another system, or not allowed: then the peak may be one from before
+            Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
+        return _status("VmRSS"), lambda: _status("VmHWM")
+    return None, lambda: None
+
+
+def _status(name: str) -> int | None:
+    """A size in bytes that Linux tells of this process; None elsewhere."""
+    try:
+        found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that this process may still take on a device; None where the system does not tell."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    if device.type != "cpu":
+        return None
+    try:
+        available = int(re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())[1]) * 1024
+    except (OSError, TypeError):
+        return None
+    try:  # a container's limit; pages of files that it has read can be given up
+        limit, used = (int((_CONTAINER / name).read_text()) for name in ("memory.max", "memory.current"))
+        files = int(re.search(r"inactive_file (\d+)", (_CONTAINER / "memory.stat").read_text())[1])
+    except (OSError, ValueError, TypeError):  # none, or no limit ("max")
+        return available
+    return min(available, limit - used + files)

@@ -1,0 +1,1 @@
+"""J and F, against ground truth: sequences, a visitor's own masks, suggestions."""
