@@ -18,7 +18,8 @@ import xmem
 from demo.events import check, oneshot, paint, preflight, video
 from demo.events import track as track_events
 from demo.runs import rendering, settings
-from demo.runs.run import Progress, follow, propagate_session
+from demo.runs.follow import follow
+from demo.runs.run import Progress, propagate_session
 from demo.steps.track import TrackStep
 from demo.visit import studio
 from xmem.render.masks import read_mask, write_index_mask

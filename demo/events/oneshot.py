@@ -13,7 +13,8 @@ import xmem
 from demo.events.track import unexpected
 from demo.html import panels
 from demo.runs import settings
-from demo.runs.run import Progress, Settings, follow, pack_masks, propagate
+from demo.runs.follow import follow
+from demo.runs.run import Progress, Settings, pack_masks, propagate
 from demo.visit import canvas, studio
 from demo.visit import workspace as session
 from xmem.checkpoints import EMBEDDED

@@ -12,7 +12,8 @@ from demo.events import preflight
 from demo.events.paint import stamp
 from demo.html import panels
 from demo.runs import rendering, settings
-from demo.runs.run import Progress, follow, propagate_session
+from demo.runs.follow import follow
+from demo.runs.run import Progress, propagate_session
 from demo.visit import scene, studio
 from demo.visit.workspace import Workspace
 from xmem.session import Session, TrackSettings

@@ -12,7 +12,8 @@ import gradio as gr
 
 import xmem
 from demo.html import panels
-from demo.runs.run import Progress, follow
+from demo.runs.follow import follow
+from demo.runs.run import Progress
 from demo.visit import studio
 from demo.visit.workspace import Workspace, download_stem
 from xmem.export import ExportProgress, export

@@ -1,19 +1,13 @@
 """A run: paths and a small array in, progress out. The only place where the page meets the engine.
 
 `propagate` is what a Space's GPU decorator wraps, perhaps in another process: it takes and yields nothing but paths,
-numbers, small arrays and JPEG bytes. `follow` runs it in a thread, so that the page gets a sign of life at least
-every second, however slow a frame is.
+numbers, small arrays and JPEG bytes.
 """
 
-import contextlib
-import contextvars
 import logging
-import queue
-import threading
 import time
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,14 +16,14 @@ import cv2
 import numpy as np
 
 import xmem
+from demo.runs.models import load
 from demo.visit import scene
-from xmem.checkpoints import EMBEDDED
 from xmem.review.preflight import Estimate, estimate
 from xmem.session import Session, Step, TrackSettings
 from xmem.video import probe
 
 if TYPE_CHECKING:
-    from xmem.networks.xmem import XMem
+    pass
 
 try:
     import spaces
@@ -38,7 +32,6 @@ except ImportError:  # only a Space has it
 
 PREVIEW_SECONDS = 0.8
 PREVIEW_WIDTH = 720
-HEARTBEAT_SECONDS = 0.7
 GPU_FRAMES_PER_SECOND = 8  # a cautious guess of a Space's GPU, to ask for enough of its time
 
 log = logging.getLogger("xmem.demo")
@@ -84,29 +77,6 @@ class Progress:
         if not self.total or not self.done:
             return None
         return max(0, self.total - self.done) * self.seconds / self.done
-
-
-class ModelCache:
-    """The networks last used, at most `capacity` of them; shared by all visitors, who only read them."""
-
-    def __init__(self, capacity: int = 2) -> None:
-        self._capacity = capacity
-        self._models: OrderedDict[tuple[str, str, str], XMem] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, name: str, device: str, precision: str = "auto") -> "XMem":
-        """The network `name` on `device`, loaded if need be. Raises InputError as `xmem.load_model` does."""
-        with self._lock:
-            model = self._models.pop((name, device, precision), None)
-            if model is None:
-                while len(self._models) >= self._capacity:
-                    self._models.popitem(last=False)  # before loading: two large ones at a time, never three
-                model = xmem.load_model(name, device, precision)
-            self._models[name, device, precision] = model
-            return model
-
-
-MODELS = ModelCache()
 
 
 def _seconds(frames: int) -> int:
@@ -198,22 +168,6 @@ def propagate(video: str, mask: np.ndarray, output: str, stop_file: str, setting
         yield replace(progress, preview=_jpeg(result.overlay))
 
 
-def load(model: str, device: str, precision: str = "auto") -> tuple["XMem", str, str]:
-    """The network to use, its name, and the reason where it is not the chosen one."""
-    try:
-        return MODELS.get(model, device, precision), model, ""
-    except xmem.InputError as error:
-        if model == EMBEDDED:
-            raise
-        log.warning("%s cannot be used, %s takes its place: %s", model, EMBEDDED, error)
-        return MODELS.get(EMBEDDED, device, precision), EMBEDDED, going_on(str(error))
-
-
-def going_on(reason: str) -> str:
-    """What the page says when a chosen checkpoint cannot be had."""
-    return f"{reason.rstrip('.')} – the page goes on with {EMBEDDED}."
-
-
 def _jpeg(image: np.ndarray) -> bytes:
     height, width = image.shape[:2]
     if width > PREVIEW_WIDTH:
@@ -221,51 +175,6 @@ def _jpeg(image: np.ndarray) -> bytes:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
     return data.tobytes()
-
-
-def follow(steps: Generator[T, None, Any], wait: bool = True) -> Iterator[T | None]:
-    """Run a generator in a thread and yield its latest item at least every second (None before the first).
-
-    Items in between may be skipped, the last one is not. Closing this iterator closes the generator after its next
-    item; with `wait` its thread has ended before this returns, so that nothing writes into the run's folder after.
-    """
-    arrived: queue.Queue[T] = queue.Queue()
-    failure: list[BaseException] = []
-    closed = threading.Event()
-
-    def work() -> None:
-        try:
-            with contextlib.closing(steps):
-                for item in steps:
-                    arrived.put(item)
-                    if closed.is_set():
-                        return
-        except BaseException as error:
-            failure.append(error)
-
-    # the context carries the request, which a Space's GPU decorator asks for
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="run", daemon=True)
-    thread.start()
-    latest: T | None = None
-    try:
-        running = True
-        while running:
-            thread.join(HEARTBEAT_SECONDS)
-            running = thread.is_alive()  # looked at first, so that the last item is seen
-            latest = _newest(arrived, latest)
-            yield latest
-    finally:
-        closed.set()
-        if wait:
-            thread.join()
-    if failure:
-        raise failure[0]
-
-
-def _newest(arrived: queue.Queue[T], latest: T | None) -> T | None:
-    while not arrived.empty():
-        latest = arrived.get()
-    return latest
 
 
 def pack_masks(output: Path, stem: str) -> Path:

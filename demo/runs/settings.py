@@ -9,7 +9,8 @@ import gradio as gr
 
 import xmem
 from demo.html import panels
-from demo.runs.run import follow, going_on
+from demo.runs.follow import follow
+from demo.runs.models import going_on
 from xmem import checkpoints
 from xmem.checkpoints.catalogue import D16, EMBEDDED, HELD_BACK, REGISTRY
 from xmem.device import choose_precision, describe_device, precision_name, select_device

@@ -23,7 +23,7 @@ def build() -> TakeStep:
     made = []
     with gr.Tabs(elem_id="take-tabs"):
         for label, name in TABS:
-            module = import_module(f"demo.{name}")
+            module = import_module(f"demo.tabs.{name}")
             with gr.Tab(label, elem_id=f"tab-{name}"):
                 made.append((module, module.build()))
     return TakeStep(made)

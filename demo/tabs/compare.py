@@ -14,7 +14,9 @@ import gradio as gr
 import xmem
 from demo.html import panels
 from demo.runs import settings
-from demo.runs.run import GPU_FRAMES_PER_SECOND, MODELS, follow, on_gpu
+from demo.runs.follow import follow
+from demo.runs.models import MODELS
+from demo.runs.run import GPU_FRAMES_PER_SECOND, on_gpu
 from demo.shared import Shared
 from demo.steps import QUIET
 from demo.tabs import common as tabs

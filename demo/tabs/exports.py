@@ -13,7 +13,7 @@ import gradio as gr
 
 import xmem
 from demo.html import panels
-from demo.runs.run import follow
+from demo.runs.follow import follow
 from demo.shared import Shared
 from demo.tabs import common as tabs
 from demo.visit import studio

@@ -16,7 +16,7 @@ import numpy as np
 import xmem
 from demo.html import panels
 from demo.html.plot import Line, Plot
-from demo.runs.run import follow
+from demo.runs.follow import follow
 from demo.shared import Shared
 from demo.steps import QUIET
 from demo.tabs import common as tabs

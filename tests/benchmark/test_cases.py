@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from xmem.benchmark.cases import PRESETS, Case, Sweep, plan
-from xmem.benchmark.cli import add_arguments, chosen_sweeps
+from xmem.cli.benchmark import add_arguments, chosen_sweeps
 from xmem.errors import InputError
 
 

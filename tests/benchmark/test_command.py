@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_model import write_tiny_model
-from xmem.benchmark.cli import add_arguments, run
 from xmem.benchmark.results import FILE_NAME, Report
+from xmem.cli.benchmark import add_arguments, run
 from xmem.errors import InputError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -49,7 +49,7 @@ def test_an_earlier_benchmark_is_neither_gone_on_with_nor_replaced_unasked(tmp_p
 def test_a_benchmark_of_another_machine_is_not_gone_on_with(tmp_path, monkeypatch):
     write_tiny_model(tmp_path / "tiny.safetensors")
     here = {"processor": "here", "cores": 2, "device": "CPU", "torch": "2"}
-    monkeypatch.setattr("xmem.benchmark.cli.describe_machine", lambda _device: here)
+    monkeypatch.setattr("xmem.cli.benchmark.describe_machine", lambda _device: here)
     Report(tmp_path / "out" / FILE_NAME, here | {"processor": "there"}).save()
     parser = argparse.ArgumentParser()
     add_arguments(parser)

@@ -220,7 +220,7 @@ def test_settings_reach_the_engine(xmem, material, tmp_path, monkeypatch):
         seen.update(settings)
         yield from range(FRAMES)
 
-    monkeypatch.setattr("xmem.commands.segment_video", recorded)
+    monkeypatch.setattr("xmem.cli.segment.segment_video", recorded)
     words = segment(material, tmp_path, "--size", "256", "--mem-every", "3", "--no-long-term", "--top-k", "20")
     assert xmem(*words)[0] == 0
     assert (seen["size"], seen["config"].mem_every, seen["config"].long_term, seen["config"].top_k) == (
@@ -240,7 +240,7 @@ def test_the_network_computes_in_the_precision_asked_for(xmem, material, tmp_pat
         seen["dtype"] = model.dtype
         yield from range(FRAMES)
 
-    monkeypatch.setattr("xmem.commands.segment_video", recorded)
+    monkeypatch.setattr("xmem.cli.segment.segment_video", recorded)
     assert xmem(*segment(material, tmp_path, *words))[0] == 0
     assert seen["dtype"] == (dtype or choose_precision("auto", torch.device("cpu")))
 

@@ -15,8 +15,8 @@ from PIL import Image
 import xmem
 from demo.events import oneshot
 from demo.events import track as track_events
-from demo.runs import run as tracking
 from demo.runs import settings
+from demo.runs.models import ModelCache
 from demo.visit import canvas
 from xmem.video import probe
 
@@ -84,7 +84,7 @@ def test_a_run_reports_frames_and_ends_with_both_files_named_after_the_video(run
 
 
 def test_stop_keeps_what_is_done_as_a_valid_result(run, clip, workspaces, monkeypatch, tmp_path):
-    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.02)
     seen = 0
     for panel, video, archive in run(clip, painting()):
         if "Frame" in panel and not seen:
@@ -113,7 +113,7 @@ def test_one_visitors_stop_leaves_another_run_alone(run, clip):
 
 
 def test_closing_the_page_ends_the_run_and_removes_its_folder(run, clip, workspaces, monkeypatch):
-    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.02)
     steps = run(clip, painting())
     while "Frame" not in next(steps)[0]:
         pass
@@ -184,7 +184,7 @@ def test_a_model_that_cannot_be_fetched_leaves_the_run_to_the_embedded_one(
         yield
 
     monkeypatch.setattr(settings.checkpoints, "fetch", unreachable)
-    monkeypatch.setattr(tracking, "MODELS", tracking.ModelCache())
+    monkeypatch.setattr("demo.runs.models.MODELS", ModelCache())
     *_, (panel, video, _) = run(clip, painting(), model="XMem")
     assert "Done: 12 frames" in panel and "goes on with xmem-lite" in panel and video
 
@@ -193,6 +193,6 @@ def test_a_damaged_checkpoint_leaves_the_run_to_the_embedded_one(run, clip, tiny
     monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
     shutil.copy(tiny_model, tmp_path / "xmem-lite.safetensors")
     (tmp_path / "XMem.pth").write_bytes(b"<html>")
-    monkeypatch.setattr(tracking, "MODELS", tracking.ModelCache())
+    monkeypatch.setattr("demo.runs.models.MODELS", ModelCache())
     *_, (panel, _, _) = run(clip, painting(), model="XMem")
     assert "Done: 12 frames" in panel and "goes on with xmem-lite" in panel

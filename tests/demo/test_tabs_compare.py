@@ -37,7 +37,8 @@ def row(label="A", frames_per_second=10.0, peak_elements=1000, peak_bytes=10**6,
     return Variant(label, TrackSettings(), 9.0, frames_per_second, peak_elements, peak_bytes, 0.9, agreement)
 
 
-def test_both_sides_come_as_a_table_of_two_rows_and_one_video(visitor, tiny_model, tmp_path):
+def test_both_sides_come_as_a_table_of_two_rows_and_one_video(visitor, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.01)  # so that a quick run shows its progress, too
     kept = tmp_path / "kept"
     kept.mkdir()
     before = [studio.session_of(visitor).mask(i) for i in range(FRAMES)]
@@ -89,7 +90,7 @@ def test_a_model_that_cannot_be_had_is_a_sentence(visitor, tmp_path):
 
 
 def test_stopping_gives_no_half_comparison(visitor, tiny_model, monkeypatch):
-    monkeypatch.setattr("demo.runs.run.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.01)
     workspace = studio.workspace_of(visitor)
     steps = compare.show_sides("three", str(tiny_model), "working", str(tiny_model), visitor)
     next(steps)

@@ -39,7 +39,7 @@ def test_every_kind_has_a_card_that_says_who_needs_it():
 
 
 def test_several_kinds_come_as_files_named_after_the_upload(visitor, tmp_path, monkeypatch):
-    monkeypatch.setattr("demo.runs.run.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.01)
     kept = tmp_path / "kept"
     kept.mkdir()
     steps, (panel, files) = last_of(exports.export_files(["webm_alpha", "csv"], visitor), kept)
@@ -73,7 +73,7 @@ def test_stopping_keeps_the_files_that_are_finished(visitor, tmp_path, monkeypat
         return step
 
     monkeypatch.setattr(exports, "make", stopped_after_the_first)
-    monkeypatch.setattr("demo.runs.run.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.01)
     _, (panel, files) = last_of(exports.export_files(["csv", "webm_alpha", "gif"], visitor), tmp_path)
     assert "Stopped" in panel and "of 3 files" in panel
     assert 1 <= len(files) < 3 and files[0].name == "My-clip-1-objects.csv"

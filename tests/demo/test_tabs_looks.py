@@ -127,7 +127,7 @@ def test_a_control_is_shown_exactly_where_it_changes_the_picture(visitor, kind):
 
 
 def test_applying_a_look_renders_the_video_and_keeps_the_style(visitor, tmp_path, monkeypatch):
-    monkeypatch.setattr("demo.runs.run.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.01)
     steps, (panel, video, download) = last_of(
         looks.apply("cutout_colour", 0.5, 0.5, "#00b140", None, visitor), tmp_path
     )
@@ -167,7 +167,7 @@ def test_rendering_never_touches_masks(visitor, tmp_path):
 
 
 def test_stopping_leaves_video_and_style_as_they_were(visitor, monkeypatch):
-    monkeypatch.setattr("demo.runs.run.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.01)
     steps = looks.apply(*PLAIN, visitor)
     tabs.stop_file(studio.workspace_of(visitor), looks.NAME).touch()
     *_, (panel, video, _) = steps

@@ -10,7 +10,6 @@ from demo_clips import index_of
 
 from demo.events import paint, track
 from demo.runs import rendering
-from demo.runs import run as tracking
 from demo.visit import studio
 from xmem.video import probe
 
@@ -70,7 +69,7 @@ def test_rendering_without_a_result_says_nothing(session, visitor):
 
 
 def test_stop_keeps_what_is_done_and_the_next_run_does_the_rest(act, session, visitor, painted, chosen, monkeypatch):
-    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.02)
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
     for panel in track.run(visitor, *chosen):
         if "Frame" in panel:
@@ -85,7 +84,7 @@ def test_stop_keeps_what_is_done_and_the_next_run_does_the_rest(act, session, vi
 
 
 def test_closing_the_page_ends_the_run(act, session, visitor, painted, chosen, monkeypatch):
-    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.02)
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
     steps = track.run(visitor, *chosen)
     while "Frame" not in next(steps):

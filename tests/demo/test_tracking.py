@@ -5,12 +5,14 @@ import time
 
 import pytest
 
-from demo.runs import run as tracking
+from demo.runs import models
+from demo.runs.follow import follow
+from demo.runs.run import Progress
 
 
 def test_the_last_item_is_never_lost_however_quick_the_work():
     for count in (1, 2, 50):
-        assert list(tracking.follow(iter_of(count)))[-1] == count - 1
+        assert list(follow(iter_of(count)))[-1] == count - 1
 
 
 def iter_of(count):
@@ -24,7 +26,7 @@ def test_slow_work_gives_a_sign_of_life_within_a_second(monkeypatch):
         release.wait(5)
         yield "done"
 
-    steps = tracking.follow(slow())
+    steps = follow(slow())
     begun = time.monotonic()
     assert next(steps) is None and time.monotonic() - begun < 1
     release.set()
@@ -32,7 +34,7 @@ def test_slow_work_gives_a_sign_of_life_within_a_second(monkeypatch):
 
 
 def test_closing_closes_the_work_after_its_next_item(monkeypatch):
-    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.01)
     closed = threading.Event()
 
     def endless():
@@ -43,7 +45,7 @@ def test_closing_closes_the_work_after_its_next_item(monkeypatch):
         finally:
             closed.set()
 
-    steps = tracking.follow(endless())
+    steps = follow(endless())
     next(steps)
     steps.close()
     assert closed.is_set()
@@ -55,19 +57,19 @@ def test_a_failure_of_the_work_is_raised_to_the_caller():
         raise ValueError("why")
 
     with pytest.raises(ValueError, match="why"):
-        list(tracking.follow(fails()))
+        list(follow(fails()))
 
 
 def test_networks_are_loaded_once_and_the_least_used_leaves(monkeypatch):
     loaded = []
-    monkeypatch.setattr(tracking.xmem, "load_model", lambda name, *_: loaded.append(name) or name)
-    models = tracking.ModelCache(capacity=2)
+    monkeypatch.setattr(models.xmem, "load_model", lambda name, *_: loaded.append(name) or name)
+    cache = models.ModelCache(capacity=2)
     for name in ("a", "b", "a", "c", "a", "b"):
-        assert models.get(name, "cpu") == name
+        assert cache.get(name, "cpu") == name
     assert loaded == ["a", "b", "c", "b"]
 
 
 def test_time_left_follows_from_the_frames_done():
-    progress = tracking.Progress(done=20, total=100, seconds=10)
+    progress = Progress(done=20, total=100, seconds=10)
     assert progress.frames_per_second == 2 and progress.seconds_left == 40
-    assert tracking.Progress(done=5, total=None, seconds=1).seconds_left is None
+    assert Progress(done=5, total=None, seconds=1).seconds_left is None

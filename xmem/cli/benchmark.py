@@ -27,6 +27,13 @@ LONG_TERM = {"on": (True,), "off": (False,), "both": (True, False)}
 BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 
 
+HELP = "measure this machine: frames per second, memory, where the time goes"
+DESCRIPTION = (
+    "Measure speed and memory on this machine: a table on standard output, and in DIR benchmark.json "
+    "and benchmark.png. Every row is kept as it is done."
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `benchmark`."""
     presets = ", ".join(PRESETS)

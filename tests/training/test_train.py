@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from xmem.cli import train as cli
 from xmem.errors import InputError
 from xmem.networks.xmem import XMem, lite_sizes
-from xmem.training import cli
 
 
 def arguments(*words: str) -> argparse.Namespace:

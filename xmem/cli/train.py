@@ -23,6 +23,9 @@ from xmem.training.recipe import RECIPES, REFINED, Recipe
 log = logging.getLogger("xmem")
 
 
+HELP = DESCRIPTION = "train a network like xmem-lite"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the `train` command."""
     add = parser.add_argument
