@@ -43,20 +43,24 @@ class UpsampleBlock(nn.Module):
     def forward(self, skip: Tensor, g: Tensor) -> Tensor:
         """skip: the image's features after `skip_conv`, [B, C_in, 2h, 2w]; g [B, O, C_in, h, w]
         -> [B, O, C_out, 2h, 2w]."""
-        skip = skip[:, None]
-        g = per_object(lambda x: F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False), g)
-        return per_object(self.out_conv, skip + g)
+        return per_object(self.out_conv, doubled(g, skip) + skip[:, None])
+
+
+def doubled(g: Tensor, skip: Tensor) -> Tensor:
+    """Object features [B, O, C, h, w] at the size of `skip`, [..., 2h, 2w]."""
+    size = skip.shape[-2:]
+    return per_object(lambda x: F.interpolate(x, size=size, mode="bilinear", align_corners=False), g)
 
 
 class SensoryUpdate(SensoryGRU):
     """The decoder's update of the sensory memory, from its features at three strides."""
 
-    def __init__(self, sizes: ModelSizes):
-        super().__init__(sizes.update_channels, sizes.sensory_channels)
-        width16, width8, width4 = sizes.decoder_channels
-        self.g16_conv = nn.Conv2d(width16, sizes.update_channels, 1)
-        self.g8_conv = nn.Conv2d(width8, sizes.update_channels, 1)
-        self.g4_conv = nn.Conv2d(width4 + 1, sizes.update_channels, 1)
+    def __init__(self, decoder_channels: tuple[int, int, int], update_channels: int, sensory_channels: int):
+        super().__init__(update_channels, sensory_channels)
+        width16, width8, width4 = decoder_channels
+        self.g16_conv = nn.Conv2d(width16, update_channels, 1)
+        self.g8_conv = nn.Conv2d(width8, update_channels, 1)
+        self.g4_conv = nn.Conv2d(width4 + 1, update_channels, 1)
 
     def forward(self, g16: Tensor, g8: Tensor, g4: Tensor, logits: Tensor, sensory: Tensor) -> Tensor:
         """g16 [B, O, C, h, w], g8 at twice, g4 and logits at four times its size; sensory [B, O, C_h, h, w]."""
@@ -77,7 +81,9 @@ class Decoder(nn.Module):
         width16, width8, width4 = sizes.decoder_channels
         kernel = sizes.shortcut_kernel
         self.fuser = Fuser(f16, sizes.value_channels + sizes.sensory_channels, width16, kernel)
-        self.hidden_update = SensoryUpdate(sizes) if sizes.sensory_channels else None
+        self.hidden_update = None
+        if sizes.sensory_channels:
+            self.hidden_update = SensoryUpdate(sizes.decoder_channels, sizes.update_channels, sizes.sensory_channels)
         self.up_16_8 = UpsampleBlock(f8, width16, width8, kernel)
         self.up_8_4 = UpsampleBlock(f4, width8, width4, kernel)
         self.pred = conv3x3(width4, 1)

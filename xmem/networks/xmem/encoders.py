@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -25,11 +26,11 @@ FEATURE_CHANNELS = {"resnet": (1024, 512, 256), "lite": (112, 40, 24)}  # f16, f
 
 
 class ResNetKeyEncoder(nn.Module):
-    """ResNet-50 without its last stage and head: image -> f16 (1024 channels), f8 (512), f4 (256)."""
+    """A ResNet without its last stage and head: image -> f16 (ResNet-50: 1024 channels), f8 (512), f4 (256)."""
 
-    def __init__(self):
+    def __init__(self, resnet: Callable[..., torchvision.models.ResNet] = torchvision.models.resnet50):
         super().__init__()
-        network = torchvision.models.resnet50(weights=None)
+        network = resnet(weights=None)
         self.conv1, self.bn1, self.relu, self.maxpool = network.conv1, network.bn1, network.relu, network.maxpool
         self.res2, self.layer2, self.layer3 = network.layer1, network.layer2, network.layer3
 
@@ -152,29 +153,39 @@ def lite_trunk() -> tuple[dict[str, nn.Module], int]:
     return {"stem": lite_stem(IMAGE_CHANNELS + MASK_CHANNELS), "blocks": nn.Sequential(*blocks)}, 80
 
 
-class ValueEncoder(nn.Module):
-    """Object masks on an image -> memory values, and the sensory memory's deep update (XMem, sections 3.2 and 3.4).
+class MaskTrunk(nn.Module):
+    """Object masks on an image -> features. The layers stand directly in this module, because released weights name
+    them so."""
 
-    The trunk's layers stand directly in this module, because released weights name them so.
-    """
+    def __init__(self, layers: dict[str, nn.Module]):
+        super().__init__()
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+        self.trunk_names = tuple(layers)
+
+    def trunk(self, image: Tensor, masks: Tensor, others: Tensor) -> Tensor:
+        """image [B, 3, H, W]; masks of objects and of all others [B, O, H, W] -> [B, O, C, H / 16, W / 16]."""
+        images = image[:, None].expand(-1, masks.shape[1], -1, -1, -1)
+        x = torch.cat([images, masks[:, :, None], others[:, :, None]], 2)  # [B, O, 5, H, W]
+        return per_object(self._layers, x)
+
+    def _layers(self, x: Tensor) -> Tensor:
+        for name in self.trunk_names:
+            x = getattr(self, name)(x)
+        return x
+
+
+class ValueEncoder(MaskTrunk):
+    """Object masks on an image -> memory values, and the sensory memory's deep update (XMem, sections 3.2 and 3.4)."""
 
     def __init__(self, sizes: ModelSizes):
-        super().__init__()
-        trunk, channels = TRUNKS[sizes.encoder]()
-        for name, layer in trunk.items():
-            self.add_module(name, layer)
-        self.trunk_names = tuple(trunk)
+        layers, channels = TRUNKS[sizes.encoder]()
+        super().__init__(layers)
         f16 = FEATURE_CHANNELS[sizes.encoder][0]
         self.fuser = Fuser(f16, channels, sizes.value_channels, sizes.shortcut_kernel)
         self.hidden_reinforce = None
         if sizes.sensory_channels:
             self.hidden_reinforce = SensoryGRU(sizes.value_channels, sizes.sensory_channels)
-
-    def trunk(self, x: Tensor) -> Tensor:
-        """[N, 5, H, W] -> [N, C, H / 16, W / 16]."""
-        for name in self.trunk_names:
-            x = getattr(self, name)(x)
-        return x
 
     def forward(
         self,
@@ -188,9 +199,7 @@ class ValueEncoder(nn.Module):
         """image [B, 3, H, W]; shared: `fuser.block1.shared_half` of f16; masks of objects and sums of all others'
         [B, O, H, W]; sensory [B, O, C_h, h, w]
         -> values [B, O, C_v, h, w], sensory memory (deeply updated if asked for)."""
-        images = image[:, None].expand(-1, masks.shape[1], -1, -1, -1)
-        x = torch.cat([images, masks[:, :, None], others[:, :, None]], 2)  # [B, O, 5, H, W]
-        value = self.fuser(shared, per_object(self.trunk, x))
+        value = self.fuser(shared, self.trunk(image, masks, others))
         if deep_update and self.hidden_reinforce is not None:
             sensory = self.hidden_reinforce(value, sensory)
         return value, sensory
