@@ -22,7 +22,7 @@ def draw(frame: int, start: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
-    """A folder with `data` in the DAVIS layout (sequences one, two, held; 8 frames each) and `cutouts`."""
+    """A folder with `data` in the DAVIS layout (sequences one, two, held; 8 frames each), `stills`, `cutouts`."""
     root = tmp_path_factory.mktemp("world")
     for name, start in (("one", 8), ("two", 20), ("held", 14)):
         for kind in ("frames", "masks"):
@@ -36,4 +36,11 @@ def world(tmp_path_factory):
         picture = np.zeros((60, 60, 4), np.uint8)
         cv2.circle(picture, (30, 30), 24, (*colour, 255), -1)
         cv2.imwrite(str(root / "cutouts" / f"{index}.png"), picture)
+    for kind in ("frames", "masks"):
+        (root / "stills" / kind / "all").mkdir(parents=True)
+    for index in range(3):
+        image, mask = draw(index, 16)
+        width = 128 - 16 * index  # stills differ in size
+        cv2.imwrite(str(root / "stills" / "frames" / "all" / f"{index}.png"), image[:, :width, ::-1])
+        cv2.imwrite(str(root / "stills" / "masks" / "all" / f"{index}.png"), mask[:, :width])
     return root

@@ -1,17 +1,20 @@
 """Training clips: reproducible, labelled as drawn, with the number of objects that was asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from xmem.training import augment
-from xmem.training.clips import BatchShape, ClipSource, crop_clip, pick_frames
-from xmem.training.footage import Cutouts, Footage
+from xmem.training.clips import BatchShape, ClipSource, Trouble, crop_clip, move_still, pick_frames
+from xmem.training.footage import Cutouts, Footage, Stills
 
 
 @pytest.fixture(scope="module")
 def source(world, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
-    return ClipSource(Footage.build([world / "data"], cache), Cutouts.build([world / "cutouts"], cache))
+    footage, cutouts = Footage.build([world / "data"], cache), Cutouts.build([world / "cutouts"], cache)
+    return ClipSource(footage, cutouts, stills=Stills.build([world / "stills"], cache))
 
 
 def test_a_batch_depends_on_its_seed_alone(source):
@@ -35,10 +38,74 @@ def test_labels_follow_the_objects_through_crop_and_rotation(source):
     assert min(agreements) > 0.8
 
 
+def test_labels_follow_the_objects_of_a_still_in_motion(source):
+    agreements, changes = [], []
+    for seed in range(12):
+        frames, labels = move_still(np.random.default_rng(seed), source.stills[0], 4, (64, 64))
+        red = frames[..., 0].astype(int) - frames[..., 1] > 80
+        overlap, union = (red & (labels == 1)).sum(), (red | (labels == 1)).sum()
+        agreements.append(overlap / union if union else 1.0)
+        changes.append((labels[0] != labels[-1]).mean())
+    assert min(agreements) > 0.8
+    assert np.mean(changes) > 0.02  # they do move
+
+
+def test_the_thin_plate_bends_through_its_knots_and_keeps_planes():
+    line = np.linspace(0, 1, 4)
+    x, y = np.meshgrid(line, line)
+    plane = np.stack([0.1 + 0.2 * x - 0.3 * y, 0.05 * x], axis=-1)
+    side = np.linspace(0.5 / 96, 1 - 0.5 / 96, 96)
+    field = augment.thin_plate_field(plane, (96, 96))
+    wide, tall = np.meshgrid(side, side)
+    expected = np.stack([0.1 + 0.2 * wide - 0.3 * tall, 0.05 * wide], axis=-1)
+    np.testing.assert_allclose(field[4:-4, 4:-4], expected[4:-4, 4:-4], atol=0.003)
+    bend = np.zeros((4, 4, 2))
+    bend[1, 2] = 0.2, -0.1
+    np.testing.assert_allclose(augment.thin_plate_field(bend, (96, 96))[32, 64], (0.2, -0.1), atol=0.02)
+
+
+def test_something_that_passes_over_an_object_hides_it_in_between_only(source):
+    """A crossing covers part of the object in the middle of most clips, and next to nothing of it at both ends."""
+    source = replace(source, trouble=Trouble(crossing=1.0))
+    hidden = []
+    for seed in range(10):
+        frames, labels = np.full((9, 96, 96, 3), 100, np.float32), np.zeros((9, 96, 96), np.uint8)
+        labels[:, 38:58, 38:58] = 1
+        source._trouble(np.random.default_rng(seed), frames, labels)
+        hidden.append(1 - (labels == 1).sum((1, 2)) / 400)
+    hidden = np.array(hidden)
+    assert np.median(hidden.max(1)) > 0.5
+    assert hidden.max(1).mean() > 3 * hidden[:, [0, -1]].mean()
+
+
+def test_a_neighbour_touches_the_object_in_the_first_frame_and_is_no_object(source):
+    source = replace(source, trouble=Trouble(neighbour=1.0))
+    drawn = 0
+    for seed in range(10):
+        frames, labels = np.full((3, 96, 96, 3), 100, np.float32), np.zeros((3, 96, 96), np.uint8)
+        labels[:, 38:58, 38:58] = 1
+        source._trouble(np.random.default_rng(seed), frames, labels)
+        around = frames[0, 28:68, 28:68] != 100
+        drawn += around.any()
+        assert labels.max() == 1
+    assert drawn >= 9
+
+
+@pytest.mark.parametrize("kind", ["veil", "shake"])
+def test_smoke_and_blur_change_the_picture_and_leave_the_labels(source, kind):
+    source = replace(source, trouble=Trouble(**{kind: 1.0}))
+    rng = np.random.default_rng(1)
+    frames, labels = rng.uniform(0, 255, (4, 96, 96, 3)).astype(np.float32), np.ones((4, 96, 96), np.uint8)
+    before = frames.copy()
+    source._trouble(rng, frames, labels)
+    assert (frames != before).mean() > 0.1 and labels.min() == 1
+    assert frames.min() >= -1 and frames.max() <= 280
+
+
 @pytest.mark.parametrize("objects", [1, 2, 3])
-@pytest.mark.parametrize("real_share", [0.0, 1.0])
-def test_first_frame_holds_the_wanted_objects_and_no_others(source, objects, real_share):
-    source = ClipSource(source.footage, source.cutouts, real_share)
+@pytest.mark.parametrize("shares", [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
+def test_first_frame_holds_the_wanted_objects_and_no_others(source, objects, shares):
+    source = replace(source, real_share=shares[0], still_share=shares[1])
     complete = 0
     for seed in range(8):
         _, labels = source.clip(np.random.default_rng(seed), BatchShape(64, 64, 3, 1, objects), max_gap=2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xmem.errors import InputError
-from xmem.training.footage import Cutouts, Footage
+from xmem.training.footage import Cutouts, Footage, Stills
 
 
 def test_held_back_sequences_are_not_among_the_footage(world, tmp_path):
@@ -39,3 +39,27 @@ def test_cutouts_are_cropped_to_their_object(world, tmp_path):
     assert len(cutouts) == 2
     assert cutouts[0].shape == (49, 49, 4)  # a disc of radius 24 on an empty picture of 60 x 60
     assert tuple(cutouts[1][24, 24]) == (250, 40, 20, 255)  # RGBA
+
+
+def test_a_still_is_a_sequence_of_one_frame_with_its_mask(world, tmp_path):
+    stills = Stills.build([world / "stills"], tmp_path)
+    assert [stills[i].frames.shape for i in range(3)] == [(1, 96, width, 3) for width in (128, 112, 96)]
+    red = stills[2].frames[stills[2].masks == 1]
+    assert np.median(red[:, 0]) > 180 and np.median(red[:, 1]) < 60
+
+
+def test_pictures_in_the_cache_are_those_of_the_roots_asked_for(world, tmp_path):
+    assert len(Stills.build([world / "stills"], tmp_path)) == 3
+    assert len(Stills.build([], tmp_path)) == 0
+    again = pickle.loads(pickle.dumps(Stills.build([world / "stills"], tmp_path, short_side=48)))
+    assert again[0].frames.shape == (1, 48, 64, 3)
+
+
+def test_large_and_long_sequences_are_picked_more_often(tmp_path):
+    sides = {"small": 8, "large": 32}
+    for name, side in sides.items():
+        np.save(tmp_path / f"{name}.frames.npy", np.zeros((4, side, side, 3), np.uint8))
+        np.save(tmp_path / f"{name}.masks.npy", np.zeros((4, side, side), np.uint8))
+    footage, rng = Footage(tmp_path, sides), np.random.default_rng(0)
+    share = np.mean([footage.pick(rng).name == "large" for _ in range(400)])
+    assert share == pytest.approx(0.8, abs=0.06)  # 16 times the pixels, 4 times as often

@@ -30,6 +30,15 @@ def test_folding_frozen_norms_changes_neither_outputs_nor_names():
     assert list(model.state_dict()) == names
 
 
+def test_depthwise_layers_stay_in_float32_on_a_cpu():
+    model = tiny_model()
+    fold_frozen_norms(model)
+    block, image = model.key_encoder.blocks[1], torch.randn(1, 16, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        wide = block.expand(image)
+        assert (wide.dtype, block.depthwise(wide).dtype) == (torch.bfloat16, torch.float32)
+
+
 def test_far_keys_do_not_underflow():
     """Keys grow in training; every exponential then underflows unless the maximum is subtracted."""
     keys, query = 1000 * torch.randn(1, 8, 12), 1000 * torch.randn(1, 8, 2, 3)

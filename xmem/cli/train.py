@@ -13,12 +13,13 @@ from xmem.checkpoints import load_model, read_state
 from xmem.device import select_device
 from xmem.errors import InputError
 from xmem.networks.xmem import XMem
-from xmem.scoring.evaluation import evaluate
+from xmem.scoring.evaluation import evaluate, find_sequences
+from xmem.training import yardstick
 from xmem.training.clips import ClipSource
-from xmem.training.footage import Cutouts, Footage
+from xmem.training.footage import Cutouts, Footage, Stills
 from xmem.training.initial import load_lite0, load_resnet, soften_reading
 from xmem.training.loop import RunSettings, Trainer
-from xmem.training.recipe import RECIPES, REFINED, Recipe
+from xmem.training.recipe import RECIPES, REFINED, TUNED, Recipe
 
 log = logging.getLogger("xmem")
 
@@ -30,10 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the `train` command."""
     add = parser.add_argument
     add("--model", default="xmem-lite", choices=sorted(RECIPES), help="which network to train, by its recipe")
-    add("--refine", action="store_true", help="the recipe of a second run, from the weights of the first (--init)")
+    further = parser.add_mutually_exclusive_group()
+    further.add_argument(
+        "--refine", action="store_true", help="the recipe of a second run, from the weights of the first (--init)"
+    )
+    further.add_argument(
+        "--tune", action="store_true", help="the recipe of a later run: stills too (--stills), and harder clips"
+    )
     add("--data", type=Path, nargs="+", required=True, help="folders in the DAVIS layout")
+    add("--stills", type=Path, nargs="*", default=[], help="folders of single images with masks, in the same layout")
     add("--cutouts", type=Path, nargs="*", default=[], help="folders of pictures of objects with alpha")
-    add("--hold-back", nargs="*", default=[], help="sequences of the first data folder that only validate")
+    held = "sequences never trained on (default: all of the yardstick, see xmem.training.yardstick)"
+    add("--hold-back", nargs="*", default=yardstick.held_back(), metavar="NAME", help=held)
+    select = "sequences of the first data folder that choose the best weights (default: the yardstick's that it holds)"
+    add("--select-by", nargs="*", metavar="NAME", help=select)
     add("--out", type=Path, default=Path("runs/train"), help="folder of checkpoints and log; a run in it is resumed")
     add("--cache", type=Path, help="folder for decoded frames (default: OUT/cache)")
     length = parser.add_mutually_exclusive_group(required=True)
@@ -60,13 +71,15 @@ def run(args: argparse.Namespace) -> int:
     """Train as the arguments say; 0 when the run is complete. Raises InputError for data that cannot be used."""
     logging.getLogger("xmem").setLevel(logging.INFO)
     device = select_device(args.device)
-    recipe = choose_recipe(args.model, args.refine)
+    recipe = choose_recipe(args.model, args.refine, args.tune)
     recipe = replace(recipe, batch_pixels=round(recipe.batch_pixels * args.batch_scale))
     if args.real_share is not None:
         recipe = replace(recipe, real_share=args.real_share)
     cache = args.cache or args.out / "cache"
     footage = Footage.build(args.data, cache, args.side, args.hold_back)
-    source = ClipSource(footage, Cutouts.build(args.cutouts, cache), recipe.real_share)
+    judges = choose_judges(args.data[0], args.select_by)
+    cutouts, stills = Cutouts.build(args.cutouts, cache), Stills.build(args.stills, cache, args.side)
+    source = ClipSource(footage, cutouts, recipe.real_share, stills, recipe.still_share, recipe.trouble)
     settings = RunSettings(
         args.out, steps=args.steps, minutes=args.minutes, seed=args.seed, workers=args.workers,
         validate_minutes=args.validate_minutes,
@@ -79,20 +92,31 @@ def run(args: argparse.Namespace) -> int:
         soften_reading(model)
 
     def validate(state: dict[str, Tensor]) -> dict[str, float]:
-        return held_back_scores(state, args.data[0], args.hold_back, args.validate_size, device)
+        return held_back_scores(state, args.data[0], judges, args.validate_size, device)
 
-    trainer = Trainer(model, recipe, source, settings, device, validate if args.hold_back else None)
+    trainer = Trainer(model, recipe, source, settings, device, validate if judges else None)
     trainer.resume()
     trainer.run()
     log.info("trained %d steps; weights in %s", trainer.step, args.out)
     return 0
 
 
-def choose_recipe(model: str, refine: bool) -> Recipe:
-    """The recipe of a network's first or second run. Raises InputError where it has no second."""
-    if refine and model not in REFINED:
-        raise InputError(f"{model} has no recipe for a second run: leave out --refine.")
-    return (REFINED if refine else RECIPES)[model]
+def choose_recipe(model: str, refine: bool = False, tune: bool = False) -> Recipe:
+    """The recipe of a network's first, second (refine) or later run (tune). Raises InputError where it has none."""
+    recipes = TUNED if tune else REFINED if refine else RECIPES
+    if model not in recipes:
+        raise InputError(f"{model} has no recipe for a further run: leave out {'--tune' if tune else '--refine'}.")
+    return recipes[model]
+
+
+def choose_judges(root: Path, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The sequences of `root` that choose the best weights: those named, or the yardstick's that are there.
+
+    Raises InputError where a named one is missing.
+    """
+    wanted = yardstick.selecting() if names is None else names
+    present = [sequence.name for sequence in find_sequences(root, names)]
+    return tuple(name for name in wanted if name in present)
 
 
 def held_back_scores(

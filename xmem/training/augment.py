@@ -5,6 +5,7 @@ All randomness comes from the numpy generator that the caller passes, so a clip 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -51,6 +52,34 @@ class SpritePath:
         speed = rng.choice([0.03, 0.12, 0.35], p=[0.35, 0.4, 0.25])
         start = rng.uniform(0.15, 0.85, 2)
         centre = start[None] + np.stack([smooth_path(rng, frames, speed) for _ in range(2)], axis=1)
+        return cls.along(rng, centre, moving_picture=moving_picture)
+
+    @classmethod
+    def beside(cls, rng: Generator, frames: int, box: Sequence[float], *, moving_picture: bool) -> "SpritePath":
+        """Touching the object whose box (left, top, width, height, of the canvas) is that of the first frame.
+
+        It then keeps its place in the canvas or moves slowly, whatever the object does.
+        """
+        left, top, width, height = box
+        angle = rng.uniform(0, 2 * np.pi)
+        reach = 0.5 * np.array([width, height]) + rng.uniform(0.04, 0.15)
+        start = np.array([left + width / 2, top + height / 2]) + reach * np.array([np.cos(angle), np.sin(angle)])
+        centre = start[None] + np.stack([smooth_path(rng, frames, 0.03) for _ in range(2)], axis=1)
+        return cls.along(rng, centre, moving_picture=moving_picture)
+
+    @classmethod
+    def across(cls, rng: Generator, target: np.ndarray, *, moving_picture: bool) -> "SpritePath":
+        """Passing over target [T, 2] (x, y, of the canvas) in the middle of the clip, beside it at both ends."""
+        frames = len(target)
+        angle, meeting = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.7) * (frames - 1)
+        time = (np.arange(frames) - meeting) / max(1, frames - 1)
+        direction = np.array([np.cos(angle), np.sin(angle)]) * rng.uniform(0.8, 1.6)
+        return cls.along(rng, target + time[:, None] * direction, moving_picture=moving_picture)
+
+    @classmethod
+    def along(cls, rng: Generator, centre: np.ndarray, *, moving_picture: bool) -> "SpritePath":
+        """Of random size, turn and deformation, with its centre where it is given, [T, 2] (x, y)."""
+        frames = len(centre)
         scale = log_uniform(rng, 0.15, 0.7) * np.exp(smooth_path(rng, frames, 0.15))
         angle = rng.uniform(-20, 20) + smooth_path(rng, frames, 15.0)
         amount = rng.choice([0.0, 0.04, 0.1], p=[0.3, 0.4, 0.3]) * (0.3 if moving_picture else 1.0)
@@ -99,6 +128,101 @@ def motion_blur(image: np.ndarray, movement: np.ndarray) -> np.ndarray:
     ends = [tuple(round(side // 2 + sign * float(value)) for value in half) for sign in (-1, 1)]
     cv2.line(kernel, ends[0], ends[1], 1.0)
     return cv2.filter2D(image, -1, kernel / kernel.sum())
+
+
+def thin_plate_field(displacements: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Thin-plate spline through displacements [4, 4, 2] of a regular grid, on size (h, w): float32 [h, w, 2]."""
+    coarse = (_thin_plate_basis() @ displacements.reshape(16, 2)).reshape(_COARSE, _COARSE, 2)
+    return cv2.resize(coarse.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
+
+
+_COARSE = 24  # points a side at which the spline is computed; between them it is interpolated
+
+
+@cache
+def _thin_plate_basis() -> np.ndarray:
+    """The spline at every coarse point as a linear function of the 16 displacements, [points, 16]."""
+
+    def grid(line: np.ndarray) -> np.ndarray:
+        return np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        squared = ((a[:, None] - b[None]) ** 2).sum(-1)
+        return squared * np.log(np.maximum(squared, 1e-12))
+
+    def affine(a: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.ones((len(a), 1)), a], axis=1)
+
+    knots, points = grid(np.linspace(0.0, 1.0, 4)), grid((np.arange(_COARSE) + 0.5) / _COARSE)  # points: cell centres
+    system = np.block([[kernel(knots, knots), affine(knots)], [affine(knots).T, np.zeros((3, 3))]])
+    return np.concatenate([kernel(points, knots), affine(points)], axis=1) @ np.linalg.inv(system)[:, :16]
+
+
+@dataclass(frozen=True)
+class StillMotion:
+    """How a still moves over T frames: a thin-plate bend [T, 4, 4, 2], then a map [T, 3, 3] about the centre.
+
+    Both in units of the height; the map is projective, in the first frame a turn.
+    """
+
+    projection: np.ndarray
+    bend: np.ndarray
+
+    @classmethod
+    def random(cls, rng: Generator, frames: int) -> "StillMotion":
+        """Smooth shift, turn, scale, shear and tilt, slow or fast, and a bend that grows, with a little unrest."""
+        strength = rng.choice([0.3, 1.0, 2.0], p=[0.3, 0.45, 0.25])
+        shift_x, shift_y, turn, scale, shear, tilt_x, tilt_y = (
+            smooth_path(rng, frames, strength * spread) for spread in (0.08, 0.08, 0.12, 0.1, 0.06, 0.08, 0.08)
+        )
+        turn = turn + rng.normal(0, 0.15)
+        projection = np.zeros((frames, 3, 3))
+        projection[:, 0, 0], projection[:, 0, 1] = np.exp(scale) * np.cos(turn), shear - np.exp(scale) * np.sin(turn)
+        projection[:, 1, 0], projection[:, 1, 1] = np.exp(scale) * np.sin(turn), np.exp(scale) * np.cos(turn)
+        projection[:, 0, 2], projection[:, 1, 2] = shift_x, shift_y
+        projection[:, 2] = np.stack([tilt_x, tilt_y, np.ones(frames)], axis=1)
+        amount = rng.choice([0.0, 0.02, 0.05], p=[0.3, 0.4, 0.3])
+        bend = rng.normal(0, amount, (4, 4, 2))[None] * np.linspace(0, 1, frames)[:, None, None, None]
+        return cls(projection, bend + rng.normal(0, amount / 4, (frames, 4, 4, 2)))
+
+    def apply(self, picture: np.ndarray, frame: int, size: tuple[int, int], *, label: bool) -> np.ndarray:
+        """The picture [H, W, ...] at a frame, its middle at the middle of size (h, w), mirrored beyond its borders."""
+        height, width = size
+        columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+        place = np.stack([columns - (width - 1) / 2, rows - (height - 1) / 2], axis=-1) / height
+        place += thin_plate_field(self.bend[frame], size)
+        matrix = self.projection[frame].astype(np.float32)
+        mapped = place @ matrix[:, :2].T + matrix[:, 2]
+        mapped = mapped[..., :2] / np.maximum(mapped[..., 2:], 0.2) * height
+        middle = np.array([(picture.shape[1] - 1) / 2, (picture.shape[0] - 1) / 2], np.float32)
+        way = cv2.INTER_NEAREST if label else cv2.INTER_LINEAR
+        return cv2.remap(picture, (mapped + middle).astype(np.float32), None, way, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def veil(rng: Generator, frames: np.ndarray) -> None:
+    """Smoke, dust or spray over a clip float32 [T, H, W, 3], in place: drifting noise of one colour, dense in parts."""
+    count, height, width = frames.shape[:3]
+    grain = rng.choice([3, 6, 40], p=[0.4, 0.35, 0.25])  # cells a side: smoke is coarse, spray fine
+    cells = rng.random((2, grain + 1, grain * 2 + 1)).astype(np.float32)
+    colour = np.full(3, rng.uniform(140, 250)) + rng.normal(0, 12, 3)
+    drift = rng.normal(0, 0.25, 2) * height
+    density, floor = rng.uniform(0.4, 0.95), rng.uniform(0.3, 0.6)
+    wide = [cv2.resize(layer, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC) for layer in cells]
+    for t in range(count):
+        time = t / max(1, count - 1)
+        y, x = (round(0.5 * side + time * d) for side, d in zip((height, width), drift, strict=True))
+        noise = np.roll(wide[0], (y, x), (0, 1))[:height, :width] * (1 - time) + wide[1][:height, :width] * time
+        alpha = density * np.clip((noise - floor) / (1 - floor) * 1.8, 0, 1)[..., None]
+        frames[t] += alpha * (colour.astype(np.float32) - frames[t])
+
+
+def shake(rng: Generator, frames: np.ndarray) -> None:
+    """Blur single frames of a clip [T, H, W, 3] along a direction, in place, as a quick camera does."""
+    angle, longest = rng.uniform(0, 2 * np.pi), rng.uniform(0.01, 0.05) * frames.shape[1]
+    for t in range(len(frames)):
+        length = longest * rng.uniform(0, 1)
+        if length > 2:
+            frames[t] = motion_blur(frames[t], length * np.array([np.cos(angle), np.sin(angle)]))
 
 
 def paste(frame: np.ndarray, label: np.ndarray, layer: np.ndarray, value: int, behind: bool) -> None:

@@ -1,16 +1,16 @@
-"""Training clips: real footage with pasted objects, and composites of moving cut-outs on still frames.
+"""Training clips: real footage with pasted objects, stills in motion, and composites of moving cut-outs.
 
 A clip is a pure function of its batch's seed and its place: a resumed run sees the clips of an uninterrupted one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from xmem.training import augment
-from xmem.training.footage import Cutouts, Footage, VideoSequence
+from xmem.training.footage import Cutouts, Footage, Stills, VideoSequence
 
 Generator = np.random.Generator
 FIRST_MASK_PIXELS = 0.002  # least share of the first frame that each object must cover
@@ -34,15 +34,38 @@ class BatchShape:
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """Probability, per clip, of difficulties besides pasted objects.
+
+    neighbour: something that is no object touches one in the first frame and stays behind.
+    crossing: something passes over an object, which returns. twin: a distractor that is an object's own copy.
+    veil: smoke, dust or spray. shake: frames blurred by a quick camera.
+    """
+
+    neighbour: float = 0.0
+    crossing: float = 0.0
+    twin: float = 0.0
+    veil: float = 0.0
+    shake: float = 0.0
+
+
+NO_TROUBLE = Trouble()
+
+
+@dataclass(frozen=True)
 class ClipSource:
     """Everything that clips are made of.
 
-    real_share: share of clips on real footage; the rest are composites.
+    real_share, still_share: shares of clips on real footage and of stills in motion; the rest are composites.
+    trouble: how often each difficulty is added to a clip (see `Trouble`).
     """
 
     footage: Footage
     cutouts: Cutouts
     real_share: float = 0.65
+    stills: Stills | None = None
+    still_share: float = 0.0
+    trouble: Trouble = NO_TROUBLE
 
     def batch(self, shape: BatchShape, seed: Sequence[int], max_gap: int) -> tuple[np.ndarray, np.ndarray]:
         """Frames uint8 [B, T, H, W, 3] RGB and index masks uint8 [B, T, H, W] with the objects 1..O.
@@ -57,27 +80,54 @@ class ClipSource:
 
         Every object covers part of the first frame, unless several attempts found no such clip.
         """
-        real = len(self.cutouts) == 0 or rng.random() < self.real_share
+        kind = self._kind(rng)
         for _ in range(ATTEMPTS):
-            frames, labels = self._real(rng, shape, max_gap) if real else self._composite(rng, shape)
+            frames, labels = kind(rng, shape, max_gap)
             areas = np.bincount(labels[0].ravel(), minlength=shape.objects + 1)[1 : shape.objects + 1]
             if areas.min() >= FIRST_MASK_PIXELS * shape.height * shape.width:
                 break
         return _finish(rng, frames, labels)
 
+    def _kind(self, rng: Generator) -> Callable[[Generator, BatchShape, int], tuple[np.ndarray, np.ndarray]]:
+        """How the next clip is made."""
+        draw = rng.random()
+        if self.stills and draw < self.still_share:
+            return self._static
+        still_share = self.still_share if self.stills else 0.0
+        has_objects = len(self.cutouts) or self.stills
+        return self._real if not has_objects or draw < still_share + self.real_share else self._composite
+
     def _real(self, rng: Generator, shape: BatchShape, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
-        """Footage whose own objects come first; pasted sprites fill up to the wanted number, or merely distract."""
-        sequence = self.footage[int(rng.integers(len(self.footage)))]
+        """Footage whose own objects come first."""
+        sequence = self.footage.pick(rng)
         indices = pick_frames(rng, len(sequence.frames), shape.frames, max_gap)
         frames, labels = crop_clip(rng, sequence, indices, shape.size)
+        return self._populate(rng, frames, labels, shape.objects, sequence, indices)
+
+    def _static(self, rng: Generator, shape: BatchShape, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
+        """A still that is moved and bent as a whole, its own objects first."""
+        still = self.stills[int(rng.integers(len(self.stills)))]
+        frames, labels = move_still(rng, still, shape.frames, shape.size)
+        return self._populate(rng, frames, labels, shape.objects, still, np.zeros(shape.frames, int))
+
+    def _populate(
+        self,
+        rng: Generator,
+        frames: np.ndarray,
+        labels: np.ndarray,
+        objects: int,
+        sequence: VideoSequence,
+        indices: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Some of a clip's own objects, with pasted sprites up to the wanted number, or merely to distract."""
         present = [int(value) for value in np.unique(labels[0]) if value]
         rng.shuffle(present)
-        kept = present[: shape.objects]
+        kept = present[:objects]
         order = np.zeros(256, np.uint8)
         order[kept] = np.arange(1, len(kept) + 1)
         labels = order[labels]
         frames = augment.Colours.random(rng).apply(frames.astype(np.float32))
-        missing = range(len(kept) + 1, shape.objects + 1)
+        missing = range(len(kept) + 1, objects + 1)
         twin = None
         for value in missing:
             # the footage's own object a second time, elsewhere: looks alike, is another one
@@ -85,11 +135,17 @@ class ClipSource:
             self._add(rng, frames, labels, value, twin, behind=rng.random() < 0.35)
         if rng.random() < (0.2 if len(missing) else 0.35):
             self._add(rng, frames, labels, 0, None, behind=rng.random() < 0.35)
+        if rng.random() < self.trouble.twin:
+            self._add(rng, frames, labels, 0, self._sprite(rng, sequence, indices), behind=rng.random() < 0.6)
+        self._trouble(rng, frames, labels)
         return frames, labels
 
-    def _composite(self, rng: Generator, shape: BatchShape) -> tuple[np.ndarray, np.ndarray]:
-        """A still frame under a moving camera, with moving, deforming objects on it."""
-        sequence = self.footage[int(rng.integers(len(self.footage)))]
+    def _composite(self, rng: Generator, shape: BatchShape, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
+        """A still picture under a moving camera, with moving, deforming objects on it."""
+        if self.stills and rng.random() < 0.7:
+            sequence = self.stills[int(rng.integers(len(self.stills)))]
+        else:
+            sequence = self.footage.pick(rng)
         index = int(rng.integers(len(sequence.frames)))
         frames, labels = crop_clip(rng, sequence, np.full(shape.frames, index), shape.size, on_object=False)
         frames = augment.Colours.random(rng).apply(frames.astype(np.float32))
@@ -100,7 +156,28 @@ class ClipSource:
             previous = self._add(rng, frames, labels, value, repeat, behind=False)
         if rng.random() < 0.4:
             self._add(rng, frames, labels, 0, previous if rng.random() < 0.3 else None, behind=rng.random() < 0.4)
+        self._trouble(rng, frames, labels)
         return frames, labels
+
+    def _trouble(self, rng: Generator, frames: np.ndarray, labels: np.ndarray) -> None:
+        """Neighbours, occluders, smoke and blur, in place."""
+        scale = np.array(labels.shape[:0:-1], float)  # width, height
+        if rng.random() < self.trouble.neighbour:
+            box = np.array(object_box(labels[0] == rng.integers(1, max(2, labels[0].max() + 1)))) / np.tile(scale, 2)
+            pictures = self._random_sprite(rng, len(frames))
+            path = augment.SpritePath.beside(rng, len(frames), box, moving_picture=pictures[0] is not pictures[-1])
+            self._draw(frames, labels, 0, pictures, path, behind=rng.random() < 0.7)
+        if rng.random() < self.trouble.crossing:
+            value = rng.integers(1, max(2, labels[0].max() + 1))
+            boxes = np.array([object_box(label == value) for label in labels], float)
+            pictures = self._random_sprite(rng, len(frames))
+            target = (boxes[:, :2] + boxes[:, 2:] / 2) / scale
+            path = augment.SpritePath.across(rng, target, moving_picture=pictures[0] is not pictures[-1])
+            self._draw(frames, labels, 0, pictures, path, behind=False)
+        if rng.random() < self.trouble.veil:
+            augment.veil(rng, frames)
+        if rng.random() < self.trouble.shake:
+            augment.shake(rng, frames)
 
     def _add(
         self,
@@ -114,17 +191,31 @@ class ClipSource:
         """Paste a sprite (one picture per frame; None: a random one) into the clip, in place; returns its pictures."""
         pictures = self._random_sprite(rng, len(frames)) if pictures is None else pictures
         path = augment.SpritePath.random(rng, len(frames), moving_picture=pictures[0] is not pictures[-1])
+        self._draw(frames, labels, value, pictures, path, behind)
+        return pictures
+
+    @staticmethod
+    def _draw(
+        frames: np.ndarray,
+        labels: np.ndarray,
+        value: int,
+        pictures: list[np.ndarray],
+        path: augment.SpritePath,
+        behind: bool,
+    ) -> None:
         for index, picture in enumerate(pictures):
             layer = augment.draw_sprite(picture, path, index, frames.shape[1:3])
             augment.paste(frames[index], labels[index], layer, value, behind)
-        return pictures
 
     def _random_sprite(self, rng: Generator, frames: int) -> list[np.ndarray]:
+        if self.stills and rng.random() < 0.4:
+            still = self.stills[int(rng.integers(len(self.stills)))]
+            return self._sprite(rng, still, np.zeros(1, int)) * frames
         if len(self.cutouts) and rng.random() < 0.6:
             picture = np.ascontiguousarray(self.cutouts[int(rng.integers(len(self.cutouts)))])
             picture = picture[:, ::-1] if rng.random() < 0.5 else picture
             return [augment.recolour_sprite(picture, augment.Colours.random(rng))] * frames
-        sequence = self.footage[int(rng.integers(len(self.footage)))]
+        sequence = self.footage.pick(rng)
         return self._sprite(rng, sequence, pick_frames(rng, len(sequence.frames), frames, SPRITE_GAP))
 
     def _sprite(self, rng: Generator, sequence: VideoSequence, indices: np.ndarray) -> list[np.ndarray]:
@@ -197,6 +288,17 @@ def crop_clip(
         frames.append(pair[0])
         labels.append(pair[1])
     return np.stack(frames), np.stack(labels)
+
+
+def move_still(
+    rng: Generator, still: VideoSequence, frames: int, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A clip from one image by affine, perspective and thin-plate motion; uint8 [T, H, W, 3] and [T, H, W]."""
+    margin = tuple(round(1.2 * side) for side in size)  # of the picture beyond the clip's frame, for it to move in
+    picture, mask = (part[0] for part in crop_clip(rng, still, np.zeros(1, int), margin))
+    motion = augment.StillMotion.random(rng, frames)
+    images = [motion.apply(picture, t, size, label=False) for t in range(frames)]
+    return np.stack(images), np.stack([motion.apply(mask, t, size, label=True) for t in range(frames)])
 
 
 def _finish(rng: Generator, frames: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

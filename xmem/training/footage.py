@@ -1,10 +1,11 @@
-"""Video sequences and cut-outs on disk, decoded once into flat files that every worker maps into memory."""
+"""Video sequences, stills and cut-outs on disk, decoded once into flat files that every worker maps into memory."""
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
@@ -26,23 +27,30 @@ class VideoSequence:
     masks: np.ndarray
 
 
-def read_sequence(sequence: LabelledSequence, short_side: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Frames uint8 [T, H, W, 3] and index masks uint8 [T, H, W] of a sequence, shrunk to `short_side` if larger.
+def read_frames(sequence: LabelledSequence, short_side: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Frames uint8 [H, W, 3] and index masks uint8 [H, W] of a sequence, shrunk to `short_side` if larger.
 
-    Frames without a mask are left out. Raises InputError where none is left.
+    Frames without a mask are left out.
     """
     paths = [path for path in sorted(sequence.images.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
-    images, labels = [], []
     for path in (path for path in paths if path.stem in sequence.masks):
         image = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         label = read_truth(sequence.masks[path.stem], image.shape[:2])
         scale = 1.0 if short_side is None else min(1.0, short_side / min(image.shape[:2]))
         size = (round(image.shape[1] * scale), round(image.shape[0] * scale))  # width, height
-        images.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image)
-        labels.append(cv2.resize(label, size, interpolation=cv2.INTER_NEAREST_EXACT))
-    if not images:
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        yield image, cv2.resize(label, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def read_sequence(sequence: LabelledSequence, short_side: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """All frames uint8 [T, H, W, 3] and index masks uint8 [T, H, W] that have both; see `read_frames`.
+
+    Raises InputError where there are none.
+    """
+    pairs = list(read_frames(sequence, short_side))
+    if not pairs:
         raise InputError(f"Sequence {sequence.name} in {sequence.images} has no frame with a mask of the same name.")
-    return np.stack(images), np.stack(labels)
+    return np.stack([image for image, _ in pairs]), np.stack([label for _, label in pairs])
 
 
 class Footage:
@@ -51,6 +59,7 @@ class Footage:
     def __init__(self, cache: Path, names: Iterable[str]):
         self.cache, self.names = Path(cache), tuple(names)
         self._open: dict[str, VideoSequence] = {}
+        self._weights: np.ndarray | None = None  # of the sequences, for `pick`
 
     @classmethod
     def build(cls, roots: Sequence[Path], cache: Path, short_side: int = 384, exclude: Sequence[str] = ()) -> "Footage":
@@ -77,6 +86,13 @@ class Footage:
     def __len__(self) -> int:
         return len(self.names)
 
+    def pick(self, rng: np.random.Generator) -> VideoSequence:
+        """A random sequence, in proportion to the square root of its pixels: small and short ones come less often."""
+        if self._weights is None:
+            sizes = np.sqrt([float(self[index].masks.size) for index in range(len(self))])
+            self._weights = sizes / sizes.sum()
+        return self[int(rng.choice(len(self), p=self._weights))]
+
     def __getitem__(self, index: int) -> VideoSequence:
         name = self.names[index]
         if name not in self._open:
@@ -88,8 +104,10 @@ class Footage:
         return Footage, (self.cache, self.names)
 
 
-class Cutouts:
-    """Still objects with alpha, uint8 [h, w, 4] RGBA, tightly cropped, in one mapped file."""
+class Pictures:
+    """Pictures of various sizes, uint8 [h, w, 4], in one mapped file; pickles as its path and shapes only."""
+
+    NAME = "pictures"
 
     def __init__(self, cache: Path, shapes: Sequence[Sequence[int]]):
         self.cache, self.shapes = Path(cache), [tuple(shape) for shape in shapes]
@@ -97,32 +115,72 @@ class Cutouts:
         self._data: np.ndarray | None = None
 
     @classmethod
-    def build(cls, roots: Sequence[Path], cache: Path, longer_side: int = 288) -> "Cutouts":
-        """Decode every image with alpha under `roots`, shrunk to `longer_side` pixels; no root means no cut-outs."""
+    def _store(cls, roots: Sequence[Path], cache: Path, side: int, pictures: Iterable[np.ndarray]) -> Self:
+        """Write `pictures` into the cache, unless it holds those of the same roots and size already."""
         cache = Path(cache)
         cache.mkdir(parents=True, exist_ok=True)
-        index = cache / "cutouts.json"
-        if not index.exists():
-            paths = [path for root in roots for path in sorted(Path(root).rglob("*")) if path.suffix in IMAGE_SUFFIXES]
-            images = [image for path in paths if (image := _read_cutout(path, longer_side)) is not None]
-            with open(cache / "cutouts.u8", "wb") as file:
-                for image in images:
-                    file.write(image.tobytes())
-            index.write_text(json.dumps([image.shape[:2] for image in images]))
-        shapes = json.loads(index.read_text())
-        log.info("cut-outs: %d in %s", len(shapes), cache)
-        return cls(cache, shapes)
+        index, source = cache / f"{cls.NAME}.json", [side, *(str(Path(root).resolve()) for root in roots)]
+        known = json.loads(index.read_text()) if index.exists() else {}
+        if known.get("source") != source:
+            shapes = []
+            with open(cache / f"{cls.NAME}.u8", "wb") as file:
+                for picture in pictures:
+                    file.write(picture.tobytes())
+                    shapes.append(picture.shape[:2])
+            known = {"source": source, "shapes": shapes}
+            index.write_text(json.dumps(known))  # written last: its presence says that the pictures are whole
+        log.info("%s: %d in %s", cls.NAME, len(known["shapes"]), cache)
+        return cls(cache, known["shapes"])
 
     def __len__(self) -> int:
         return len(self.shapes)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def picture(self, index: int) -> np.ndarray:
+        """uint8 [h, w, 4]."""
         if self._data is None:
-            self._data = np.memmap(self.cache / "cutouts.u8", dtype=np.uint8, mode="r")
+            self._data = np.memmap(self.cache / f"{self.NAME}.u8", dtype=np.uint8, mode="r")
         return self._data[self._offsets[index] : self._offsets[index + 1]].reshape(*self.shapes[index], 4)
 
     def __reduce__(self):
-        return Cutouts, (self.cache, self.shapes)
+        return type(self), (self.cache, self.shapes)
+
+
+class Cutouts(Pictures):
+    """Still objects with alpha, RGBA, tightly cropped."""
+
+    NAME = "cutouts"
+
+    @classmethod
+    def build(cls, roots: Sequence[Path], cache: Path, longer_side: int = 288) -> Self:
+        """Decode every image with alpha under `roots`, shrunk to `longer_side` pixels; no root means no cut-outs."""
+        paths = (path for root in roots for path in sorted(Path(root).rglob("*")) if path.suffix in IMAGE_SUFFIXES)
+        images = (image for path in paths if (image := _read_cutout(path, longer_side)) is not None)
+        return cls._store(roots, cache, longer_side, images)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.picture(index)
+
+
+class Stills(Pictures):
+    """Single images with index masks, each a sequence of one frame; kept as RGB and the mask as a fourth channel."""
+
+    NAME = "stills"
+
+    @classmethod
+    def build(cls, roots: Sequence[Path], cache: Path, short_side: int = 384) -> Self:
+        """Decode every image with a mask under `roots`, shorter side at most `short_side`; no root means no stills."""
+        pictures = (
+            np.concatenate([frame, mask[..., None]], axis=2)
+            for root in roots
+            for sequence in find_sequences(root)
+            for frame, mask in read_frames(sequence, short_side)
+            if mask.any()
+        )
+        return cls._store(roots, cache, short_side, pictures)
+
+    def __getitem__(self, index: int) -> VideoSequence:
+        picture = self.picture(index)
+        return VideoSequence(f"still-{index}", picture[None, ..., :3], picture[None, ..., 3])
 
 
 def _read_cutout(path: Path, longer_side: int) -> np.ndarray | None:

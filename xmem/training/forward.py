@@ -50,9 +50,17 @@ def fold_frozen_norms(model: nn.Module) -> None:
     """Let each convolution with a frozen batch norm run as one convolution: same function and parameters, less traffic.
 
     Only for `Conv2dNormActivation` layers (the lite encoders); statistics never change, their affine parameters train.
+    On a CPU depthwise ones stay in float32 under autocast, as their gradients are slow in bfloat16: a micro-batch took
+    0.67 of its time in float32, and of that in bfloat16 throughout (one core of an AMD EPYC, Zen 4).
     """
 
     def forward(self: Conv2dNormActivation, x: Tensor) -> Tensor:
+        if self[0].groups > 1 and x.device.type == "cpu":
+            with torch.autocast("cpu", enabled=False):
+                return folded(self, x.float())
+        return folded(self, x)
+
+    def folded(self: Conv2dNormActivation, x: Tensor) -> Tensor:
         conv, norm = self[0], self[1]
         gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         bias = norm.bias - norm.running_mean * gain

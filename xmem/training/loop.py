@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from xmem.device import multiplies_bfloat16
 from xmem.errors import InputError
 from xmem.networks.xmem import XMem
 from xmem.training.clips import BatchShape, ClipSource
@@ -147,10 +148,14 @@ class Trainer:
         settings.folder.mkdir(parents=True, exist_ok=True)
 
     def _half_precision(self) -> torch.dtype | None:
-        """Mixed precision on CUDA only: on a CPU bfloat16 was measured slower than float32 (depthwise convolutions)."""
-        if self.device.type != "cuda":
-            return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        """Mixed precision on CUDA, and on a CPU that multiplies bfloat16 natively (but see `fold_frozen_norms`)."""
+        if self.device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if self.device.type == "cpu" and multiplies_bfloat16() else None
+
+    def _autocast(self) -> AbstractContextManager:
+        """Without the cache of cast weights: lanes would share it, and gradients of all frames would add up in it."""
+        return torch.autocast(self.device.type, self.half, cache_enabled=False) if self.half else nullcontext()
 
     def _make_lanes(self) -> ThreadPoolExecutor:
         """Threads that compute micro-batches side by side: on a CPU each on its own core, else one after another.
@@ -160,8 +165,9 @@ class Trainer:
         """
         if self.device.type != "cpu":
             return ThreadPoolExecutor(1)
-        lanes = min(self.recipe.micro_batches, os.cpu_count() or 1)
-        return ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(max(1, os.cpu_count() // lanes),))
+        threads = torch.get_num_threads()  # OMP_NUM_THREADS says how much of the machine a run may take
+        lanes = min(self.recipe.micro_batches, threads)
+        return ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(threads // lanes,))
 
     @property
     def progress(self) -> float:
@@ -215,7 +221,7 @@ class Trainer:
         """Loss and (scaled) gradients of one micro-batch, in the order of `trained`."""
         images = to_network(batch.frames, self.device)
         truth = torch.from_numpy(batch.labels).to(self.device, non_blocking=True).long()
-        with torch.autocast(self.device.type, self.half) if self.half else nullcontext():
+        with self._autocast():
             loss = clip_loss(self.model, images, truth, batch.shape.objects, batch.plan, share)
         gradients = torch.autograd.grad(self.scaler.scale(loss), list(self.trained.values()), allow_unused=True)
         return loss.item(), gradients

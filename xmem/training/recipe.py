@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xmem.networks.xmem import ModelSizes, lite_sizes, xmem_sizes
-from xmem.training.clips import BatchShape
+from xmem.training.clips import NO_TROUBLE, BatchShape, Trouble
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Recipe:
     micro_batches: batches, each of its own shape, whose gradients make one step.
     batch_pixels: pixels of one frame, summed over a micro-batch; clips of larger frames come in smaller batches.
     objects: probability of 1, 2, ... objects in a batch.
+    real_share, still_share, trouble: what clips are made of (see `ClipSource`).
     frozen_blocks: blocks of the lite key encoder, stem included, that keep their ImageNet weights.
     hard_share: share of pixels in the loss after the warm-up, which falls linearly from 1 between `warm_up`'s two ends.
     """
@@ -42,6 +43,8 @@ class Recipe:
     weight_decay: float = 0.05
     objects: tuple[float, ...] = (0.4, 0.45, 0.15)
     real_share: float = 0.65
+    still_share: float = 0.0
+    trouble: Trouble = NO_TROUBLE
     frozen_blocks: int = 0
     hard_share: float = 0.15
     warm_up: tuple[float, float] = (0.1, 0.5)
@@ -100,6 +103,21 @@ REFINED_LITE = replace(  # a second run from the weights of the first: larger cr
     warm_up=(-1.0, 0.0),
 )
 
+TUNED_LITE = replace(  # a further run from shipped weights: with stills and harder clips, at lower rates
+    REFINED_LITE,
+    stages=(
+        Stage(0.35, 5, ((256, 256), (240, 432), (320, 320)), 8),
+        Stage(0.75, 6, ((288, 288), (288, 512), (320, 320), (384, 384)), 8),
+        Stage(1.0, 8, ((288, 512), (384, 384), (384, 384)), 8),
+    ),
+    encoder_rate=4e-5,
+    rate=1.5e-4,
+    objects=(0.4, 0.4, 0.2),
+    real_share=0.55,
+    still_share=0.3,
+    trouble=Trouble(neighbour=0.3, crossing=0.25, twin=0.3, veil=0.15, shake=0.15),
+)
+
 FULL = Recipe(  # the paper's main stage: 8 frames of 384 x 384, batch 8, 1e-5, on videos
     sizes=xmem_sizes(),
     stages=(Stage(1.0, 8, ((384, 384),), 8),),
@@ -112,3 +130,4 @@ FULL = Recipe(  # the paper's main stage: 8 frames of 384 x 384, batch 8, 1e-5, 
 
 RECIPES = {"xmem-lite": LITE, "XMem": FULL}
 REFINED = {"xmem-lite": REFINED_LITE}
+TUNED = {"xmem-lite": TUNED_LITE}

@@ -1,6 +1,6 @@
 """After a run: curves, failures as pictures, and the exported file with its score.
 
-python -m xmem.training.report RUN --data DAVIS --hold-back NAME ... --to checkpoints/xmem-lite
+python -m xmem.training.report RUN --data ROOT --to checkpoints/xmem-lite
 """
 
 import argparse
@@ -15,8 +15,9 @@ from safetensors import safe_open
 from xmem.checkpoints import load_model, read_state
 from xmem.engine.propagator import Propagator
 from xmem.networks.xmem import XMem
-from xmem.scoring.evaluation import evaluate, find_sequences
+from xmem.scoring.evaluation import find_sequences
 from xmem.scoring.metrics import region_similarity
+from xmem.training import yardstick
 from xmem.training.footage import read_sequence
 from xmem.training.loop import export
 
@@ -122,40 +123,40 @@ def main() -> int:
     add = parser.add_argument
     add("run", type=Path, help="folder of the run")
     add("--after", type=Path, nargs="*", default=[], help="logs of the runs that it went on from, in order")
-    add("--data", type=Path, required=True, help="folder in the DAVIS layout")
-    add("--hold-back", nargs="+", required=True, help="sequences to score")
+    add("--data", type=Path, required=True, help="folder that holds the yardstick's (see xmem.training.yardstick)")
     add("--to", type=Path, required=True, help="folder for log, scores and pictures; the weights go beside it")
     add("--weights", default="best.safetensors", help="which of the run's files")
-    add("--sizes", type=int, nargs="+", default=[480], help="shorter sides to score at, pixels; the first counts")
+    add("--sizes", type=int, nargs="+", default=yardstick.SIZES, help="shorter sides to score at, pixels")
+    add("--pictures-at", type=int, default=384, help="one of them, whose worst sequences are drawn")
     args = parser.parse_args()
     args.to.mkdir(parents=True, exist_ok=True)
     model = load_model(args.run / args.weights, "cpu")
-    scores = {str(size): score(model, args.data, args.hold_back, size) for size in args.sizes}
+    scores = {size: yardstick.score(model, args.data, size) for size in args.sizes}
+    for size, parts in scores.items():
+        for part, figures in parts.items():
+            print(f"{size} px, {part}:", *(f"{name} {value}" for name, value in figures.items()), flush=True)
     (args.to / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
     with safe_open(args.run / args.weights, "pt") as file:
         description = file.metadata()
-    first = str(args.sizes[0])
-    description |= {"score": f"{scores[first]['J&F']:.1f}", "score_size": first, "score_on": " ".join(args.hold_back)}
+    selecting = next(part.name for part in yardstick.YARDSTICK if part.selects)
+    description |= {"score": str(scores[args.pictures_at][selecting]["J&F"]), "score_size": str(args.pictures_at)}
+    description |= {"score_on": " ".join(yardstick.selecting())}
     export(read_state(args.run / args.weights), args.to.with_suffix(".safetensors"), description)
     records = join_logs([*args.after, args.run / "log.jsonl"])
     (args.to / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     plot_curves(records, args.to / "curves.png")
-    draw_failures(model, args.data, args.hold_back, args.sizes[0], args.to / "failures.jpg")
+    draw_failures(model, args.data, scores[args.pictures_at], args.pictures_at, args.to / "failures.jpg")
     return 0
 
 
-def score(model: XMem, root: Path, names: Sequence[str], size: int) -> dict[str, float]:
-    """J&F, J, F, and J&F of each sequence, in percent."""
-    result = evaluate(root, model, size=size, sequences=names)
-    figures = {"J&F": result.jf, "J": result.j, "F": result.f} | {s.name: s.jf for s in result.sequences}
-    rounded = {name: round(100 * value, 1) for name, value in figures.items()}
-    print(f"{size} px:", *(f"{name} {value}" for name, value in rounded.items()), flush=True)
-    return rounded
-
-
-def draw_failures(model: XMem, root: Path, names: Sequence[str], size: int, path: Path) -> None:
-    """The worst frames of each sequence, a row each, as one picture."""
-    rows = [worst_frames(model, root, name, size) for name in names]
+def draw_failures(
+    model: XMem, root: Path, scores: dict[str, dict[str, float]], size: int, path: Path, count: int = 8
+) -> None:
+    """The worst frames of the `count` sequences with the lowest J&F, a row each, as one picture; scores: of a size."""
+    ranked = sorted(
+        (scores[part.name][name], part.folder, name) for part in yardstick.YARDSTICK for name in part.sequences
+    )
+    rows = [worst_frames(model, root / folder, name, size) for _, folder, name in ranked[:count]]
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0))) for row in rows]
     cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
