@@ -49,7 +49,7 @@ def losses(folder) -> list[float]:
 def test_the_loss_falls(source, tmp_path):
     """On the same clips, before and after: losses of single steps differ by their clips."""
     run = trainer(source, tmp_path, steps=32)
-    batches = [job.make(source) for step in range(100, 104) for job in run.batch_jobs(step)]
+    batches = [job.make(source) for step in (100, 101) for job in run.batch_jobs(step)]
     before = [run._gradients(batch, 1.0)[0] for batch in batches]
     run.run()
     after = [run._gradients(batch, 1.0)[0] for batch in batches]
