@@ -46,15 +46,14 @@ def losses(folder) -> list[float]:
     return [record["loss"] for record in records if "loss" in record]
 
 
-def test_the_loss_falls(source, tmp_path):
-    """On the same clips, before and after: losses of single steps differ by their clips."""
-    run = trainer(source, tmp_path, steps=32)
-    batches = [job.make(source) for step in (100, 101) for job in run.batch_jobs(step)]
-    before = [run._gradients(batch, 1.0)[0] for batch in batches]
+def test_the_loss_of_clips_that_are_seen_again_falls(source, tmp_path):
+    run = trainer(source, tmp_path, steps=20)
+    same = run.batch_jobs(3)
+    run.batch_jobs = lambda step: same
     run.run()
-    after = [run._gradients(batch, 1.0)[0] for batch in batches]
-    assert len(losses(tmp_path)) == 32
-    assert sum(after) < 0.8 * sum(before)
+    values = losses(tmp_path)
+    assert len(values) == 20
+    assert values[-1] < 0.7 * values[0]
 
 
 def test_an_interrupted_run_continues_exactly(source, tmp_path):
