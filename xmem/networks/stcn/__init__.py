@@ -1,0 +1,6 @@
+"""The networks of STCN (Cheng, Tai and Tang, NeurIPS 2021): tensors in, tensors out, no state."""
+
+from xmem.networks.stcn.decoder import ImagePart
+from xmem.networks.stcn.model import STCN, load_state
+
+__all__ = ["STCN", "ImagePart", "load_state"]
