@@ -1,7 +1,6 @@
 """STCN's stepping written out plainly (released evaluation, both paths): dense affinities, every frame held."""
 
 import torch
-import torch.nn.functional as F
 from plain_steps import aggregate, one_hot, padded, unpadded
 
 MEAN, STD = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))

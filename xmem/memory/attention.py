@@ -33,25 +33,47 @@ def row_type(key: Tensor) -> torch.dtype:
     return torch.bfloat16 if is_rounded else torch.float32
 
 
-def prepare_memory(key: Tensor, shrinkage: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+def prepare_memory(key: Tensor, shrinkage: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor:
     """The memory side of the distance, so that one matrix product gives it; computed once per element.
 
-    key [N, C_k], shrinkage [N, 1] -> [N, 2 C_k + 1] of the given type.
+    key [N, C_k], shrinkage [N, 1] -> [N, 2 C_k + 1] of the given type. Without shrinkage, for queries without
+    selection (STCN's plain L2 distance), half as wide: [N, C_k + 4].
     """
-    key, shrinkage = key.float(), shrinkage.float()
+    key, root = key.float(), math.sqrt(key.shape[1])
+    if shrinkage is None:
+        square = key.square().sum(1, keepdim=True) / root
+        one = torch.full_like(square, 1 / root)
+        return torch.cat([*_halves(square, dtype), -2 / root * key, one, one], 1).to(dtype)
+    shrinkage = shrinkage.float()
     rows = torch.cat([key.square(), -2 * key, torch.ones_like(shrinkage)], 1)
-    return (rows * (shrinkage / math.sqrt(key.shape[1]))).to(dtype)
+    return (rows * (shrinkage / root)).to(dtype)
 
 
-def prepare_query(key: Tensor, selection: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The query side: key [Q, C_k], selection [Q, C_k] -> [Q, 2 C_k + 1] of the given type."""
-    key, selection = key.float(), selection.float()
+def prepare_query(key: Tensor, selection: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The query side: key [Q, C_k], selection [Q, C_k] -> [Q, 2 C_k + 1] of the given type; without selection,
+    [Q, C_k + 4]."""
+    key = key.float()
+    if selection is None:
+        square = key.square().sum(1, keepdim=True)
+        one = torch.ones_like(square)
+        return torch.cat([one, one, key, *_halves(square, dtype)], 1).to(dtype)
+    selection = selection.float()
     weighted = selection * key
     return torch.cat([selection, weighted, (weighted * key).sum(1, keepdim=True)], 1).to(dtype)
 
 
+def _halves(square: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A sum of squares as two summands of the given type: one alone would be rounded by more than what distances of
+    near elements differ by."""
+    high = square.to(dtype).float()
+    return high, square - high
+
+
 def distance(query: Tensor, memory: Tensor, out: Tensor | None = None) -> Tensor:
-    """D_ij = s_i sum_c e_cj (k_ci - q_cj)^2 / sqrt(C_k) of prepared rows: [Q, C], [N, C] -> [Q, N], in `out`."""
+    """D_ij = s_i sum_c e_cj (k_ci - q_cj)^2 / sqrt(C_k) of prepared rows: [Q, C], [N, C] -> [Q, N], in `out`.
+
+    Without shrinkage and selection, s and e are one.
+    """
     with torch.autocast(query.device.type, enabled=False):
         return torch.mm(query, memory.T, out=out)
 

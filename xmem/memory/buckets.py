@@ -53,9 +53,7 @@ class Bucket(Memory):
             return
         beyond = self.working_size - self.config.max_working_frames * self._frame_elements
         if beyond > 0:
-            store = self._store
-            nothing = {name: store.column(name)[:0] for name in ("key", "shrinkage")}
-            store.consolidate(None, 0, beyond, nothing, [group.values.rows[:0] for group in store.groups])
+            self._store.forget(0, beyond)
 
     def _capacity(self, frame_elements: int) -> int:
         frames = self.config.max_working_frames + (not self.config.long_term)

@@ -23,6 +23,7 @@ from xmem.memory.attention import (
     row_type,
     top_k_softmax,
 )
+from xmem.memory.frames import KeptFrames
 from xmem.memory.store import ElementStore, ObjectGroup
 
 SHARED_CHUNKS = 4  # of a frame's queries, where two threads share them
@@ -46,15 +47,17 @@ class Memory:
     Objects are channels in order of arrival; those that arrive on the same frame form a group. Permanent, working and
     long-term elements live in one store (one element = one stride-16 position of one memory frame).
     Reading changes nothing: what was read is told with `count`. A method that runs out of memory has changed nothing.
+    max_frames: frames that working memory keeps where nothing is consolidated, None = all; see `KeptFrames`.
     chunk_elements: distances that a read holds at once, None = what suits the device.
     """
 
-    def __init__(self, config: MemoryConfig):
+    def __init__(self, config: MemoryConfig, max_frames: int | None = None):
         self.config = config
         self.sensory: Tensor | None = None  # [1, O, C_h, h, w], in the network's precision, as all that it is made of
         self.chunk_elements: int | None = None
         self._store: ElementStore | None = None
         self._frame_elements = 0  # HW, elements per frame
+        self._frames = KeptFrames(max_frames)  # of working memory, where nothing is consolidated
         self._distances: dict[int, Tensor] = {}  # buffers, each for one chunk at a time
 
     @property
@@ -88,16 +91,19 @@ class Memory:
         self._distances.clear()
         return True
 
-    def read(self, key: Tensor, selection: Tensor, halves: Halves | None = None) -> tuple[Tensor, Tensor | None]:
-        """key, selection [1, C_k, h, w] of the query frame -> readout [1, O, C_v, h, w], in the values' precision, and
-        each element's affinity summed over the queries, float32 [N], for `count` (None without long-term memory).
+    def read(self, key: Tensor, selection: Tensor | None, halves: Halves | None = None) -> tuple[Tensor, Tensor | None]:
+        """key, selection [1, C_k, h, w] of the query frame (None in a network without selection)
+        -> readout [1, O, C_v, h, w], in the values' precision, and each element's affinity summed over the queries,
+        float32 [N], for `count` (None without long-term memory).
 
         Each group's softmax runs over the elements for which it has values, in all memories together.
         halves: two threads that share the queries.
         """
         store = self._store
         height, width = key.shape[-2:]
-        query = prepare_query(_elements(key), _elements(selection), store.prepared_type)  # [HW, 2 C_k + 1]
+        query = prepare_query(
+            _elements(key), None if selection is None else _elements(selection), store.prepared_type
+        )  # [HW, 2 C_k + 1]
         out = [group.values.rows.new_empty((len(query), group.values.rows.shape[1])) for group in store.groups]
         at_once = self.chunk_elements or chunk_elements(query.device)
         if halves:
@@ -150,40 +156,64 @@ class Memory:
         return 16 * frame_elements
 
     def append(
-        self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor, permanent: bool = False
+        self,
+        key: Tensor,
+        shrinkage: Tensor | None,
+        selection: Tensor | None,
+        values: Tensor,
+        permanent: bool = False,
+        temporary: bool = False,
+        given: bool = False,
     ) -> None:
-        """Remember a frame: key, selection [1, C_k, h, w], shrinkage [1, 1, h, w], values [1, O, C_v, h, w].
+        """Remember a frame: key, selection [1, C_k, h, w], shrinkage [1, 1, h, w], values [1, O, C_v, h, w]; no
+        shrinkage and selection in a network without them, which consolidates nothing.
 
         Objects beyond those known form a new group. Values stay in the network's precision: they are most of the bytes,
         and go back into its layers; all that decides who is read is kept in float32.
         permanent: keep the frame for good, outside all limits; only before the first frame of working memory.
+        temporary: until the next frame is remembered. given: a mask was given for the frame, see `KeptFrames`.
         """
-        self.prepare_append(key, shrinkage, selection, values, permanent)()
+        self.prepare_append(key, shrinkage, selection, values, permanent, temporary, given)()
 
     def prepare_append(
-        self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor, permanent: bool = False
+        self,
+        key: Tensor,
+        shrinkage: Tensor | None,
+        selection: Tensor | None,
+        values: Tensor,
+        permanent: bool = False,
+        temporary: bool = False,
+        given: bool = False,
     ) -> Callable[[], None]:
         """`append` up to where it changes something and can no longer fail; the function returned does the rest."""
         config, frame_elements = self.config, key.shape[-2] * key.shape[-1]
         store = self._store
         if store is None:
             capacity = self._capacity(frame_elements)
-            store = ElementStore(capacity, keep_selection=config.long_term, prepared_type=row_type(key))
+            store = ElementStore(capacity, consolidates=config.long_term, prepared_type=row_type(key))
         known = [group.objects for group in store.groups]
         new = values.shape[1] - sum(known)
         counts = [*known, new] if new else known
         rows = [part.flatten(0, 1).flatten(1).T for part in values[0].split(counts)]  # each [HW, O_g C_v]
-        add = store.prepare_frame(
-            _elements(key).float(), _elements(shrinkage).float(), _elements(selection).float(), rows, permanent
-        )
+        columns = (None if x is None else _elements(x).float() for x in (key, shrinkage, selection))
+        replaced = frame_elements if self._frames.has_temporary else 0
+        add = store.prepare_frame(*columns, rows, permanent, replaced)
 
         def append() -> None:
             add()
             if new:
                 store.groups[-1].objects = new
             self._store, self._frame_elements = store, frame_elements
+            if not permanent and not config.long_term:
+                self._limit_frames(given, temporary)
 
         return append
+
+    def _limit_frames(self, given: bool, temporary: bool) -> None:
+        """Where nothing is consolidated: count the frame just appended, and forget one of too many."""
+        dropped = self._frames.add(given, temporary)
+        if dropped is not None:
+            self._store.forget(dropped * self._frame_elements, self._frame_elements)
 
     def consolidate(self) -> None:
         """Working memory that has reached T_max frames -> prototypes in long-term memory (section 3.3.2)."""

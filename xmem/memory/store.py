@@ -58,6 +58,10 @@ class RowBuffer:
         self._data[self._size : self._size + len(rows)] = rows
         self._size += len(rows)
 
+    def drop_last(self, count: int) -> None:
+        """Take away the last rows."""
+        self._size -= count
+
     def replace(self, start: int, old: int, new: Tensor, head: int, removed: int) -> None:
         """[start | old | head | removed | tail] -> [start | new | head | tail], in place and without other memory.
 
@@ -96,20 +100,21 @@ class ElementStore:
     """Keys, shrinkage, selection, usage and each object group's values of all memory elements.
 
     capacity: long-term and working elements to make room for at first. What there is no memory for changes nothing.
+    consolidates: without it, only what reads multiply is kept of keys, and `usage` is not counted.
     prepared_type: of the rows that reads multiply.
     """
 
-    def __init__(self, capacity: int, keep_selection: bool, prepared_type: torch.dtype = torch.float32):
+    def __init__(self, capacity: int, consolidates: bool, prepared_type: torch.dtype = torch.float32):
         self.prepared_type = prepared_type
         self._capacity = capacity
-        self._keep_selection = keep_selection
+        self._consolidates = consolidates
         self._columns: dict[str, RowBuffer] = {}
         self.groups: list[ObjectGroup] = []
         self.permanent_size = 0
         self.long_term_size = 0
 
     def __len__(self) -> int:
-        return len(self._columns["key"]) if self._columns else 0
+        return len(self._columns["prepared"]) if self._columns else 0
 
     @property
     def working_size(self) -> int:
@@ -132,17 +137,24 @@ class ElementStore:
         return prepared.padded(SHAPE_STEP) if self.prepared_type == torch.bfloat16 else prepared.rows
 
     def prepare_frame(
-        self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: list[Tensor], permanent: bool = False
+        self,
+        key: Tensor,
+        shrinkage: Tensor | None,
+        selection: Tensor | None,
+        values: list[Tensor],
+        permanent: bool = False,
+        replaced: int = 0,
     ) -> Callable[[], None]:
         """Make ready to add one frame's elements to working memory; or to permanent memory, while it is all there is.
 
-        key [n, C_k], shrinkage [n, 1], selection [n, C_k]; values: a [n, O_g C_v] for each group and one more for
-        a new group, if any. What can fail, and takes memory, is done here; the function returned adds them.
+        key [n, C_k], shrinkage [n, 1], selection [n, C_k], None in a network without them; values: a [n, O_g C_v] for
+        each group and one more for a new group, if any. replaced: latest working elements, of which every group known
+        has values, whose place the new ones take.
+        What can fail, and takes memory, is done here; the function returned adds them.
         """
-        prepared = prepare_memory(key, shrinkage, self.prepared_type)
-        new = {"key": key, "prepared": prepared, "shrinkage": shrinkage, "usage": _fresh(key)}
-        if self._keep_selection:
-            new["selection"] = selection
+        new = {"prepared": prepare_memory(key, shrinkage, self.prepared_type)}
+        if self._consolidates:
+            new |= {"key": key, "shrinkage": shrinkage, "selection": selection, "usage": _fresh(key)}
         columns = self._columns or {name: RowBuffer(rows, self._capacity) for name, rows in new.items()}
         joined = values[len(self.groups) :]
         groups = [*self.groups, *(ObjectGroup(0, RowBuffer(rows, self._capacity)) for rows in joined)]
@@ -153,6 +165,7 @@ class ElementStore:
             buffer.make_room(len(key))
 
         def append() -> None:
+            self._drop_last(replaced)
             for buffer, rows in zip(buffers, [*new.values(), *values], strict=True):
                 buffer.append(rows)
             self._columns, self.groups = columns, groups
@@ -165,6 +178,23 @@ class ElementStore:
                 self.permanent_size += len(key)
 
         return append
+
+    def _drop_last(self, count: int) -> None:
+        for buffer in [*self._columns.values(), *(group.values for group in self.groups)]:
+            buffer.drop_last(count)
+        for group in self.groups:
+            group.working -= count
+
+    def forget(self, first: int, count: int) -> None:
+        """Take working elements [first, first + count) away, in place and without other memory."""
+        working = self.permanent_size + self.long_term_size  # where it begins
+        older = [self._before(group) for group in self.groups]
+        for buffer in self._columns.values():
+            buffer.replace(working, 0, buffer.rows[:0], first, count)
+        for group, before in zip(self.groups, older, strict=True):
+            start, end = max(first - before, 0), max(first + count - before, 0)
+            group.values.replace(group.permanent + group.long_term, 0, group.values.rows[:0], start, end - start)
+            group.working -= end - start
 
     def count_usage(self, use: Tensor) -> None:
         """After a read: add to each element's use, [N], and count the read in its life; later elements are left out."""
@@ -214,9 +244,9 @@ class ElementStore:
             "shrinkage": prototypes["shrinkage"],
             "prepared": prepare_memory(prototypes["key"], prototypes["shrinkage"], self.prepared_type),
             "usage": _fresh(prototypes["key"]),
+            # long-term elements are never candidates again: theirs is never looked at
+            "selection": torch.zeros_like(prototypes["key"]),
         }
-        if self._keep_selection:  # long-term elements are never candidates again: theirs is never looked at
-            new["selection"] = torch.zeros_like(prototypes["key"])
         changes = []  # all that takes memory comes first: (buffer, what `RowBuffer.replace` asks for)
         permanent, long_term = self.permanent_size, self.long_term_size
         for name, rows in new.items():

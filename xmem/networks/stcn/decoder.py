@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xmem.network.blocks import ResidualBlock, conv3x3, per_object
-from xmem.network.decoder import UpsampleBlock
 from xmem.networks.stcn.encoders import F4, F8, VALUE_CHANNELS
+from xmem.networks.xmem.blocks import ResidualBlock, conv3x3, per_object
+from xmem.networks.xmem.decoder import UpsampleBlock
 
 THIN_CHANNELS = 512
 WIDTH16, WIDTH8, WIDTH4 = 512, 256, 256

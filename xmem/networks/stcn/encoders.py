@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xmem.network.blocks import Fuser, per_object
-from xmem.network.encoders import resnet_trunk
+from xmem.networks.xmem.blocks import Fuser, per_object
+from xmem.networks.xmem.encoders import resnet_trunk
 
 KEY_CHANNELS, VALUE_CHANNELS = 64, 512  # C_k, C_v
 F16, F8, F4 = 1024, 512, 256  # channels of the image's features at strides 16, 8 and 4

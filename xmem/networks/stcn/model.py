@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xmem.network.blocks import conv3x3
-from xmem.network.encoders import ResNetKeyEncoder
 from xmem.networks.stcn.decoder import THIN_CHANNELS, Decoder, ImagePart
 from xmem.networks.stcn.encoders import F16, KEY_CHANNELS, OBJECT_CHANNELS, VALUE_CHANNELS, ValueEncoder
 from xmem.networks.weights import named_tensors, network_of
+from xmem.networks.xmem.blocks import conv3x3
+from xmem.networks.xmem.encoders import ResNetKeyEncoder
 
 STEM = "value_encoder.conv1.weight"
 # Released weights take an object's own channels before the image's, our blocks after them: how many they are.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xmem.network.blocks import ResidualBlock, add_own_half, conv3x3, per_object, shared_half
 from xmem.networks.stm.encoders import R2, R3, VALUE_CHANNELS
+from xmem.networks.xmem.blocks import ResidualBlock, add_own_half, conv3x3, per_object, shared_half
 
 WIDTH = 256
 

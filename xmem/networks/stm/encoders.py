@@ -6,7 +6,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from xmem.network.blocks import conv3x3
+from xmem.networks.xmem.blocks import conv3x3
 
 R4, R3, R2 = 1024, 512, 256  # channels at strides 16, 8 and 4
 KEY_CHANNELS, VALUE_CHANNELS = 128, 512  # C_k, C_v

@@ -52,7 +52,7 @@ class STM(nn.Module):
         return key, (value, r3, r2)
 
     def image_part(self, features: tuple[Tensor, Tensor, Tensor]) -> ImagePart:
-        """What the image has in the decoder, once for all objects: features of `encode_query` -> what `decode` takes."""
+        """What the image has in the decoder, once for all objects: `encode_query`'s features -> what `decode` takes."""
         return self.Decoder.image_part(*features)
 
     def encode_memory(self, image: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
