@@ -60,9 +60,9 @@ def family_state(family: str, salt: int = 0) -> dict[str, np.ndarray]:
     return {name: draw(name, tuple(shape), salt) for name, shape in shapes.items()}
 
 
-def released_shapes() -> dict[str, tuple[int, ...]]:
+def released_shapes(folder: Path = FOLDER) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a released checkpoint's tensors."""
-    return {k: tuple(v) for k, v in json.loads((FOLDER / "state_dict.json").read_text()).items()}
+    return {k: tuple(v) for k, v in json.loads((folder / "state_dict.json").read_text()).items()}
 
 
 def released_state(salt: int = 0, sensory: bool = True) -> dict[str, np.ndarray]:

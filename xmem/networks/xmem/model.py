@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from xmem.engine.halves import Halves, in_parts
-from xmem.errors import InputError
+from xmem.networks.weights import named_tensors, network_of
 from xmem.networks.xmem.decoder import Decoder, ImagePart, KeyProjection
 from xmem.networks.xmem.encoders import FEATURE_CHANNELS, KEY_ENCODERS, ValueEncoder
 from xmem.networks.xmem.sizes import ModelSizes
@@ -114,35 +115,10 @@ def load_state(state: Mapping[str, Tensor | np.ndarray]) -> XMem:
     A value encoder of 4 input channels (trained for one object) gets a zero channel for the other objects.
     Raises InputError where the weights are not a complete, finite XMem network.
     """
-    tensors = {name: torch.as_tensor(value) for name, value in state.items() if hasattr(value, "shape")}
+    tensors = named_tensors(state)
     sizes = ModelSizes.of(tensors)
     stem = "value_encoder.conv1.weight" if sizes.encoder == "resnet" else "value_encoder.stem.0.weight"
     if stem in tensors and tensors[stem].dim() == 4 and tensors[stem].shape[1] == 4:
         zero = torch.zeros_like(tensors[stem][:, :1])
         tensors[stem] = torch.cat([tensors[stem], zero], 1)
-    with torch.device("meta"):
-        model = XMem(sizes)
-    expected = model.state_dict()
-    _check(tensors, expected)
-    tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
-    model.load_state_dict(tensors, assign=True)
-    return model.eval().requires_grad_(False)
-
-
-def _check(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    missing = sorted(expected.keys() - tensors.keys())
-    extra = sorted(tensors.keys() - expected.keys())
-    if missing or extra:
-        what = f"lack '{missing[0]}'" if missing else f"hold an unknown '{extra[0]}'"
-        raise InputError(
-            f"These weights are not a complete XMem checkpoint: they {what} "
-            f"({len(missing)} tensors missing, {len(extra)} unknown); fetch the file again or choose another one."
-        )
-    for name, value in tensors.items():
-        if value.shape != expected[name].shape:
-            raise InputError(
-                f"These weights do not fit together: '{name}' is {list(value.shape)} where XMem has "
-                f"{list(expected[name].shape)}; choose another file."
-            )
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise InputError(f"These weights are damaged: '{name}' holds values that are not finite; fetch them again.")
+    return network_of(partial(XMem, sizes), tensors, "XMem")
