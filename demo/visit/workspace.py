@@ -23,14 +23,10 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from xmem.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks: there, two windows of one visitor at once are the visitor's to avoid
-    fcntl = None
 
 PREFIX = "xmem-demo-"
 MAX_AGE_SECONDS = 2 * 3600
@@ -44,14 +40,6 @@ def download_stem(upload: str | os.PathLike) -> str:
     """The name of an uploaded file as downloads carry it: without folders, suffix, or anything a shell could mind."""
     stem = re.sub(r"[^\w.]+", "-", Path(upload).stem).strip(".-_")
     return stem[:80] or "video"
-
-
-def _try_lock(handle: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @dataclass(frozen=True)
@@ -77,12 +65,12 @@ class Workspace:
         Raises InputError where somebody else holds it for longer than `wait_seconds`.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(self.path / "lock", "wb") as handle:
-            end = time.monotonic() + wait_seconds
-            while fcntl and not _try_lock(handle):
-                if time.monotonic() > end:
-                    raise InputError("A run is going on: wait until it is done, or press Stop.")
-                time.sleep(LOCK_POLL_SECONDS)
+        lock = FileLock(self.path / "lock", thread_local=False)  # a generator may end in another thread
+        try:
+            held = lock.acquire(timeout=wait_seconds, poll_interval=LOCK_POLL_SECONDS)
+        except Timeout as error:
+            raise InputError("A run is going on: wait until it is done, or press Stop.") from error
+        with held:
             yield
 
     @property

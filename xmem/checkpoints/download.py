@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -16,12 +17,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from xmem.errors import InputError
+from filelock import BaseFileLock, FileLock, Timeout
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks: there, two fetches at once are the user's to avoid
-    fcntl = None
+from xmem.errors import InputError
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 30
@@ -41,52 +39,40 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def hold(part: Path) -> Generator[FetchProgress, None, FileIO]:
-    """Open `part` for appending, held by this caller alone; its closing lets it go.
+def hold(part: Path) -> Generator[FetchProgress, None, BaseFileLock]:
+    """The lock of the part file `part`, held by this caller alone until `release`.
 
-    While another process (or thread) holds it, yields how far that one is. A part file that its holder
-    has moved into place or thrown away in the meantime is not the one at `part` any more, and is opened anew.
+    While another process (or thread) holds it, yields how far that one is.
     """
+    lock = FileLock(f"{part}.lock", thread_local=False)  # a fetch may be gone on with, or closed, by another thread
     while True:
-        handle = open(part, "ab", buffering=0)  # noqa: SIM115  (the caller closes it)
         try:
-            while not _try_lock(handle):
-                yield FetchProgress(os.fstat(handle.fileno()).st_size, None)
-                time.sleep(POLL_SECONDS)
-            if _is_at(part, handle):
-                return handle
-        except BaseException:
-            handle.close()
-            raise
-        handle.close()
+            lock.acquire(blocking=False)
+            return lock
+        except Timeout:
+            yield FetchProgress(_bytes_at(part), None)
+            time.sleep(POLL_SECONDS)
 
 
-def release(part: Path, handle: FileIO) -> None:
+def release(part: Path, lock: BaseFileLock) -> None:
     """Let go of what `hold` gave; a part file without content leaves nothing behind."""
-    with handle:
-        if _size(handle) == 0 and _is_at(part, handle):
-            part.unlink()
+    if _bytes_at(part) == 0:
+        part.unlink(missing_ok=True)
+    with suppress(OSError):  # Windows keeps a file that is open
+        Path(lock.lock_file).unlink()  # while it is held: whoever waits for it sees that it went, and makes a new one
+    lock.release()
 
 
-def _is_at(part: Path, handle: FileIO) -> bool:
+def _bytes_at(path: Path) -> int:
+    """Size of a file that another process may take away at any time."""
     try:
-        return os.path.samestat(os.fstat(handle.fileno()), part.stat())
+        return path.stat().st_size
     except FileNotFoundError:
-        return False
+        return 0
 
 
-def _try_lock(handle: FileIO) -> bool:
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def download(url: str, handle: FileIO, name: str) -> Iterator[FetchProgress]:
-    """Bring what `url` serves into `handle` (an appendable part file, see `hold`), going on where it stops.
+def download(url: str, part: Path, name: str) -> Iterator[FetchProgress]:
+    """Bring what `url` serves into the file `part` (which the caller holds, see `hold`), going on where it stops.
 
     Resuming needs the server's word that the file is still the same one (If-Range); otherwise it starts over.
     name: what is fetched, for messages. Raises InputError where the server, the network or the disk fails;
@@ -94,6 +80,15 @@ def download(url: str, handle: FileIO, name: str) -> Iterator[FetchProgress]:
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise InputError(f"{name} cannot be fetched from '{url}': the address must begin with http:// or https://.")
+    try:
+        handle = open(part, "ab", buffering=0)  # noqa: SIM115  (closed below)
+    except OSError as error:
+        raise InputError(f"{name} cannot be written into {part.parent} ({error.strerror}).") from error
+    with handle:
+        yield from _download(url, handle, name)
+
+
+def _download(url: str, handle: FileIO, name: str) -> Iterator[FetchProgress]:
     validator_file = Path(f"{handle.name}.validator")
     validator = _kept_validator(validator_file, url)
     # the last byte is asked for again, so that a part that is whole already gets an answer like any other

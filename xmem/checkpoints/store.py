@@ -79,17 +79,17 @@ def fetch(name: str, url: str | None = None) -> Iterator[FetchProgress]:
     part = place.with_name(place.name + ".part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle = yield from hold(part)
+        lock = yield from hold(part)
     except OSError as error:
         raise InputError(f"{name} cannot be kept in {place.parent} ({error.strerror}).") from error
     try:
         if place.is_file():  # another process brought it while this one waited
             yield FetchProgress(place.stat().st_size, place.stat().st_size)
         else:
-            yield from download(address, handle, name)
+            yield from download(address, part, name)
             _take_place(record, part, place)
     finally:
-        release(part, handle)
+        release(part, lock)
 
 
 def fetch_with_bar(name: str) -> Path:
