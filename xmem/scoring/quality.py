@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from natsort import natsorted
 from PIL import Image
 
 from xmem.errors import InputError
@@ -245,7 +246,7 @@ def _masks_among(found: Mapping[str, Callable[[], bytes]]) -> dict[str, Callable
         raise InputError(
             f"The known masks lie in {len(folders)} folders ({', '.join(folders[:3])}): give those of one video."
         )
-    return {name: found[name] for name in sorted(names, key=_natural)}
+    return {name: found[name] for name in natsorted(names)}
 
 
 def _by_frame(files: Mapping[str, object], names: Sequence[str]) -> dict[int, str]:
@@ -273,9 +274,3 @@ def _number(stem: str) -> int | None:
     """The last number in a name."""
     digits = re.findall(r"\d+", stem)
     return int(digits[-1]) if digits else None
-
-
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """frame2 before frame10."""
-    parts = re.split(r"(\d+)", name)
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]

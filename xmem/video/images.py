@@ -1,10 +1,10 @@
 """A folder of images as a video: natural order, upright, one size."""
 
-import re
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from natsort import natsorted, ns
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from xmem.errors import InputError
@@ -27,7 +27,7 @@ def list_images(folder: Path) -> list[Path]:
     ]
     if not images:
         raise InputError(f"The folder {folder.name!r} holds no images; it needs {', '.join(IMAGE_SUFFIXES)} files.")
-    images.sort(key=lambda path: _natural_key(path.name))
+    images = natsorted(images, key=lambda path: path.name, alg=ns.IGNORECASE)
     seen: dict[str, str] = {}
     for path in images:
         if path.stem in seen:
@@ -60,11 +60,6 @@ def load_image(path: Path) -> np.ndarray:
             return on_white(np.array(image.convert("RGBA" if alpha else "RGB")))
     except _UNREADABLE as error:
         raise _unreadable(path) from error
-
-
-def _natural_key(name: str) -> list[tuple[int, int, str]]:
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return [(0, int(part), "") if "0" <= part[0] <= "9" else (1, 0, part.lower()) for part in parts]
 
 
 def _upright_size(path: Path) -> tuple[int, int]:
