@@ -15,13 +15,14 @@ from gradio.components import Component
 from PIL import Image
 
 import xmem
-from demo.events import check, oneshot, paint, preflight, video
-from demo.events import track as track_events
-from demo.runs import rendering, settings
+from demo.html.progress import Progress
+from demo.runs import models, oneshot, preflight, rendering, settings, track
 from demo.runs.follow import follow
-from demo.runs.run import Progress, propagate_session
-from demo.steps.track import TrackStep
+from demo.runs.run import propagate_session
+from demo.runs.settings import SettingsPanel
+from demo.stage import check, paint, video
 from demo.visit import studio
+from demo.wiring import RENDERINGS, RUNS
 from xmem.render.masks import read_mask, write_index_mask
 from xmem.render.post import PostProcessing
 from xmem.render.refine import polygon_mask
@@ -33,12 +34,10 @@ TRACK = (
     "are filled. size: shorter side for inference in pixels, 0 for that of the video. Returns the last progress as "
     "HTML, the overlay video (mp4), and a ZIP of index masks (palette PNGs)."
 )
-RUNS = {"concurrency_limit": 1, "concurrency_id": "run"}
-RENDERINGS = {"concurrency_limit": 2, "concurrency_id": "render"}
 
 
-def build(track: TrackStep) -> None:
-    """Add the endpoints to the page; their components are never shown."""
+def build(chosen: SettingsPanel) -> None:
+    """Add the endpoints to the page; their components are never shown. chosen: gives `track` its parameters."""
     for function in PLAIN:
         gr.api(_in_words(function), api_name=function.__name__)
     gr.api(_in_words(propagate), api_name="propagate", **RUNS)
@@ -48,14 +47,14 @@ def build(track: TrackStep) -> None:
         _endpoint(set_key_frame, [gr.Number(0, precision=0), gr.File(label="mask")], [gr.JSON()])
         _endpoint(read_frame, [gr.Number(0, precision=0)], [gr.JSON(), gr.File(label="image"), gr.File(label="mask")])
         _endpoint(render, [], [gr.File(label="video")], **RENDERINGS)
-        _one_shot(track)
+        _one_shot(chosen)
 
 
-def _one_shot(track: TrackStep) -> None:
+def _one_shot(chosen: SettingsPanel) -> None:
     clip = gr.Video(label="video", sources=["upload"])
     painting = gr.ImageEditor(type="numpy", image_mode="RGBA", format="png", label="painting")
     fill = gr.Checkbox(True, label="fill_outlines")
-    inputs = [clip, painting, fill, track.model, track.device, track.size, track.opacity, *track.memory]
+    inputs = [clip, painting, fill, chosen.model, chosen.device, chosen.size, chosen.opacity, *chosen.memory]
     gr.Button().click(
         oneshot.track,
         inputs,
@@ -258,7 +257,7 @@ def propagate(
     chosen = _settings(model, size, direction, pause_at_cuts)
     workspace = studio.workspace_of(request)
     session = studio.session_of(request)
-    track_events.check_ready(session)
+    track.check_ready(session)
     workspace.clear_stop()
     with workspace.locked(studio.WAIT_SECONDS), workspace.new_folder(studio.RUN):
         last = Progress()
@@ -299,7 +298,7 @@ def timeline(request: gr.Request) -> dict:
 
 def frame_at(seconds: float, request: gr.Request) -> int:
     """The frame that the result video shows at a time."""
-    return check.frame_of_time(studio.session_of(request), seconds)
+    return studio.session_of(request).frame_at(seconds)
 
 
 def set_post(grow: int, fill_holes: bool, drop_specks: bool, request: gr.Request) -> dict:
@@ -342,8 +341,8 @@ def _given(path: str | None) -> Path:
 
 def _settings(model: str, size: int, direction: str, pause_at_cuts: bool) -> TrackSettings:
     return TrackSettings(
-        model or settings.default_model(),
-        settings.device_choices()[0][1],
+        model or models.default_model(),
+        models.device_choices()[0][1],
         settings.default_size() if size < 0 else size or None,
         direction=direction,
         pause_at_cuts=pause_at_cuts,

@@ -18,7 +18,7 @@ def start(host: str | None = None, port: int | None = None, share: bool = False)
     fetch_chosen_model()
     spaces = studio.workspaces()
     os.environ.setdefault("GRADIO_TEMP_DIR", str(spaces.cache))
-    from demo.ui import build_demo  # Gradio looks at GRADIO_TEMP_DIR when components are made
+    from demo.page import build_demo  # Gradio looks at GRADIO_TEMP_DIR when components are made
 
     demo, options = build_demo()
     spaces.keep_sweeping()

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from demo.runs.run import Progress
+from demo.html.progress import Progress
 from xmem.review.preflight import Estimate
 
 THUMBNAIL_WIDTH = 480

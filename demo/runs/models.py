@@ -1,13 +1,19 @@
-"""The networks at hand on the page, and what takes the place of one that cannot be had."""
+"""The networks at hand on the page and the devices for them; what takes the place of one that cannot be had."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
 
 import xmem
-from xmem.checkpoints import EMBEDDED
+from demo.html import panels
+from demo.runs.follow import follow
+from xmem import checkpoints
+from xmem.checkpoints.catalogue import D16, EMBEDDED, HELD_BACK, REGISTRY
+from xmem.device import choose_precision, describe_device, precision_name, select_device
 from xmem.networks.xmem import XMem
 
 log = logging.getLogger("xmem.demo")
@@ -50,3 +56,96 @@ def load(model: str, device: str, precision: str = "auto") -> tuple[XMem, str, s
 def going_on(reason: str) -> str:
     """What the page says when a chosen checkpoint cannot be had."""
     return f"{reason.rstrip('.')} – the page goes on with {EMBEDDED}."
+
+
+def device_choices() -> list[tuple[str, str]]:
+    """(label, value) of the devices found, the best first."""
+    found = []
+    for name in ("cuda", "mps", "cpu"):
+        try:
+            found.append((describe_device(select_device(name)), name))
+        except xmem.InputError:
+            continue
+    return found
+
+
+def default_model() -> str:
+    """XMEM_MODEL, else the released XMem where a GPU and its file are at hand, else the one that comes along."""
+    chosen = checkpoints.default_model()
+    if chosen != EMBEDDED or device_choices()[0][1] == "cpu" or checkpoints.find("XMem") is None:
+        return chosen
+    return "XMem"
+
+
+def model_choices() -> list[tuple[str, str]]:
+    """(label, name) of the registered checkpoints, of files put into the folder by hand, and of XMEM_MODEL."""
+    choices = []
+    for name, record in REGISTRY.items():
+        if record.url is None:
+            state = "comes with the page"
+        elif checkpoints.find(name):
+            state = "at hand"
+        else:
+            state = f"{record.size_bytes / 1e6:.0f} MB to fetch" if record.size_bytes else "to fetch"
+        choices.append((f"{name} · {state}", name))
+    choices += [(f"{path.stem} · own file", path.name) for path in checkpoints.own_files()]
+    chosen = checkpoints.default_model()
+    if chosen not in dict((name, label) for label, name in choices):
+        choices.append((f"{Path(chosen).stem} · own file", chosen))
+    return choices
+
+
+def is_at_hand(name: str) -> bool:
+    """Whether a checkpoint can be loaded without fetching it."""
+    return name not in REGISTRY or REGISTRY[name].url is None or checkpoints.find(name) is not None
+
+
+def bring(name: str) -> Iterator[tuple[checkpoints.FetchProgress | None, str]]:
+    """Fetch a checkpoint unless it is at hand: (progress, ""), and at the end (None, sentence) where that failed."""
+    if is_at_hand(name):
+        return
+    try:
+        for progress in follow(checkpoints.fetch(name), wait=False):
+            yield progress, ""
+    except xmem.InputError as error:
+        log.warning("%s could not be fetched: %s", name, error)
+        yield None, going_on(str(error))
+
+
+def fetched(name: str, progress: checkpoints.FetchProgress | None) -> tuple[str, float | None]:
+    """What to say while a checkpoint is fetched, and the share that has arrived where that is known."""
+    if progress is None:
+        return f"Fetching {name}…", None
+    total = progress.total_bytes or REGISTRY[name].size_bytes
+    done = f"{progress.done_bytes / 1e6:.0f}"
+    if not total:
+        return f"Fetching {name}: {done} MB", None
+    return f"Fetching {name}: {done} of {total / 1e6:.0f} MB", min(1.0, progress.done_bytes / total)
+
+
+def accuracy(name: str) -> str:
+    """The notice beside the model choice: which accuracy to expect from this model, and from the other kind."""
+    own, released = REGISTRY[EMBEDDED].figures[HELD_BACK], REGISTRY["XMem"].figures[D16]
+    if name == EMBEDDED:
+        text = (
+            f"Expect J&F {own} ({HELD_BACK}, measured by us): quick, and good for clear objects; fast, small or "
+            f"look-alike ones may need a correction or two. XMem reaches {released} ({D16}, published, other clips)."
+        )
+    elif name in REGISTRY:
+        figures = ", ".join(f"{value} ({data})" for data, value in REGISTRY[name].figures.items())
+        text = (
+            f"Expect J&F {figures}, as published. On a CPU it takes many times as long as {EMBEDDED}, "
+            f"whose J&F is {own} ({HELD_BACK})."
+        )
+    else:
+        text = "No score is known for this file: try it on a clip that you know."
+    return panels.accuracy(text)
+
+
+def status(model: str | None = None, device: str | None = None) -> str:
+    """The line that says which model and device work, and in which precision; None: those at first."""
+    model, device = model or default_model(), device or device_choices()[0][1]
+    labels = {value: label for label, value in device_choices()}
+    precision = precision_name(choose_precision("auto", select_device(device)))
+    name = Path(model).stem if model not in REGISTRY else model
+    return panels.status_line(f"{labels.get(device, device)}, {precision}", name)

@@ -12,10 +12,11 @@ import gradio as gr
 
 import xmem
 from demo.html import panels
+from demo.html.progress import Progress
 from demo.runs.follow import follow
-from demo.runs.run import Progress
 from demo.visit import studio
 from demo.visit.workspace import Workspace, download_stem
+from demo.wiring import stamp
 from xmem.export import ExportProgress, export
 from xmem.session import Session
 
@@ -90,3 +91,16 @@ def read_summary(workspace: Workspace) -> tuple[Progress | None, bool]:
         return Progress(**values), stopped
     except (OSError, ValueError, KeyError, TypeError):
         return None, False
+
+
+def set_opacity(opacity: float, request: gr.Request) -> Any:
+    """The overlay's opacity was changed in the settings. An update of (restyled)."""
+    if not studio.has_session(request):
+        return gr.skip()
+    try:
+        with studio.editing(request) as session:
+            session.set_style(replace(session.style, opacity=float(opacity)))
+            return stamp() if studio.has_result(session) else gr.skip()
+    except xmem.InputError as error:
+        gr.Warning(str(error))
+        return gr.skip()

@@ -1,19 +1,17 @@
-"""The settings of a run: which models and devices there are, and what the controls say as `TrackSettings`."""
+"""The settings of a run: their controls, and what these say as `TrackSettings`."""
 
-import logging
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 import xmem
 from demo.html import panels
-from demo.runs.follow import follow
-from demo.runs.models import going_on
-from xmem import checkpoints
-from xmem.checkpoints.catalogue import D16, EMBEDDED, HELD_BACK, REGISTRY
-from xmem.device import choose_precision, describe_device, precision_name, select_device
+from demo.runs import models, rendering
+from demo.wiring import QUIET, SETTLE, Counters
+from xmem.checkpoints import EMBEDDED
 from xmem.session import TrackSettings
 
 ORIGINAL_SIZE = 0  # the choice "as the video"
@@ -21,7 +19,111 @@ CPU_SIZE = 384  # pixels: xmem-lite scores 80.4 J&F there, of 81.0 at 480, in tw
 GPU_SIZE = 480  # pixels: the paper's
 SIZES = (240, 288, CPU_SIZE, GPU_SIZE, 720)
 
-log = logging.getLogger("xmem.demo")
+DIRECTIONS = [("Both ways", "both"), ("Forward only", "forward"), ("Backward only", "backward")]
+
+
+@dataclass(frozen=True)
+class SettingsPanel:
+    model: gr.Dropdown
+    device: gr.Dropdown
+    size: gr.Dropdown
+    opacity: gr.Slider
+    model_note: gr.HTML
+    accuracy: gr.HTML
+    memory: list[Component]
+    direction: gr.Radio
+    pause: gr.Checkbox
+
+    @property
+    def controls(self) -> list[Component]:
+        """In the order of `read`."""
+        return [self.model, self.device, self.size, *self.memory, self.direction, self.pause]
+
+
+def build() -> SettingsPanel:
+    chosen = models.default_model()
+    with gr.Accordion("Settings", open=False, elem_id="settings"):
+        with gr.Row():
+            model = gr.Dropdown(models.model_choices(), value=chosen, label="Model", elem_id="model")
+            devices = models.device_choices()
+            device = gr.Dropdown(devices, value=devices[0][1], label="Device")
+        accuracy = gr.HTML(models.accuracy(chosen), elem_id="model-accuracy")
+        model_note = gr.HTML(elem_id="model-note")
+        size, opacity = _common()
+        direction, pause = _directions()
+        memory = _memory()
+    return SettingsPanel(model, device, size, opacity, model_note, accuracy, memory, direction, pause)
+
+
+def _common() -> tuple[gr.Dropdown, gr.Slider]:
+    with gr.Row():
+        size = gr.Dropdown(
+            size_choices(),
+            value=default_size(),
+            label="Inference size",
+            info="Shorter side while tracking; larger is finer and slower. Results keep the video's size.",
+            elem_id="size",
+        )
+        opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Overlay opacity", info="How much the colours cover.")
+    return size, opacity
+
+
+def _directions() -> tuple[gr.Radio, gr.Checkbox]:
+    with gr.Row():
+        direction = gr.Radio(
+            DIRECTIONS,
+            value="both",
+            label="Direction",
+            info="From each painted frame. Between two of them, both ways are blended.",
+            elem_id="direction",
+        )
+        pause = gr.Checkbox(
+            False,
+            label="Pause memory at cuts",
+            info="After a shot cut nothing is remembered until the objects are found again.",
+            elem_id="pause",
+        )
+    return direction, pause
+
+
+def _memory() -> list[Component]:
+    default = xmem.MemoryConfig()
+    gr.HTML(panels.MEMORY_HEADING)
+    with gr.Row():
+        every = gr.Slider(1, 30, default.mem_every, step=1, label="Remember every r-th frame (r)")
+        low = gr.Slider(
+            1, 30, default.min_working_frames, step=1, label="Frames kept when working memory is full (T_min)"
+        )
+        high = gr.Slider(2, 60, default.max_working_frames, step=1, label="Frames that fill working memory (T_max)")
+    with gr.Row():
+        prototypes = gr.Slider(16, 512, default.prototypes, step=16, label="Prototypes per consolidation (P)")
+        longest = gr.Slider(512, 20_000, default.max_long_term, step=32, label="Size of long-term memory (LT_max)")
+        top_k = gr.Slider(1, 100, default.top_k, step=1, label="Memories read per position (top-k)")
+    with gr.Row():
+        deep = gr.Dropdown(
+            [("With every remembered frame", -1), *((f"Every {n} frames", n) for n in (1, 2, 3, 5, 10, 20))],
+            value=default.deep_update_every,
+            label="Deep update of the sensory memory",
+        )
+        long_term = gr.Checkbox(
+            default.long_term, label="Long-term memory", info="Without it, memory grows with the video."
+        )
+    return [every, low, high, prototypes, longest, top_k, deep, long_term]
+
+
+def wire(step: SettingsPanel, status: gr.HTML, changed: Counters) -> None:
+    gr.on(
+        [step.model.input, step.device.input],
+        choose_model,
+        [step.model, step.device],
+        [step.model, step.model_note, status],
+        **QUIET,
+    )
+    step.model.change(models.accuracy, step.model, step.accuracy, **QUIET)
+    step.opacity.release(rendering.set_opacity, step.opacity, changed.restyled, js=SETTLE, **QUIET)
+
+
+# What the controls say
 
 
 def read(
@@ -106,50 +208,8 @@ def size_choices() -> list[tuple[str, int]]:
     return [*((f"{size} pixels", size) for size in SIZES), ("As the video", ORIGINAL_SIZE)]
 
 
-def device_choices() -> list[tuple[str, str]]:
-    """(label, value) of the devices found, the best first."""
-    found = []
-    for name in ("cuda", "mps", "cpu"):
-        try:
-            found.append((describe_device(select_device(name)), name))
-        except xmem.InputError:
-            continue
-    return found
-
-
-def default_model() -> str:
-    """XMEM_MODEL, else the released XMem where a GPU and its file are at hand, else the one that comes along."""
-    chosen = checkpoints.default_model()
-    if chosen != EMBEDDED or device_choices()[0][1] == "cpu" or checkpoints.find("XMem") is None:
-        return chosen
-    return "XMem"
-
-
 def default_size() -> int:
-    return CPU_SIZE if device_choices()[0][1] == "cpu" else GPU_SIZE
-
-
-def model_choices() -> list[tuple[str, str]]:
-    """(label, name) of the registered checkpoints, of files put into the folder by hand, and of XMEM_MODEL."""
-    choices = []
-    for name, record in REGISTRY.items():
-        if record.url is None:
-            state = "comes with the page"
-        elif checkpoints.find(name):
-            state = "at hand"
-        else:
-            state = f"{record.size_bytes / 1e6:.0f} MB to fetch" if record.size_bytes else "to fetch"
-        choices.append((f"{name} · {state}", name))
-    choices += [(f"{path.stem} · own file", path.name) for path in checkpoints.own_files()]
-    chosen = checkpoints.default_model()
-    if chosen not in dict((name, label) for label, name in choices):
-        choices.append((f"{Path(chosen).stem} · own file", chosen))
-    return choices
-
-
-def is_at_hand(name: str) -> bool:
-    """Whether a checkpoint can be loaded without fetching it."""
-    return name not in REGISTRY or REGISTRY[name].url is None or checkpoints.find(name) is not None
+    return CPU_SIZE if models.device_choices()[0][1] == "cpu" else GPU_SIZE
 
 
 def choose_model(name: str, device: str) -> Iterator[tuple[Any, str, str]]:
@@ -157,63 +217,13 @@ def choose_model(name: str, device: str) -> Iterator[tuple[Any, str, str]]:
 
     Yields updates of (model choice, message, status line).
     """
-    for progress, note in bring(name):
+    for progress, note in models.bring(name):
         if note:
             yield (
-                gr.update(value=EMBEDDED, choices=model_choices()),
+                gr.update(value=EMBEDDED, choices=models.model_choices()),
                 panels.message(note, "bad"),
-                status(EMBEDDED, device),
+                models.status(EMBEDDED, device),
             )
             return
-        yield gr.skip(), panels.busy(*fetched(name, progress)), gr.skip()
-    yield gr.update(choices=model_choices()), "", status(name, device)
-
-
-def accuracy(name: str) -> str:
-    """The notice beside the model choice: which accuracy to expect from this model, and from the other kind."""
-    own, released = REGISTRY[EMBEDDED].figures[HELD_BACK], REGISTRY["XMem"].figures[D16]
-    if name == EMBEDDED:
-        text = (
-            f"Expect J&F {own} ({HELD_BACK}, measured by us): quick, and good for clear objects; fast, small or "
-            f"look-alike ones may need a correction or two. XMem reaches {released} ({D16}, published, other clips)."
-        )
-    elif name in REGISTRY:
-        figures = ", ".join(f"{value} ({data})" for data, value in REGISTRY[name].figures.items())
-        text = (
-            f"Expect J&F {figures}, as published. On a CPU it takes many times as long as {EMBEDDED}, "
-            f"whose J&F is {own} ({HELD_BACK})."
-        )
-    else:
-        text = "No score is known for this file: try it on a clip that you know."
-    return panels.accuracy(text)
-
-
-def bring(name: str) -> Iterator[tuple[checkpoints.FetchProgress | None, str]]:
-    """Fetch a checkpoint unless it is at hand: (progress, ""), and at the end (None, sentence) where that failed."""
-    if is_at_hand(name):
-        return
-    try:
-        for progress in follow(checkpoints.fetch(name), wait=False):
-            yield progress, ""
-    except xmem.InputError as error:
-        log.warning("%s could not be fetched: %s", name, error)
-        yield None, going_on(str(error))
-
-
-def fetched(name: str, progress: checkpoints.FetchProgress | None) -> tuple[str, float | None]:
-    """What to say while a checkpoint is fetched, and the share that has arrived where that is known."""
-    if progress is None:
-        return f"Fetching {name}…", None
-    total = progress.total_bytes or REGISTRY[name].size_bytes
-    done = f"{progress.done_bytes / 1e6:.0f}"
-    if not total:
-        return f"Fetching {name}: {done} MB", None
-    return f"Fetching {name}: {done} of {total / 1e6:.0f} MB", min(1.0, progress.done_bytes / total)
-
-
-def status(model: str, device: str) -> str:
-    """The line that says which model and device work, and in which precision."""
-    labels = {value: label for label, value in device_choices()}
-    precision = precision_name(choose_precision("auto", select_device(device)))
-    name = Path(model).stem if model not in REGISTRY else model
-    return panels.status_line(f"{labels.get(device, device)}, {precision}", name)
+        yield gr.skip(), panels.busy(*models.fetched(name, progress)), gr.skip()
+    yield gr.update(choices=models.model_choices()), "", models.status(name, device)

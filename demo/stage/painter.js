@@ -1,7 +1,7 @@
 // The canvas of step 2: paints an index mask on a frame, moves through frames, keeps the list of objects.
 //
 // Runs in gr.HTML's js_on_load, with `element`, `trigger`, `props` and `watch`. The server puts a scene into
-// props.value (see demo/scene.py); what the visitor does leaves by `trigger`, one action at a time: the next one waits
+// props.value (see demo/visit/scene.py); what the visitor does leaves by `trigger`, one action at a time: the next one waits
 // until a scene with this one's number (`ack`) came back. A stroke carries the frame that it was drawn on together with
 // the whole mask, so that it cannot land on another frame, and nothing painted is lost by changing frames.
 

@@ -1,1 +1,36 @@
-"""What is done with a result: looks, exports, quality, compare; a file each."""
+"""Step 5, what to take away: a tab per file, each with `build` and `wire`."""
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import gradio as gr
+
+from demo.html import panels
+from demo.runs.track import TrackStep
+from demo.tabs import compare, exports, looks, quality
+from demo.wiring import Counters
+
+TABS = {"Looks": looks, "Export": exports, "Quality": quality, "Compare": compare}
+
+
+@dataclass(frozen=True)
+class TakeStep:
+    block: gr.Column  # hidden before there is a result
+    tabs: list[tuple[ModuleType, Any]]  # (module, what its `build` made)
+
+
+def build() -> TakeStep:
+    made = []
+    with gr.Column(visible=False, elem_classes="step", elem_id="step-take") as block:
+        gr.HTML(panels.heading(5, "Take away", "Looks, files, figures."))
+        with gr.Tabs(elem_id="take-tabs"):
+            for label, module in TABS.items():
+                with gr.Tab(label, elem_id=f"tab-{module.__name__.rpartition('.')[2]}"):
+                    made.append((module, module.build()))
+    return TakeStep(block, made)
+
+
+def wire(step: TakeStep, track: TrackStep, changed: Counters) -> None:
+    for module, components in step.tabs:
+        module.wire(components, track, changed)

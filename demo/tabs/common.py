@@ -12,14 +12,12 @@ from gradio.components import Component
 
 import xmem
 from demo.html import panels
-from demo.steps import QUIET
 from demo.visit import studio
 from demo.visit.workspace import Workspace, download_stem
+from demo.wiring import QUIET
 from xmem.export import ExportProgress
 from xmem.render.palette import color_of
 from xmem.session import Session
-
-RENDERINGS = {"concurrency_limit": 2, "concurrency_id": "render"}  # at once, of all visitors
 
 UNEXPECTED = "Something went wrong inside the program, and it was logged; your work is still here."
 

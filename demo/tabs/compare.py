@@ -13,21 +13,20 @@ import gradio as gr
 
 import xmem
 from demo.html import panels
-from demo.runs import settings
+from demo.runs import models
 from demo.runs.follow import follow
 from demo.runs.models import MODELS
 from demo.runs.run import GPU_FRAMES_PER_SECOND, on_gpu
-from demo.shared import Shared
-from demo.steps import QUIET
+from demo.runs.track import TrackStep
 from demo.tabs import common as tabs
 from demo.visit import studio
+from demo.wiring import QUIET, RUNS, Counters
 from xmem import checkpoints
 from xmem.checkpoints import REGISTRY
 from xmem.review.compare import PRESETS, CompareProgress, Comparison, Variant, compare
 from xmem.session import Session, TrackSettings
 
 NAME = "compare"  # of this tab's Stop
-RUNS = {"concurrency_limit": 1, "concurrency_id": "run"}  # one at a time, of all visitors
 OWN = "own"  # the memory settings of the visitor's latest run
 MEMORIES = {key: preset.label for key, preset in PRESETS.items()} | {OWN: "As in your latest run"}
 INDISTINCT = 0.9995  # agreement of masks that are the same but for rounding
@@ -95,16 +94,16 @@ def _side(title: str, memory: str) -> tuple[gr.Dropdown, gr.Dropdown]:
                 elem_id=f"compare-{title.lower()}-memory",
             ),
             gr.Dropdown(
-                settings.model_choices(),
-                value=settings.default_model(),
+                models.model_choices(),
+                value=models.default_model(),
                 label=f"{title}: model",
                 elem_id=f"compare-{title.lower()}-model",
             ),
         )
 
 
-def wire(step: CompareTab, shared: Shared) -> None:
-    del shared  # all comes from the session
+def wire(step: CompareTab, track: TrackStep, changed: Counters) -> None:
+    del track, changed  # all comes from the session
     outputs = [step.panel, step.report, step.video, step.video_file]
     tabs.wire_work(NAME, [step.run, step.stop], step.panel, show_sides, step.choices, outputs, **RUNS)
     tabs.wire_stop(NAME, step.stop)
@@ -202,7 +201,7 @@ def _fetch(names: set[str]) -> Iterator[str]:
     for name in sorted(names):
         if name in REGISTRY and REGISTRY[name].url is not None and not checkpoints.find(name):
             for progress in follow(checkpoints.fetch(name), wait=False):
-                yield panels.busy(*settings.fetched(name, progress))
+                yield panels.busy(*models.fetched(name, progress))
 
 
 def _progress(latest: CompareProgress | None) -> str:

@@ -14,9 +14,10 @@ import gradio as gr
 import xmem
 from demo.html import panels
 from demo.runs.follow import follow
-from demo.shared import Shared
+from demo.runs.track import TrackStep
 from demo.tabs import common as tabs
 from demo.visit import studio
+from demo.wiring import RENDERINGS, Counters
 from xmem.export import EXPORTS, ExportProgress, export
 from xmem.session import Session
 
@@ -78,19 +79,19 @@ def build() -> ExportTab:
     return ExportTab(kinds, start, stop, bundle, panel, files)
 
 
-def wire(step: ExportTab, shared: Shared) -> None:
-    del shared  # all comes from the session
+def wire(step: ExportTab, track: TrackStep, changed: Counters) -> None:
+    del track, changed  # all comes from the session
     for buttons, work in (
         ([step.export, step.bundle, step.stop], export_files),
         ([step.bundle, step.export, step.stop], bundle_files),
     ):
-        tabs.wire_work(NAME, buttons, step.panel, work, [step.kinds], [step.panel, step.files], **tabs.RENDERINGS)
+        tabs.wire_work(NAME, buttons, step.panel, work, [step.kinds], [step.panel, step.files], **RENDERINGS)
     tabs.wire_stop(NAME, step.stop)
     with gr.Column(visible=False):
         files = gr.File(label="files", file_count="multiple")
         bundle = gr.File(label="bundle")
-        tabs.endpoint("export", export_kinds, [step.kinds], [files], EXPORT_DESCRIPTION, **tabs.RENDERINGS)
-        tabs.endpoint("save_bundle", save_bundle, [step.kinds], [bundle], BUNDLE_DESCRIPTION, **tabs.RENDERINGS)
+        tabs.endpoint("export", export_kinds, [step.kinds], [files], EXPORT_DESCRIPTION, **RENDERINGS)
+        tabs.endpoint("save_bundle", save_bundle, [step.kinds], [bundle], BUNDLE_DESCRIPTION, **RENDERINGS)
 
 
 # What the buttons do

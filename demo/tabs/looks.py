@@ -18,10 +18,10 @@ import numpy as np
 import xmem
 from demo.html import panels
 from demo.runs.follow import follow
-from demo.shared import Shared
-from demo.steps import QUIET
+from demo.runs.track import TrackStep
 from demo.tabs import common as tabs
 from demo.visit import studio
+from demo.wiring import QUIET, RENDERINGS, Counters
 from xmem.export import ExportProgress, export
 from xmem.render.styles import STYLES, Style, StyleRenderer
 from xmem.render.tracked import TrackedFrame
@@ -140,7 +140,7 @@ def _controls(style: Style) -> tuple[gr.Slider, gr.Slider, gr.ColorPicker, gr.Im
     return opacity, strength, background, image
 
 
-def wire(step: LooksTab, shared: Shared) -> None:
+def wire(step: LooksTab, track: TrackStep, changed: Counters) -> None:
     drawn = {"trigger_mode": "always_last", **QUIET}
     looked = [step.background.change, step.image.change, step.frame.release]
     gr.on(
@@ -152,18 +152,18 @@ def wire(step: LooksTab, shared: Shared) -> None:
     )
     step.kind.change(controls, step.kind, [step.opacity, step.strength, step.background, step.image], **drawn)
     gr.on(looked, gallery, [step.background, step.image, step.frame], step.pictures, **drawn)
-    shared.refreshed.change(
+    changed.refreshed.change(
         refresh, [*step.choices, step.frame], [step.frame, step.pictures, step.preview, step.note], **drawn
     )
-    outputs = [step.panel, shared.result_video, shared.video_file]
-    tabs.wire_work(NAME, [step.apply, step.stop], step.panel, apply, step.choices, outputs, **tabs.RENDERINGS)
+    outputs = [step.panel, track.video, track.video_file]
+    tabs.wire_work(NAME, [step.apply, step.stop], step.panel, apply, step.choices, outputs, **RENDERINGS)
     tabs.wire_stop(NAME, step.stop)
     with gr.Column(visible=False):
         number = gr.Number(MIDDLE, precision=0, label="frame")
         picture = gr.Image(label="picture", format="jpeg")
         tabs.endpoint("looks_preview", looks_preview, [*step.choices, number], [picture], PREVIEW_DESCRIPTION)
         video = gr.File(label="video")
-        tabs.endpoint("apply_style", apply_style, step.choices, [video], APPLY_DESCRIPTION, **tabs.RENDERINGS)
+        tabs.endpoint("apply_style", apply_style, step.choices, [video], APPLY_DESCRIPTION, **RENDERINGS)
 
 
 # What the controls do

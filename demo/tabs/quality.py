@@ -17,10 +17,10 @@ import xmem
 from demo.html import panels
 from demo.html.plot import Line, Plot
 from demo.runs.follow import follow
-from demo.shared import Shared
-from demo.steps import QUIET
+from demo.runs.track import TrackStep
 from demo.tabs import common as tabs
 from demo.visit import studio
+from demo.wiring import QUIET, RENDERINGS, Counters
 from xmem.render.palette import OBJECT_COLORS
 from xmem.scoring.quality import FrameScore, QualityReport, score
 from xmem.session import Session
@@ -73,14 +73,14 @@ def build() -> QualityTab:
     return QualityTab(truth, panel, report, table)
 
 
-def wire(step: QualityTab, shared: Shared) -> None:
+def wire(step: QualityTab, track: TrackStep, changed: Counters) -> None:
     outputs = [step.panel, step.report, step.table]
-    scored = step.truth.upload(compare_masks, step.truth, outputs, **QUIET, **tabs.RENDERINGS)
+    scored = step.truth.upload(compare_masks, step.truth, outputs, **QUIET, **RENDERINGS)
     scored.then(lambda table: gr.update(visible=table is not None), step.table, step.table, **QUIET)
     step.truth.clear(lambda: ("", "", gr.update(value=None, visible=False)), None, outputs, **QUIET)
-    shared.refreshed.change(outdated, step.report, step.panel, **QUIET)
+    changed.refreshed.change(outdated, step.report, step.panel, **QUIET)
     with gr.Column(visible=False):
-        tabs.endpoint("quality", quality, [gr.File(label="truth")], [gr.JSON()], DESCRIPTION, **tabs.RENDERINGS)
+        tabs.endpoint("quality", quality, [gr.File(label="truth")], [gr.JSON()], DESCRIPTION, **RENDERINGS)
 
 
 # What the controls do

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from demo_clips import index_of, write_clip
 
-from demo.events import check, paint, track
 from demo.html import charts
+from demo.runs import rendering, track
+from demo.stage import check, paint
 from demo.visit import studio
 from xmem.render.masks import write_index_mask
 from xmem.session import SessionObject
@@ -60,7 +61,7 @@ def test_frames_that_were_not_computed_are_gaps():
 
 @pytest.mark.parametrize(("seconds", "frame"), [(0, 0), (0.039, 0), (0.04, 1), (0.2, 5), (0.43, 10), (9, 11)])
 def test_a_time_of_the_result_video_is_a_frame(visitor, session, seconds, frame):
-    assert check.frame_at(seconds, visitor) == frame
+    assert track.frame_at(seconds, visitor) == frame
 
 
 def test_frames_of_variable_length_are_found_by_their_own_times(workspaces, tmp_path):
@@ -68,14 +69,14 @@ def test_frames_of_variable_length_are_found_by_their_own_times(workspaces, tmp_
     request = SimpleNamespace(session_hash="variable")
     studio.begin_session(request, write_clip(tmp_path / "variable.mp4", 64, 48, ticks=ticks))
     for frame, tick in enumerate(ticks):
-        assert check.frame_at(tick / 100, request) == frame
-        assert check.frame_at(tick / 100 + 0.03, request) == frame
-    assert check.frame_at(0.49, request) == 2 and check.frame_at(0.99, request) == 5
+        assert track.frame_at(tick / 100, request) == frame
+        assert track.frame_at(tick / 100 + 0.03, request) == frame
+    assert track.frame_at(0.49, request) == 2 and track.frame_at(0.99, request) == 5
 
 
 def test_times_count_from_the_first_frame_of_the_trimmed_range(visitor, session):
     session.set_trim(4, 9)
-    assert check.frame_at(0, visitor) == 4 and check.frame_at(0.08, visitor) == 6 and check.frame_at(5, visitor) == 9
+    assert track.frame_at(0, visitor) == 4 and track.frame_at(0.08, visitor) == 6 and track.frame_at(5, visitor) == 9
 
 
 def test_cleaning_up_changes_computed_masks_without_a_run_and_can_be_taken_back(tracked, visitor, chosen):
@@ -92,5 +93,5 @@ def test_cleaning_up_changes_computed_masks_without_a_run_and_can_be_taken_back(
 
 
 def test_opacity_changes_the_style_without_a_run(tracked, visitor):
-    assert isinstance(check.set_opacity(0.8, visitor), int)
+    assert isinstance(rendering.set_opacity(0.8, visitor), int)
     assert studio.session_of(visitor).style.opacity == 0.8

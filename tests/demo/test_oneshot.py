@@ -13,9 +13,8 @@ import pytest
 from PIL import Image
 
 import xmem
-from demo.events import oneshot
-from demo.events import track as track_events
-from demo.runs import settings
+from demo.runs import models, oneshot
+from demo.runs import track as track_events
 from demo.runs.models import ModelCache
 from demo.visit import canvas
 from xmem.video import probe
@@ -183,7 +182,7 @@ def test_a_model_that_cannot_be_fetched_leaves_the_run_to_the_embedded_one(
         raise xmem.InputError("XMem cannot be fetched, because its host cannot be reached.")
         yield
 
-    monkeypatch.setattr(settings.checkpoints, "fetch", unreachable)
+    monkeypatch.setattr(models.checkpoints, "fetch", unreachable)
     monkeypatch.setattr("demo.runs.models.MODELS", ModelCache())
     *_, (panel, video, _) = run(clip, painting(), model="XMem")
     assert "Done: 12 frames" in panel and "goes on with xmem-lite" in panel and video

@@ -8,7 +8,8 @@ import pytest
 from demo_clips import index_of
 from PIL import Image
 
-from demo.events import paint, track
+from demo.runs import track
+from demo.stage import paint
 from demo.visit import studio
 from xmem import InputError
 

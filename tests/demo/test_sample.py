@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 import xmem
-from demo.events import video
 from demo.runs import settings
+from demo.stage import video
 from xmem import checkpoints
 from xmem.scoring.metrics import region_similarity
 from xmem.video import probe

@@ -4,7 +4,7 @@ import pytest
 
 import xmem
 from demo.html import panels
-from demo.runs import settings
+from demo.runs import models, settings
 from xmem.checkpoints import EMBEDDED, HELD_BACK, REGISTRY
 
 
@@ -13,9 +13,9 @@ def test_choosing_a_model_fetches_it_with_progress_and_then_says_that_it_works(m
 
     def fetch(name, url=None):
         for done in (50_000_000, 249_026_057):
-            yield settings.checkpoints.FetchProgress(done, 249_026_057)
+            yield models.checkpoints.FetchProgress(done, 249_026_057)
 
-    monkeypatch.setattr(settings.checkpoints, "fetch", fetch)
+    monkeypatch.setattr(models.checkpoints, "fetch", fetch)
     steps = list(settings.choose_model("XMem", "cpu"))
     assert "249 of 249 MB" in steps[-2][1]
     assert "XMem on CPU" in steps[-1][2]
@@ -28,7 +28,7 @@ def test_choosing_a_model_that_cannot_be_fetched_goes_back_to_the_embedded_one(m
         raise xmem.InputError("XMem cannot be fetched: the host answered 503.")
         yield
 
-    monkeypatch.setattr(settings.checkpoints, "fetch", fetch)
+    monkeypatch.setattr(models.checkpoints, "fetch", fetch)
     choice, message, status = list(settings.choose_model("XMem", "cpu"))[-1]
     assert choice["value"] == EMBEDDED and "503 – the page goes on with xmem-lite." in message
     assert "xmem-lite on CPU" in status
@@ -39,7 +39,7 @@ def test_which_models_are_at_hand_is_marked(monkeypatch, tmp_path):
     monkeypatch.delenv("XMEM_MODEL", raising=False)
     (tmp_path / "XMem-s2.pth").touch()
     (tmp_path / "mine.safetensors").touch()
-    labels = {name: label for label, name in settings.model_choices()}
+    labels = {name: label for label, name in models.model_choices()}
     assert labels["XMem"] == "XMem · 249 MB to fetch"
     assert labels["XMem-s2"] == "XMem-s2 · at hand"
     assert labels["mine.safetensors"] == "mine · own file"
@@ -47,12 +47,12 @@ def test_which_models_are_at_hand_is_marked(monkeypatch, tmp_path):
 
 def test_every_model_comes_with_the_accuracy_to_expect():
     """The embedded one's figure is ours and on other clips than published ones: the notice says so."""
-    lite, full = settings.accuracy(EMBEDDED), settings.accuracy("XMem")
+    lite, full = models.accuracy(EMBEDDED), models.accuracy("XMem")
     assert f"J&amp;F {REGISTRY[EMBEDDED].figures[HELD_BACK]} " in lite and "measured by us" in lite
     assert "91.5" in lite and "published" in lite and "other clips" in lite
     assert "91.5 (DAVIS 2016 val), 86.2 (DAVIS 2017 val)" in full and HELD_BACK in full
-    assert all("J&amp;F" in settings.accuracy(name) for name in REGISTRY)
-    assert "No score is known" in settings.accuracy("mine.safetensors")
+    assert all("J&amp;F" in models.accuracy(name) for name in REGISTRY)
+    assert "No score is known" in models.accuracy("mine.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_every_model_comes_with_the_accuracy_to_expect():
 def test_the_first_model_depends_on_gpu_and_file(monkeypatch, tmp_path, device, at_hand, expected):
     monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
     monkeypatch.delenv("XMEM_MODEL", raising=False)
-    monkeypatch.setattr(settings, "device_choices", lambda: [(device, device)])
+    monkeypatch.setattr(models, "device_choices", lambda: [(device, device)])
     if at_hand:
         (tmp_path / "XMem.pth").touch()
-    assert settings.default_model() == expected
+    assert models.default_model() == expected
 
 
 def test_the_controls_values_become_settings_and_back(chosen):

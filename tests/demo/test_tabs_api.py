@@ -26,7 +26,7 @@ def address(tmp_path_factory, tiny_model):
     patch.setenv("XMEM_MODEL", str(tiny_model))
     patch.setenv("GRADIO_TEMP_DIR", str(root.cache))
     patch.setenv("no_proxy", "127.0.0.1,localhost")
-    from demo.ui import build_demo
+    from demo.page import build_demo
 
     demo, options = build_demo()
     with socket.socket() as probe_socket:

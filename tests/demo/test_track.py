@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from demo_clips import index_of
 
-from demo.events import paint, track
-from demo.runs import rendering
+from demo.runs import rendering, track
+from demo.stage import paint
 from demo.visit import studio
 from xmem.video import probe
 

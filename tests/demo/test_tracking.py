@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from demo.html.progress import Progress
 from demo.runs import models
 from demo.runs.follow import follow
-from demo.runs.run import Progress
 
 
 def test_the_last_item_is_never_lost_however_quick_the_work():

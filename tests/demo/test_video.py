@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
-from demo.events import paint, preflight, track, video
 from demo.html import panels
-from demo.runs import rendering, settings
+from demo.runs import preflight, rendering, settings, track
+from demo.stage import paint, video
 from demo.visit import studio
 from xmem.render.post import PostProcessing
 from xmem.video import probe

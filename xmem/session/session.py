@@ -190,6 +190,28 @@ class Session:
         with self.access() as access:
             return access.frame(frame).image
 
+    def frame_at(self, seconds: float) -> int:
+        """The frame that a video of the trimmed range shows at a time, which is 0 at its first frame.
+
+        Frames are not equally long in videos of variable rate, so their own times decide.
+        """
+        with self.access() as access:
+            # a player stands a little before or after a frame's start: half a millisecond before counts as the frame
+            wanted = float(access.frame(self.first).time) + seconds + 5e-4
+            low, high = self.first, self.last  # the frame is among these
+            guess = self.first + int(seconds * float(self.info.rate))
+            while low < high:
+                place = min(max(guess, low + 1), high)
+                if float(access.frame(place).time) <= wanted:
+                    low = place
+                    guess = place + 1  # the very next one, if the guess was right
+                    if guess <= high and float(access.frame(guess).time) > wanted:
+                        return place
+                else:
+                    high = place - 1
+                guess = (low + high + 1) // 2
+        return low
+
     # Corrections
 
     def set_key_frame(self, frame: int, index: np.ndarray, colors: Mapping[int, int] | None = None) -> None:

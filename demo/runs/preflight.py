@@ -1,17 +1,22 @@
-"""Step 1: what a run would take, from a few timed frames, and the size that is proposed."""
+"""Before a run: what it would take, from a few timed frames, and the size that is proposed."""
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
 
 import xmem
 from demo.html import panels
-from demo.runs import settings
+from demo.runs import models, settings
 from demo.runs.run import estimate_session, spaces
+from demo.runs.settings import SettingsPanel
 from demo.visit import studio
+from demo.wiring import QUIET, Counters
 from xmem.review.preflight import Estimate
 from xmem.session import Session, TrackSettings
 
@@ -20,6 +25,41 @@ ESTIMATE = "estimate.json"
 log = logging.getLogger("xmem.demo")
 
 Answer = tuple[Any, Any, Any, Any]  # card, button of the proposed size, proposed size, button to ask
+
+
+@dataclass(frozen=True)
+class EstimateRow:
+    card: gr.HTML
+    use_size: gr.Button
+    proposed: gr.Number
+    ask: gr.Button
+
+    @property
+    def outputs(self) -> list[Component]:
+        return [self.card, self.use_size, self.proposed, self.ask]
+
+
+def build() -> EstimateRow:
+    with gr.Row(elem_id="estimate-row"):
+        card = gr.HTML(elem_id="estimate")
+        ask = gr.Button("Estimate time and memory", size="sm", min_width=150, elem_id="estimate-button")
+        use_size = gr.Button("Use", size="sm", visible=False, min_width=120, elem_id="use-size")
+    return EstimateRow(card, use_size, gr.Number(visible=False), ask)
+
+
+def wire(step: EstimateRow, opened: Sequence[Dependency], chosen: SettingsPanel, changed: Counters) -> None:
+    """opened: the events after which there is another video."""
+    for event in opened:
+        event.success(announced, chosen.controls, step.outputs, **QUIET)
+    step.ask.click(by_request, chosen.controls, step.outputs, **QUIET)
+    latest = {"trigger_mode": "always_last", **QUIET}
+    altered = [chosen.model.change, chosen.device.change, chosen.size.change]
+    gr.on(altered, announced, chosen.controls, step.outputs, **latest)
+    changed.refreshed.change(when_changed, chosen.controls, step.outputs, **latest)
+    step.use_size.click(lambda size: int(size), step.proposed, chosen.size, **QUIET)
+
+
+# What the controls do
 
 
 def at_once(request: gr.Request, *values: Any) -> Answer:
@@ -64,7 +104,7 @@ def by_request(request: gr.Request, *values: Any) -> Answer:
 
 def timed(session: Session, chosen: TrackSettings) -> Estimate:
     """Time a few frames, and remember the figures. Raises InputError."""
-    if not settings.is_at_hand(chosen.model):
+    if not models.is_at_hand(chosen.model):
         raise xmem.InputError(f"{chosen.model} is not at hand yet: choose it in the settings, and it is fetched.")
     found = estimate_session(str(session.folder), chosen)
     keep(session, found, chosen)

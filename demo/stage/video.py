@@ -1,18 +1,21 @@
-"""Step 1: a video, the sample or a bundle is chosen; what it is; which part of it is worked on."""
+"""Step 1: choose a video, the sample or a bundle; what it is; which part of it is worked on."""
 
-import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 import xmem
-from demo.events.paint import stamp
 from demo.html import panels
-from demo.runs import settings
+from demo.runs import preflight, settings
+from demo.runs.track import TrackStep
+from demo.stage.check import CheckStep
+from demo.stage.paint import PaintStep
 from demo.visit import canvas, scene, studio
+from demo.wiring import PRIVATE, QUIET, SETTLE, Counters, stamp
 from xmem.render.overlay import tint
-from xmem.review.preflight import preflight
+from xmem.review.preflight import preflight as describe
 from xmem.session import Session, TrackSettings
 from xmem.video import VideoInfo, first_frame
 
@@ -21,12 +24,86 @@ SAMPLE_VIDEO = SAMPLES / "big-buck-bunny.mp4"
 SAMPLE_MASK = SAMPLES / "big-buck-bunny.png"
 SAMPLE_OBJECT = "Bunny"
 
-log = logging.getLogger("xmem.demo")
-
 # Updates of (canvas, note, about, first frame, last frame, result video, step 4, step 5, results, paint block, panel,
 # opacity, growth, holes, specks, refreshed, restyled)
 Opened = tuple[Any, ...]
 UNTOUCHED = (gr.skip(),) * 17
+
+
+@dataclass(frozen=True)
+class VideoStep:
+    video: gr.Video
+    sample: gr.Button
+    bundle: gr.UploadButton
+    note: gr.HTML
+    about: gr.Column
+    estimate: preflight.EstimateRow
+    first: gr.Slider
+    last: gr.Slider
+    trim_note: gr.HTML
+
+
+def build() -> VideoStep:
+    with gr.Column(elem_classes="step", elem_id="step-video"):
+        gr.HTML(panels.heading(1, "Video", "Choose a clip, or take the sample."))
+        with gr.Row(equal_height=True):
+            with gr.Column(scale=7, min_width=280):
+                clip = gr.Video(sources=["upload"], show_label=False, height=300, elem_id="video", buttons=[])
+            with gr.Column(scale=4, min_width=240):
+                sample = gr.Button("Try the sample", elem_id="sample")
+                bundle = gr.UploadButton(
+                    "Open a bundle", file_types=[".zip"], size="sm", variant="secondary", elem_id="bundle"
+                )
+        note = gr.HTML(elem_id="video-note")
+        with gr.Column(visible=False, elem_id="about") as about:
+            estimate = preflight.build()
+            with gr.Accordion("Trim", open=False, elem_id="trim"):
+                with gr.Row():
+                    first = gr.Slider(1, 2, 1, step=1, label="First frame", elem_id="trim-first")
+                    last = gr.Slider(1, 2, 2, step=1, label="Last frame", elem_id="trim-last")
+                trim_note = gr.HTML(elem_id="trim-note")
+    return VideoStep(clip, sample, bundle, note, about, estimate, first, last, trim_note)
+
+
+def wire(
+    step: VideoStep, paint: PaintStep, track: TrackStep, check: CheckStep, take: gr.Column, changed: Counters
+) -> None:
+    """take: the block of the last step."""
+    opened = [
+        paint.canvas,
+        step.note,
+        step.about,
+        step.first,
+        step.last,
+        track.video,
+        check.block,
+        take,
+        track.results,
+        paint.block,
+        track.panel,
+        track.settings.opacity,
+        *check.post,
+        changed.refreshed,
+        changed.restyled,
+    ]
+    chosen = track.settings
+    minimal = {"show_progress": "minimal", "show_progress_on": step.note, **PRIVATE}
+    uploaded = step.video.upload(load_video, step.video, opened, **minimal)
+    step.video.clear(take_away, None, opened, **QUIET)
+    sampled = step.sample.click(load_sample, None, [step.video, *opened], **minimal)
+    resumed = step.bundle.upload(open_bundle, step.bundle, [step.video, *opened, *chosen.controls], **minimal)
+    preflight.wire(step.estimate, [uploaded, sampled, resumed], chosen, changed)
+    gr.on(
+        [step.first.release, step.last.release],
+        trim,
+        [step.first, step.last],
+        [step.first, step.last, step.trim_note, paint.canvas, changed.refreshed, changed.restyled],
+        js=SETTLE,
+        **QUIET,
+    )
+
+
+# What the controls do
 
 
 def load_video(video: str | None, request: gr.Request) -> Opened:
@@ -134,7 +211,7 @@ def sample_picture() -> str:
 
 def facts(info: VideoInfo) -> str:
     """What is known of a video at once, as a row of small labels, and what to mind about it."""
-    found = preflight(info)
+    found = describe(info)
     return panels.facts(found.lines()) + "".join(panels.message(warning) for warning in found.warnings)
 
 

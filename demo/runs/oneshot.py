@@ -10,11 +10,12 @@ import gradio as gr
 import numpy as np
 
 import xmem
-from demo.events.track import unexpected
 from demo.html import panels
-from demo.runs import settings
+from demo.html.progress import Progress
+from demo.runs import models, settings
 from demo.runs.follow import follow
-from demo.runs.run import Progress, Settings, pack_masks, propagate
+from demo.runs.run import Settings, pack_masks, propagate
+from demo.runs.track import unexpected
 from demo.visit import canvas, studio
 from demo.visit import workspace as session
 from xmem.checkpoints import EMBEDDED
@@ -84,8 +85,8 @@ def _run(
     video: str, mask: np.ndarray, chosen: Settings, workspace: session.Workspace
 ) -> Iterator[tuple[str, str | None, str | None]]:
     note = ""
-    for progress, note in settings.bring(chosen.model):  # noqa: B007  (the last note is what counts)
-        yield panels.busy(*settings.fetched(chosen.model, progress)), None, None
+    for progress, note in models.bring(chosen.model):  # noqa: B007  (the last note is what counts)
+        yield panels.busy(*models.fetched(chosen.model, progress)), None, None
     if note:
         chosen = replace(chosen, model=EMBEDDED)
     with workspace.new_run() as folder:

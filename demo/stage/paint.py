@@ -1,13 +1,13 @@
-"""Step 2: what the visitor does on the canvas. Every function answers with a scene (see `demo.visit.scene`).
+"""Step 2: the canvas, its frames and objects, and the key frames below it.
 
-The outputs are always (scene, refreshed, restyled): the two counters go up where key frames, objects or results
-changed, and where the result looks different without a run.
+Every event answers with a scene (see `demo.visit.scene`). The outputs are always (scene, refreshed, restyled): the two
+counters change where key frames, objects or results changed, and where the result looks different without a run.
 """
 
 import functools
 import logging
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -15,7 +15,9 @@ import numpy as np
 
 import xmem
 from demo.html import panels
+from demo.stage.painter import painter, part
 from demo.visit import canvas, scene, studio
+from demo.wiring import PRIVATE, QUIET, SETTLE_WITH_FRAME, Counters, stamp
 from xmem.render.refine import refine_mask
 from xmem.session import Session
 from xmem.session.spans import spoken
@@ -23,6 +25,52 @@ from xmem.session.spans import spoken
 Answer = tuple[Any, Any, Any]  # scene, refreshed, restyled
 
 log = logging.getLogger("xmem.demo")
+
+
+@dataclass(frozen=True)
+class PaintStep:
+    block: gr.Column
+    canvas: gr.HTML
+    keys: gr.HTML
+    mask: gr.UploadButton
+    frame: gr.Number
+
+
+def build() -> PaintStep:
+    with gr.Column(elem_classes="step", elem_id="step-paint"):
+        gr.HTML(panels.heading(2, "Paint", "On any frame, one colour per object."))
+        gr.HTML(panels.WAITING_FOR_VIDEO, elem_id="paint-empty")
+        with gr.Column(visible=False, elem_id="paint-block") as block:
+            canvas = painter("canvas")
+            with gr.Row(elem_id="paint-foot"):
+                keys = gr.HTML(js_on_load=part("keys.js"), apply_default_css=False, elem_id="keys")
+                mask = gr.UploadButton(
+                    "Upload a mask", file_types=["image"], size="sm", min_width=130, elem_id="mask-file", scale=0
+                )
+            frame = gr.Number(0, visible=False)  # of the canvas; a script fills it in
+    return PaintStep(block, canvas, keys, mask, frame)
+
+
+def wire(step: PaintStep, changed: Counters) -> None:
+    outputs = [step.canvas, changed.refreshed, changed.restyled]
+    for event, function in (
+        (step.canvas.go, go),
+        (step.canvas.stroke, stroke),
+        (step.canvas.refine, refine),
+        (step.canvas.object, change_object),
+        (step.canvas.unkey, remove_key_frame),
+        (step.canvas.undo, undo),
+        (step.canvas.redo, redo),
+    ):
+        # the canvas sends one action at a time; "multiple", so that none is ever dropped
+        event(function, None, outputs, trigger_mode="multiple", **QUIET)
+    step.mask.upload(
+        upload_mask, [step.mask, step.frame], outputs, js=SETTLE_WITH_FRAME, show_progress="hidden", **PRIVATE
+    )
+    changed.refreshed.change(strip, None, step.keys, trigger_mode="always_last", **QUIET)
+
+
+# What the visitor does
 
 
 def answers(function: Callable[[gr.EventData, gr.Request], Answer]) -> Callable[[gr.EventData, gr.Request], Answer]:
@@ -190,11 +238,6 @@ def strip(request: gr.Request) -> str:
     session = studio.session_of(request)
     pictures = [(key.frame, scene.thumbnail(session, key.frame)) for key in session.key_frames]
     return panels.key_frames(pictures)
-
-
-def stamp() -> int:
-    """A new value of a counter."""
-    return time.time_ns()
 
 
 def _edit(

@@ -1,25 +1,115 @@
 """Step 3: the run, what it would compute, and the result that is rendered from it."""
 
 import logging
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 import xmem
-from demo.events import preflight
-from demo.events.paint import stamp
 from demo.html import panels
-from demo.runs import rendering, settings
+from demo.html.progress import Progress
+from demo.runs import models, preflight, rendering, settings
 from demo.runs.follow import follow
-from demo.runs.run import Progress, propagate_session
+from demo.runs.run import propagate_session
 from demo.visit import scene, studio
 from demo.visit.workspace import Workspace
+from demo.wiring import QUIET, RENDERINGS, RUNS, SETTLE, SETTLE_WITH_FRAME, Counters, stamp
+from xmem.checkpoints import EMBEDDED
 from xmem.session import Session, TrackSettings
 from xmem.session.spans import plan
 
+# Where the result video stands, in seconds; and a frame number to go to.
+VIDEO_TIME = "() => [document.querySelector('#result-video video')?.currentTime ?? 0]"
+GO_THERE = "(frame) => { window.xmemGo(frame); }"
+
 log = logging.getLogger("xmem.demo")
+
+
+@dataclass(frozen=True)
+class TrackStep:
+    run: gr.Button
+    stop: gr.Button
+    waiting: gr.HTML
+    panel: gr.HTML
+    results: gr.Column
+    video: gr.Video
+    paint_here: gr.Button
+    video_file: gr.DownloadButton
+    settings: settings.SettingsPanel
+    seconds: gr.Number
+    frame: gr.Number
+
+    @property
+    def rendered(self) -> list[Component]:
+        """Outputs of `demo.runs.rendering.show`, which renders the result anew in the session's style."""
+        return [self.panel, self.video, self.video_file]
+
+
+def build() -> TrackStep:
+    with gr.Column(elem_classes="step", elem_id="step-track"):
+        gr.HTML(panels.heading(3, "Track", "Through every frame of the video."))
+        with gr.Row(elem_id="run-row"):
+            run = gr.Button("Run", variant="primary", elem_id="run", min_width=160, scale=0)
+            stop = gr.Button("Stop", variant="stop", elem_id="stop", visible=False, min_width=160, scale=0)
+            waiting = gr.HTML(elem_id="pending", min_height=0)
+        panel = gr.HTML(panels.idle(), elem_id="panel")
+        with gr.Column(visible=False, elem_id="results") as results:
+            video = gr.Video(
+                interactive=False,
+                show_label=False,
+                height=520,
+                elem_id="result-video",
+                buttons=[],
+                autoplay=True,
+                loop=True,
+            )
+            with gr.Row():
+                video_file = gr.DownloadButton("Download video", variant="primary", elem_id="download-video")
+                here = gr.Button("Paint here", elem_id="paint-here")
+            seconds, frame = gr.Number(0, visible=False), gr.Number(0, visible=False)
+        chosen = settings.build()
+    return TrackStep(run, stop, waiting, panel, results, video, here, video_file, chosen, seconds, frame)
+
+
+def wire(
+    step: TrackStep,
+    canvas: gr.HTML,
+    frame: gr.Number,
+    with_result: Sequence[gr.Column],
+    status: gr.HTML,
+    changed: Counters,
+) -> None:
+    """canvas, frame: what is painted on, and its frame. with_result: blocks that show once there is a result."""
+    settings.wire(step.settings, status, changed)
+    chosen = step.settings
+    gr.on(
+        [
+            changed.refreshed.change,
+            *(each.change for each in (chosen.model, chosen.size, chosen.direction, chosen.pause)),
+        ],
+        waiting,
+        chosen.controls,
+        step.waiting,
+        trigger_mode="always_last",
+        **QUIET,
+    )
+    begun = step.run.click(begin, None, [step.panel, step.run, step.stop], queue=False, js=SETTLE, **QUIET)
+    locked = begun.then(lock, None, canvas, queue=False, **QUIET)
+    ran = locked.then(run, chosen.controls, step.panel, show_progress_on=[], **RUNS, **QUIET)
+    outputs = [step.run, step.stop, canvas, *with_result, step.results, changed.refreshed]
+    for ended in (ran.success, ran.failure):  # `then` alone does not follow a generator that failed
+        ended(finish, frame, outputs, js=SETTLE_WITH_FRAME, **QUIET)
+    step.stop.click(stop, None, step.stop, queue=False, **QUIET)
+    ran.success(rendering.show, None, step.rendered, **RENDERINGS, **QUIET)
+    changed.restyled.change(rendering.show, None, step.rendered, trigger_mode="always_last", **RENDERINGS, **QUIET)
+    there = step.paint_here.click(frame_at, step.seconds, step.frame, js=VIDEO_TIME, **QUIET)
+    there.success(None, step.frame, None, js=GO_THERE, **QUIET)
+
+
+# What the controls do
 
 
 def waiting(request: gr.Request, *values: Any) -> str:
@@ -103,10 +193,10 @@ def unexpected(error: Exception) -> str:
 
 def _run(session: Session, chosen: TrackSettings, workspace: Workspace) -> Iterator[str]:
     note = ""
-    for progress, note in settings.bring(chosen.model):  # noqa: B007  (the last note is what counts)
-        yield panels.busy(*settings.fetched(chosen.model, progress))
+    for progress, note in models.bring(chosen.model):  # noqa: B007  (the last note is what counts)
+        yield panels.busy(*models.fetched(chosen.model, progress))
     if note:
-        chosen = replace(chosen, model=settings.EMBEDDED)
+        chosen = replace(chosen, model=EMBEDDED)
     if not session.pending(chosen):
         session.propagate(chosen).close()
         yield panels.busy("Everything is up to date.")
@@ -136,6 +226,14 @@ def finish(frame: float, request: gr.Request) -> tuple[Any, ...]:
     shown = scene.of_frame(session, min(max(int(frame), session.first), session.last))
     has_result = gr.update(visible=studio.has_result(session))
     return *idle, shown, has_result, has_result, has_result, stamp()
+
+
+def frame_at(seconds: float, request: gr.Request) -> int:
+    """The frame that the result video shows at a time."""
+    try:
+        return studio.session_of(request).frame_at(float(seconds))
+    except xmem.InputError as error:
+        raise gr.Error(str(error), print_exception=False) from error
 
 
 def leave(request: gr.Request) -> None:

@@ -1,0 +1,32 @@
+"""How far a run is: the values that its panel shows."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """done: frames finished; total: frames of the video where known; seconds: since the first frame was begun.
+
+    preview: JPEG of the latest overlay that was drawn for the page, None before the first.
+    model: the checkpoint that works; note: why it is another than the chosen one, or "".
+    memory_bytes: what the memories hold; estimate: seconds that were expected; 0 where that is not known.
+    """
+
+    done: int = 0
+    total: int | None = None
+    seconds: float = 0.0
+    preview: bytes | None = None
+    model: str = ""
+    note: str = ""
+    memory_bytes: int = 0
+    estimate: float = 0.0
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        if not self.total or not self.done:
+            return None
+        return max(0, self.total - self.done) * self.seconds / self.done

@@ -1,0 +1,50 @@
+"""The page in reading order. No logic."""
+
+from typing import Any
+
+import gradio as gr
+
+from demo import api, tabs
+from demo.html import panels, style
+from demo.runs import models, track
+from demo.stage import check, paint, video
+from demo.wiring import counters
+
+CACHE_SWEEP_SECONDS = 600
+CACHE_MAX_AGE_SECONDS = 6 * 3600
+VISITORS_AT_ONCE = 16  # for all but runs and renderings, which have limits of their own
+
+
+def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
+    """The page, and what its `launch` needs (theme, style sheet, the folder of the sample)."""
+    with gr.Blocks(
+        title="XMem: follow an object through a video",
+        analytics_enabled=False,
+        delete_cache=(CACHE_SWEEP_SECONDS, CACHE_MAX_AGE_SECONDS),
+    ) as demo:
+        with gr.Row(elem_id="masthead"):
+            gr.HTML(panels.MASTHEAD)
+            status = gr.HTML(models.status(), elem_id="status")
+        changed = counters()
+        video_step = video.build()
+        paint_step = paint.build()
+        track_step = track.build()
+        check_step = check.build()
+        take_step = tabs.build()
+
+        api.build(track_step.settings)  # first, so that its endpoints get their names, and the page's own events others
+        video.wire(video_step, paint_step, track_step, check_step, take_step.block, changed)
+        paint.wire(paint_step, changed)
+        track.wire(
+            track_step, paint_step.canvas, paint_step.frame, [check_step.block, take_step.block], status, changed
+        )
+        check.wire(check_step, paint_step, changed)
+        tabs.wire(take_step, track_step, changed)
+        demo.unload(track.leave)
+    demo.queue(default_concurrency_limit=VISITORS_AT_ONCE)
+    return demo, {
+        "theme": style.theme(),
+        "css": style.CSS + style.sample_css(video.sample_picture()),
+        "allowed_paths": [str(video.SAMPLES)],
+        "footer_links": ["api"],
+    }
