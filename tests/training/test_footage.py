@@ -1,6 +1,7 @@
 """Decoded footage: what is cached, and what never is."""
 
 import pickle
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -56,10 +57,10 @@ def test_pictures_in_the_cache_are_those_of_the_roots_asked_for(world, tmp_path)
 
 
 def test_large_and_long_sequences_are_picked_more_often(tmp_path):
-    sides = {"small": 8, "large": 32}
-    for name, side in sides.items():
-        np.save(tmp_path / f"{name}.frames.npy", np.zeros((4, side, side, 3), np.uint8))
-        np.save(tmp_path / f"{name}.masks.npy", np.zeros((4, side, side), np.uint8))
-    footage, rng = Footage(tmp_path, sides), np.random.default_rng(0)
-    share = np.mean([footage.pick(rng).name == "large" for _ in range(400)])
-    assert share == pytest.approx(0.8, abs=0.06)  # 16 times the pixels, 4 times as often
+    shapes = {"plain": (4, 8, 8), "large": (4, 16, 16), "long": (16, 8, 8)}
+    for name, shape in shapes.items():
+        np.save(tmp_path / f"{name}.frames.npy", np.zeros((*shape, 3), np.uint8))
+        np.save(tmp_path / f"{name}.masks.npy", np.zeros(shape, np.uint8))
+    footage, rng = Footage(tmp_path, shapes), np.random.default_rng(0)
+    counts = Counter(footage.pick(rng).name for _ in range(700))
+    assert [counts[name] / 100 for name in shapes] == pytest.approx([1, 4, 2], rel=0.2)

@@ -87,9 +87,13 @@ class Footage:
         return len(self.names)
 
     def pick(self, rng: np.random.Generator) -> VideoSequence:
-        """A random sequence, in proportion to the square root of its pixels: small and short ones come less often."""
+        """A random sequence, in proportion to a frame's pixels and the square root of the number of frames.
+
+        Small and short ones come less often.
+        """
         if self._weights is None:
-            sizes = np.sqrt([float(self[index].masks.size) for index in range(len(self))])
+            shapes = [self[index].masks.shape for index in range(len(self))]
+            sizes = np.array([np.sqrt(frames) * height * width for frames, height, width in shapes])
             self._weights = sizes / sizes.sum()
         return self[int(rng.choice(len(self), p=self._weights))]
 

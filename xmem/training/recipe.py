@@ -110,12 +110,12 @@ TUNED_LITE = replace(  # a further run from shipped weights: with stills and har
         Stage(0.75, 6, ((288, 288), (288, 512), (320, 320), (384, 384)), 8),
         Stage(1.0, 8, ((288, 512), (384, 384), (384, 384)), 8),
     ),
-    encoder_rate=4e-5,
-    rate=1.5e-4,
+    encoder_rate=2e-5,
+    rate=6e-5,
     objects=(0.4, 0.4, 0.2),
-    real_share=0.55,
-    still_share=0.3,
-    trouble=Trouble(neighbour=0.3, crossing=0.25, twin=0.3, veil=0.15, shake=0.15),
+    real_share=0.6,
+    still_share=0.25,
+    trouble=Trouble(neighbour=0.25, crossing=0.2, twin=0.25, veil=0.15, shake=0.1),
 )
 
 FULL = Recipe(  # the paper's main stage: 8 frames of 384 x 384, batch 8, 1e-5, on videos
