@@ -1,0 +1,37 @@
+"""The clips that judge: scored part by part, and drawn where they are worst."""
+
+import cv2
+import pytest
+import torch
+
+from xmem.networks.xmem import ModelSizes, XMem
+from xmem.training import report, yardstick
+from xmem.training.yardstick import Part
+
+TINY = ModelSizes("lite", 8, 16, 8, (16, 16, 8), 16, 1)
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """A yardstick of two parts in the small world."""
+    chosen = (Part("first", "data", ("held",), True, True), Part("second", "data", ("one", "two"), False, True))
+    monkeypatch.setattr(yardstick, "YARDSTICK", chosen)
+    return chosen
+
+
+def test_every_part_has_its_mean_over_objects_and_each_of_its_sequences(world, parts):
+    torch.manual_seed(0)
+    scores = yardstick.score(XMem(TINY).eval(), world, size=48)
+    assert list(scores) == ["first", "second"]
+    assert scores["first"]["held"] == scores["first"]["J&F"]
+    second = scores["second"]
+    assert second["J&F"] == pytest.approx((second["J"] + second["F"]) / 2, abs=0.1)
+    assert second["J&F"] == pytest.approx((second["one"] + second["two"]) / 2, abs=0.1)  # two objects each
+    assert all(0 <= value <= 100 for figures in scores.values() for value in figures.values())
+
+
+def test_the_worst_sequences_are_drawn_a_row_each(world, parts, tmp_path):
+    scores = {"first": {"held": 50.0}, "second": {"one": 90.0, "two": 10.0}}
+    torch.manual_seed(0)
+    report.draw_failures(XMem(TINY).eval(), world, scores, 48, tmp_path / "worst.png", count=2)
+    assert cv2.imread(str(tmp_path / "worst.png")).shape[0] == 2 * (report.PICTURE_HEIGHT + 4)
