@@ -26,11 +26,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 
-$(VENV)/demo.installed: requirements.txt | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet -r requirements.txt
+$(VENV)/demo.installed: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable '.[demo]'
 	touch $@
 
-$(VENV)/test.installed: requirements.txt requirements-dev.txt tests/browser/install.sh | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet -r requirements-dev.txt
+$(VENV)/test.installed: pyproject.toml tests/browser/install.sh | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
 	sh tests/browser/install.sh $(VENV)/bin/python
 	touch $@

@@ -1,27 +1,14 @@
-"""Start the demo: `python app.py`, then open the address that it prints."""
+"""Start the demo: `python app.py`, or `xmem demo`; then open the address that it prints."""
 
 import argparse
 import logging
 import os
 
 from demo.start import start
+from xmem.cli.demo import DESCRIPTION, add_arguments
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="XMem in the browser: paint an object once, follow it through a video."
-    )
-    parser.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else this machine only)")
-    parser.add_argument(
-        "--port", type=int, help="port to listen on (default: GRADIO_SERVER_PORT, else the first free from 7860)"
-    )
-    parser.add_argument("--share", action="store_true", help="ask Gradio for a public address as well")
-    parser.add_argument("--model", help="checkpoint to begin with, fetched first if needed (default: XMEM_MODEL)")
-    return parser.parse_args()
-
-
-def main() -> None:
-    options = arguments()
+def serve(options: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if options.model:
@@ -30,4 +17,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=DESCRIPTION)
+    add_arguments(parser)
+    serve(parser.parse_args())

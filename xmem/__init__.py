@@ -18,6 +18,8 @@ from xmem.engine.segment import FrameResult, segment_video
 from xmem.errors import InputError
 from xmem.session import Session, TrackSettings
 
+__version__ = "0.1.0"
+
 __all__ = [
     "FrameResult",
     "InputError",

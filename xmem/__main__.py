@@ -1,4 +1,4 @@
-"""`python -m xmem`: segment, evaluate, models, train."""
+"""`python -m xmem`, which is the command `xmem` where the package is not installed."""
 
 import sys
 

@@ -332,7 +332,7 @@ def test_own_files_in_the_folder_are_found_by_name_and_may_change(tmp_path, monk
 
 
 def test_the_embedded_model_is_found_whatever_the_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints.store, "PROJECT_FOLDER", tmp_path / "project")
+    monkeypatch.setattr(checkpoints.store, "EMBEDDED_CHECKPOINTS", tmp_path / "project")
     monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path / "elsewhere"))
     assert find("xmem-lite") is None
     (tmp_path / "project").mkdir()

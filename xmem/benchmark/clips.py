@@ -10,18 +10,18 @@ import cv2
 import numpy as np
 
 from xmem.errors import InputError
+from xmem.resources import RESTORE, SAMPLE_VIDEO
 from xmem.video import FrameReader
 
-SAMPLE = Path(__file__).resolve().parents[2] / "demo" / "samples" / "big-buck-bunny.mp4"  # 90 frames, 640x360
 RATE = 25  # frames per second
 ENCODER = {"preset": "veryfast", "crf": "20", "bf": "0"}  # no reordering: copies of its packets then follow each other
 RADIUS = 0.3  # of a stand-in object, of the room that it has
 
 
-def scaled_clip(path: Path, size: int, source: Path = SAMPLE) -> Path:
+def scaled_clip(path: Path, size: int, source: Path = SAMPLE_VIDEO) -> Path:
     """Write `source` as H.264 with a shorter side of `size` pixels. Raises InputError where there is no source."""
     if not source.is_file():
-        raise InputError(f"The sample clip {source} is missing: restore it with 'git checkout'.")
+        raise InputError(f"The sample clip {source} is missing: {RESTORE}.")
     with FrameReader(source) as reader, av.open(str(path), "w") as container:
         info = reader.info
         scale = size / min(info.width, info.height)

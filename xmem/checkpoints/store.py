@@ -1,7 +1,8 @@
 """Where checkpoints lie, and how one is found, fetched and verified.
 
-Checkpoints lie in `checkpoints/` of the project, or in the folder that the environment variable XMEM_CHECKPOINTS names;
-XMEM_MODEL names the checkpoint that is used where none is chosen (and that a demo fetches at its start).
+Checkpoints lie in `checkpoints/` of a checkout, in the user's cache where the package is installed, or in the folder
+that the environment variable XMEM_CHECKPOINTS names; the embedded one always comes along with the code. XMEM_MODEL
+names the checkpoint that is used where none is chosen (and that a demo fetches at its start).
 Of a released checkpoint the SHA-256 is kept beside it from its first fetch or use on (`XMem.pth.sha256`, as
 `sha256sum -c` reads it), and a file that differs from it is refused.
 """
@@ -14,23 +15,25 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from xmem.checkpoints.catalogue import REGISTRY, Checkpoint, unknown
 from xmem.checkpoints.download import FetchProgress, download, hold, release
 from xmem.checkpoints.files import network_of
 from xmem.errors import InputError
+from xmem.resources import EMBEDDED_CHECKPOINTS, IS_INSTALLED, RESTORE
 
 log = logging.getLogger("xmem")
 
-PROJECT_FOLDER = Path(__file__).resolve().parents[2] / "checkpoints"
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 def folder() -> Path:
-    """The folder that keeps checkpoints: XMEM_CHECKPOINTS, or `checkpoints/` of the project."""
-    chosen = os.environ.get("XMEM_CHECKPOINTS")
-    return Path(chosen).expanduser() if chosen else PROJECT_FOLDER
+    """The folder that keeps checkpoints: XMEM_CHECKPOINTS, or that of a checkout, or the user's cache."""
+    if chosen := os.environ.get("XMEM_CHECKPOINTS"):
+        return Path(chosen).expanduser()
+    return user_cache_path("xmem", appauthor=False) / "checkpoints" if IS_INSTALLED else EMBEDDED_CHECKPOINTS
 
 
 def find(name: str) -> Path | None:
@@ -43,7 +46,7 @@ def find(name: str) -> Path | None:
         raise InputError(f"'{name}' is not the name of a checkpoint: give a name without folders.")
     if name in REGISTRY:
         record = REGISTRY[name]
-        folders = [folder()] if record.url else [folder(), PROJECT_FOLDER]
+        folders = [folder()] if record.url else [folder(), EMBEDDED_CHECKPOINTS]
         candidates = [place / record.file_name for place in folders]
     else:
         candidates = [folder() / (name + suffix) for suffix in ("", *SUFFIXES) if (name + suffix).endswith(SUFFIXES)]
@@ -70,7 +73,7 @@ def fetch(name: str, url: str | None = None) -> Iterator[FetchProgress]:
         raise unknown(name)
     address = url or record.url
     if address is None:
-        raise InputError(f"{name} comes with the project and is not fetched: restore it with 'git checkout'.")
+        raise InputError(f"{name} comes with the project and is not fetched: {RESTORE}.")
     place = folder() / record.file_name
     if place.is_file():
         size = place.stat().st_size

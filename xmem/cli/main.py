@@ -16,11 +16,11 @@ from importlib import import_module
 
 from tqdm import tqdm
 
+import xmem
 from xmem.device import is_out_of_memory
 from xmem.errors import InputError
 
-PROGRAM = "python -m xmem"
-COMMANDS = ("segment", "evaluate", "benchmark", "models", "train")  # files of this folder
+COMMANDS = ("segment", "evaluate", "benchmark", "models", "train", "demo")  # files of this folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +72,8 @@ def _log_to_stderr() -> None:
 
 def _parser(chosen: str) -> argparse.ArgumentParser:
     """chosen: the first word. Of `train`, whose needs are its own, only then more than a line is loaded."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description="Video object segmentation with the memories of XMem.")
+    parser = argparse.ArgumentParser(prog="xmem", description="Video object segmentation with the memories of XMem.")
+    parser.add_argument("--version", action="version", version=f"xmem {xmem.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name in COMMANDS:
         if name == "train" and chosen != name:

@@ -1,0 +1,142 @@
+"""What is installed is what the project needs, and works without the checkout."""
+
+import ast
+import os
+import re
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import urllib.request
+import venv
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from platformdirs import user_cache_path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # which pytest brings there
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+START_SECONDS = 120
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.match(r"[\w-]+", requirement)[0].lower() for requirement in requirements}
+
+
+def imported(folder: Path) -> set[str]:
+    """Names of the top-level packages that the modules of a folder import, wherever in them."""
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found.add(node.module.split(".")[0])
+    return found
+
+
+def test_a_space_installs_what_the_package_with_its_page_needs():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    assert sorted(wanted) == sorted([*PROJECT["dependencies"], *EXTRAS["demo"]])
+
+
+def test_the_engine_imports_nothing_that_it_does_not_depend_on():
+    distributions = packages_distributions()
+    others = imported(ROOT / "xmem") - set(sys.stdlib_module_names) - {"xmem"}
+    needed = {name.lower() for module in others for name in distributions[module]}
+    assert needed <= names([*PROJECT["dependencies"], *EXTRAS["plots"]])
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """The folder of programs of an environment in which the project's wheel is installed, beside what runs the tests.
+
+    What runs the tests is seen through a path file: what is installed there in editable form is not seen with it.
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    environment = folder / "environment"
+    venv.create(environment, symlinks=os.name == "posix")
+    programs = environment / ("Scripts" if os.name == "nt" else "bin")
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    library = run([str(programs / "python"), "-c", where], folder).strip()
+    (Path(library) / "running.pth").write_text(sysconfig.get_path("purelib"))
+    run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=ROOT)
+    (wheel,) = folder.glob("*.whl")
+    pip = [sys.executable, "-m", "pip", "--python", str(environment), "install", "--no-index", "--no-deps"]
+    run([*pip, "--ignore-installed", str(wheel)], cwd=folder)
+    return programs
+
+
+def run(command: list[str], cwd: Path, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> dict[str, str]:
+    """The environment variables of a user who has no checkout."""
+    for name in ("PYTHONPATH", "XMEM_CHECKPOINTS", "XMEM_MODEL", "GRADIO_TEMP_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return {**os.environ, "no_proxy": "127.0.0.1"}
+
+
+def write_square(path: Path, i: int) -> np.ndarray:
+    """A picture of a bright square on a gradient, moving right; returns where the square is."""
+    image = np.linspace(0, 120, 288).astype(np.uint8)[None, :, None].repeat(192, 0).repeat(3, 2)
+    square = np.zeros((192, 288), bool)
+    square[60:132, 30 + 9 * i : 102 + 9 * i] = True
+    image[square] = (240, 200, 40)
+    Image.fromarray(image).save(path)
+    return square
+
+
+def test_an_installed_package_tracks_a_clip_with_the_weights_that_come_along(installed, elsewhere, tmp_path):
+    (tmp_path / "images").mkdir()
+    squares = [write_square(tmp_path / "images" / f"{i}.png", i) for i in range(5)]
+    Image.fromarray(squares[0].astype(np.uint8)).save(tmp_path / "mask.png")
+    words = ["segment", "images", "--mask", "mask.png", "--output", "out", "--size", "192", "--device", "cpu"]
+    run([str(installed / "xmem"), *words], tmp_path, elsewhere)
+    assert (tmp_path / "out" / "overlay.mp4").stat().st_size > 0
+    found = np.array(Image.open(tmp_path / "out" / "masks" / "4.png")) > 0
+    assert (found & squares[4]).sum() > 0.8 * (found | squares[4]).sum()
+
+
+def test_an_installed_package_keeps_what_it_fetches_in_the_users_cache(installed, elsewhere, tmp_path):
+    said = run([str(installed / "xmem"), "models"], tmp_path, elsewhere)
+    assert "xmem-lite        yes" in said
+    assert str(user_cache_path("xmem", appauthor=False) / "checkpoints") in said
+
+
+def test_an_installed_package_serves_the_page(installed, elsewhere, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    address, opener = f"http://127.0.0.1:{port}", urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with open(tmp_path / "log", "w") as log:
+        words = ["demo", "--host", "127.0.0.1", "--port", port]
+        server = subprocess.Popen([installed / "xmem", *words], cwd=tmp_path, env=elsewhere, stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + START_SECONDS
+        while server.poll() is None and time.monotonic() < end:
+            try:
+                assert b"XMem" in opener.open(address, timeout=5).read()
+                return
+            except OSError:
+                time.sleep(0.3)
+        pytest.fail(f"The page is not served:\n{(tmp_path / 'log').read_text()}")
+    finally:
+        server.terminate()
+        server.wait(20)
