@@ -9,7 +9,7 @@ from reference_weights import FOLDER, family_state
 
 from xmem.errors import InputError
 from xmem.networks.cutie import CutieSizes, load_state
-from xmem.networks.cutie.transformer import visible
+from xmem.networks.cutie.transformer import Attention, visible
 from xmem.networks.xmem import fold_batch_norm, padding_to_stride, soft_aggregate
 
 TOLERANCE = 1e-4
@@ -120,3 +120,19 @@ def test_a_query_that_would_see_no_position_sees_all():
     seen = visible(logits, queries=4)  # [1, 2, 4, 3]
     assert seen[0, 0].tolist() == [[True, False, False]] * 2 + [[False, True, True]] * 2
     assert seen[0, 1].all()
+
+
+def test_attention_between_few_and_many_is_plain_multi_head_attention():
+    """Whichever of the two orders of its products is taken."""
+    torch.manual_seed(0)
+    ours, plain = Attention(32), torch.nn.MultiheadAttention(32, 8, batch_first=True)
+    torch.nn.init.normal_(plain.in_proj_bias)
+    ours.load_state_dict(plain.state_dict())
+    few, many, code = torch.randn(2, 6, 32), torch.randn(2, 40, 32), torch.randn(2, 40, 32)
+    seen = torch.rand(2, 6, 40) > 0.5
+    hidden = ~seen.repeat_interleave(8, 0)
+    expected = plain(few, many + code, many, attn_mask=hidden)[0]
+    assert torch.allclose(ours.few_read_many(few, many + code, many, seen), expected, atol=1e-5)
+    expected = plain(many + code, few, few)[0]
+    assert torch.allclose(ours.many_read_few(many + code, few, few), expected, atol=1e-5)
+    assert torch.allclose(ours(many + code, few, few), expected, atol=1e-5)

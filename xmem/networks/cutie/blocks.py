@@ -35,18 +35,18 @@ class GatedResidualBlock(nn.Module):
 class Distributor(nn.Module):
     """Adds what the image and what each object has, projected alike."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, object_channels: int):
         super().__init__()
         self.x_transform = nn.Conv2d(channels, channels, 1)
-        self.g_transform = nn.Conv2d(channels, channels, 1)
+        self.g_transform = nn.Conv2d(object_channels, channels, 1)
 
 
 class FusionBlock(nn.Module):
     """Joins the image's features with an object's, then two gated residual blocks."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, object_channels: int):
         super().__init__()
-        self.distributor = Distributor(channels)
+        self.distributor = Distributor(channels, object_channels)
         self.block1 = GatedResidualBlock(channels)
         self.block2 = GatedResidualBlock(channels)
 
@@ -55,7 +55,7 @@ class FusionBlock(nn.Module):
         return self.distributor.x_transform(pix)
 
     def forward(self, shared: Tensor, g: Tensor) -> Tensor:
-        """shared: `image_part`, [B, C, h, w]; g [B, O, C, h, w] -> [B, O, C, h, w]."""
+        """shared: `image_part`, [B, C, h, w]; g [B, O, C_g, h, w] -> [B, O, C, h, w]."""
         g = per_object(self.distributor.g_transform, g) + shared[:, None]
         return per_object(lambda x: self.block2(self.block1(x)), g)
 

@@ -49,9 +49,9 @@ class MaskEncoder(MaskTrunk):
     """Object masks on an image -> memory values, and the sensory memory's deep update."""
 
     def __init__(self, sizes: CutieSizes):
-        layers, _ = resnet_trunk()  # 256 channels
+        layers, channels = resnet_trunk()
         super().__init__(layers)
-        self.fuser = FusionBlock(sizes.channels)
+        self.fuser = FusionBlock(sizes.channels, channels)
         self.sensory_update = SensoryGRU(sizes.channels, sizes.channels)
 
     def forward(
@@ -68,7 +68,7 @@ class PixelFuser(nn.Module):
 
     def __init__(self, sizes: CutieSizes):
         super().__init__()
-        self.fuser = FusionBlock(sizes.channels)
+        self.fuser = FusionBlock(sizes.channels, sizes.channels)
         self.sensory_compress = nn.Conv2d(sizes.channels + 2, sizes.channels, 1)
 
     def forward(self, shared: Tensor, readout: Tensor, sensory: Tensor, masks: Tensor) -> Tensor:

@@ -42,7 +42,11 @@ class ObjectSummarizer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention, its parameters named and laid out as torch's `MultiheadAttention` has them."""
+    """Multi-head attention, its parameters named and laid out as torch's `MultiheadAttention` has them.
+
+    Of a few queries and the many pixels, the few are brought into the other's space, before and after: matrices that
+    all pixels would go through meet Q x heads rows in place of the pixels. The numbers are the same, but for rounding.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -51,14 +55,45 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(channels, channels)
         nn.init.xavier_uniform_(self.in_proj_weight)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None = None) -> Tensor:
-        """query [N, L, C], key, value [N, S, C]; seen: bool [N, L, S], which keys a query sees -> [N, L, C]."""
-        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        parts = zip((query, key, value), weights, biases, strict=True)
-        heads = [F.linear(x, w, b).unflatten(2, (HEADS, -1)).transpose(1, 2) for x, w, b in parts]  # [N, 8, L, C / 8]
-        mask = None if seen is None else seen[:, None]
-        out = F.scaled_dot_product_attention(*heads, attn_mask=mask)
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """query [N, L, C], key, value [N, S, C] -> [N, L, C]."""
+        heads = [self._heads(part, i) for i, part in enumerate((query, key, value))]
+        return self.out_proj(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+
+    def few_read_many(self, query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
+        """`forward` with fewer queries than keys; seen: bool [N, L, S], which keys a query sees."""
+        _, weight, value_weight = self._weights()  # [heads, C / heads, C]
+        # a bias of the keys would add the same to all that a query compares
+        projected = self._scale * self._heads(query, 0) @ weight  # [N, heads, L, C]
+        scores = projected.flatten(1, 2) @ key.transpose(1, 2)  # [N, heads L, S]
+        scores = scores.unflatten(1, (HEADS, -1)).masked_fill(~seen[:, None], float("-inf"))
+        gathered = torch.softmax(scores, 3).flatten(1, 2) @ value  # [N, heads L, C]
+        bias = self.in_proj_bias.chunk(3)[2].unflatten(0, (HEADS, 1, -1))
+        out = gathered.unflatten(1, (HEADS, -1)) @ value_weight.transpose(1, 2) + bias  # [N, heads, L, C / heads]
         return self.out_proj(out.transpose(1, 2).flatten(2))
+
+    def many_read_few(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """`forward` with more queries than keys."""
+        weight, bias = self._weights()[0], self.in_proj_bias.chunk(3)[0].unflatten(0, (HEADS, -1, 1))
+        keys, values = self._scale * self._heads(key, 1), self._heads(value, 2)  # [N, heads, S, C / heads]
+        projected, offset = keys @ weight, (keys @ bias).flatten(1)  # [N, heads, S, C], [N, heads S]
+        scores = query @ projected.flatten(1, 2).transpose(1, 2) + offset[:, None]  # [N, L, heads S]
+        weights = torch.softmax(scores.unflatten(2, (HEADS, -1)), 3).flatten(2)
+        out = self.out_proj.weight.unflatten(1, (HEADS, -1)).permute(1, 2, 0)  # [heads, C / heads, C]
+        return weights @ (values @ out).flatten(1, 2) + self.out_proj.bias
+
+    @property
+    def _scale(self) -> float:
+        return (self.out_proj.in_features // HEADS) ** -0.5
+
+    def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of queries, keys and values, [heads, C / heads, C] each."""
+        return tuple(weight.unflatten(0, (HEADS, -1)) for weight in self.in_proj_weight.chunk(3))
+
+    def _heads(self, x: Tensor, part: int) -> Tensor:
+        """[N, L, C] -> projected as queries (0), keys (1) or values (2), [N, heads, L, C / heads]."""
+        projected = F.linear(x, self.in_proj_weight.chunk(3)[part], self.in_proj_bias.chunk(3)[part])
+        return projected.unflatten(2, (HEADS, -1)).transpose(1, 2)
 
 
 class ReadFromPixels(nn.Module):
@@ -69,9 +104,9 @@ class ReadFromPixels(nn.Module):
         self.cross_attn = Attention(channels)
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, query: Tensor, query_code: Tensor, pixel: Tensor, pixel_code: Tensor, seen: Tensor) -> Tensor:
+    def forward(self, query: Tensor, query_code: Tensor, pixel: Tensor, coded: Tensor, seen: Tensor) -> Tensor:
         x = self.norm(query)
-        return x + self.cross_attn(x + query_code, pixel + pixel_code, pixel, seen)
+        return x + self.cross_attn.few_read_many(x + query_code, coded, pixel, seen)
 
 
 class SelfAttention(nn.Module):
@@ -107,8 +142,8 @@ class ReadFromQueries(nn.Module):
         super().__init__()
         self.cross_attn = Attention(channels)
 
-    def forward(self, pixel: Tensor, pixel_code: Tensor, query: Tensor, query_code: Tensor) -> Tensor:
-        return pixel + self.cross_attn(pixel + pixel_code, query + query_code, query)
+    def forward(self, pixel: Tensor, coded: Tensor, query: Tensor, query_code: Tensor) -> Tensor:
+        return pixel + self.cross_attn.many_read_few(coded, query + query_code, query)
 
 
 class PixelFeedForward(nn.Module):
@@ -136,9 +171,10 @@ class TransformerBlock(nn.Module):
         """query, query_code [N, Q, C], pixel [N, C, h, w], pixel_code [N, h w, C], seen [N, Q, h w]
         -> query, pixel."""
         tokens = pixel.flatten(2).transpose(1, 2)  # [N, h w, C]
-        query = self.read_from_pixel(query, query_code, tokens, pixel_code, seen)
+        coded = tokens + pixel_code
+        query = self.read_from_pixel(query, query_code, tokens, coded, seen)
         query = self.ffn(self.self_attn(query, query_code))
-        tokens = self.read_from_query(tokens, pixel_code, query, query_code)
+        tokens = self.read_from_query(tokens, coded, query, query_code)
         return query, self.pixel_ffn.conv(tokens.transpose(1, 2).unflatten(2, pixel.shape[-2:]))
 
 
