@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test gpu lint clean
+.PHONY: demo test held-down gpu lint clean
 
 demo: $(VENV)/demo.installed
 	$(VENV)/bin/python app.py $(ARGS)
@@ -10,6 +10,11 @@ demo: $(VENV)/demo.installed
 test: $(VENV)/test.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+# As on a CPU with AVX2 only, which lacks AVX-512 and bfloat16: what depends on the processor.
+HELD_DOWN = ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+held-down: $(VENV)/test.installed
+	$(HELD_DOWN) $(VENV)/bin/python -m pytest tests/test_device.py tests/engine tests/memory tests/networks $(ARGS)
 
 gpu: $(VENV)/test.installed  # what needs a CUDA device: its tests, then its benchmark
 	$(VENV)/bin/python -m pytest tests/test_gpu.py

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
+from xmem.device import convolves
 from xmem.engine.propagator import IMAGE_MEAN, IMAGE_STD, Propagator, resize_to_frame
 from xmem.errors import InputError
 from xmem.memory.attention import row_type
@@ -154,6 +155,10 @@ def sample():
     return images, read_mask(samples / "big-buck-bunny.png", info.width, info.height).index
 
 
+needs_bfloat16 = pytest.mark.skipif(not convolves(torch.bfloat16), reason="this CPU does not compute in bfloat16")
+
+
+@needs_bfloat16
 def test_bfloat16_gives_nearly_the_same_masks_on_a_real_clip():
     """The embedded network over 17 frames, three memory frames among them: mean IoU with float32's masks was 0.992, the
     least 0.980. Probabilities are float32."""
@@ -174,7 +179,7 @@ def test_bfloat16_gives_nearly_the_same_masks_on_a_real_clip():
     assert np.mean(ious) > 0.985 and min(ious) > 0.96
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("dtype", [pytest.param(torch.bfloat16, marks=needs_bfloat16), torch.float32])
 def test_what_memory_holds_has_the_right_precision(dtype):
     """Keys and use are float32, or 1 + 1e-7 would be lost; values and the sensory memory are the network's, and so are
     prepared rows, where the processor multiplies it. An object arrives late, and memory is consolidated."""

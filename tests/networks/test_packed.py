@@ -42,7 +42,8 @@ def near(found: torch.Tensor, expected: torch.Tensor) -> bool:
 @pytest.mark.parametrize("kind", LAYERS)
 @torch.no_grad()
 def test_a_packed_layer_is_the_plain_one_at_every_size(kind, dtype):
-    """Sizes in turn, and back: weights packed for one are not used in a wrong way for another."""
+    """Sizes in turn, and back: weights packed for one are not used in a wrong way for another. Where the CPU takes no
+    bfloat16, a packed layer still computes."""
     conv = layer(kind, dtype)
     own = PackedConv2d.of(conv)
     for size in [(24, 40), (17, 23), (24, 40)]:
@@ -63,15 +64,26 @@ def test_parts_of_its_channels_sum_up():
     assert near(conv_relu6(PackedConv2d.of(depthwise), x[:, some], some), F.relu6(depthwise(x))[:, some])
 
 
-def test_with_gradients_or_without_the_operators_it_is_the_plain_layer(monkeypatch):
+def test_with_gradients_it_is_the_plain_layer():
     conv = layer("decoder", torch.float32)
     own, x = PackedConv2d.of(conv), image(conv, 8, 8).requires_grad_()
     own(x).sum().backward()
     assert x.grad.abs().sum() > 0 and not own._packed
-    monkeypatch.setattr(packed, "torch", SimpleNamespace(**{**vars(torch), "ops": SimpleNamespace(mkldnn=None)}))
-    with torch.no_grad():
-        assert not packed.is_available()
-        assert torch.equal(own(x), conv(x)) and torch.equal(conv_relu6(own, x), F.relu6(conv(x))) and not own._packed
+
+
+def refused(*_):
+    raise RuntimeError("bf16 path needs the cpu support avx512bw")
+
+
+@pytest.mark.parametrize("operators", [None, SimpleNamespace(_reorder_convolution_weight=refused)], ids=str)
+@torch.no_grad()
+def test_where_torch_has_no_such_operators_or_they_refuse_a_type_it_is_the_plain_layer(monkeypatch, operators):
+    conv = layer("decoder", torch.bfloat16)
+    own, x = PackedConv2d.of(conv), image(conv, 8, 8)
+    monkeypatch.setattr(packed, "torch", SimpleNamespace(**{**vars(torch), "ops": SimpleNamespace(mkldnn=operators)}))
+    monkeypatch.setattr(packed, "is_available", packed.is_available.__wrapped__)
+    assert not packed.is_available(torch.bfloat16)
+    assert torch.equal(own(x), conv(x)) and torch.equal(conv_relu6(own, x), F.relu6(conv(x))) and not own._packed
 
 
 def test_the_embedded_model_is_packed_and_its_weights_keep_their_names():

@@ -14,21 +14,22 @@ from xmem.device import (
     allowed_cores,
     choose_precision,
     describe_device,
+    is_native,
     precision_name,
     select_device,
 )
-from xmem.errors import InputError
 
 NAMES = ("processor", "cores", "device", "torch")  # what must be the same for rows to stand side by side
 
 
 def describe(device_name: str) -> dict:
-    """Names of the machine, the precisions its device computes in, which of them "auto" is, and their measured peaks.
+    """Names of the machine, the precisions its device computes in natively, which of them "auto" is, and their measured
+    peaks.
 
     Raises InputError for a device that is not there.
     """
     device = select_device(device_name)
-    usable = [name for name in PRECISIONS if name != "auto" and _works(name, device)]
+    usable = [name for name in PRECISIONS if name != "auto" and is_native(name, device)]
     auto = precision_name(choose_precision("auto", device))
     return {
         "processor": processor(),
@@ -43,14 +44,6 @@ def describe(device_name: str) -> dict:
         "precisions": usable,
         "peaks": {name: measured_peak(device, getattr(torch, name)) for name in usable},
     }
-
-
-def _works(precision: str, device: torch.device) -> bool:
-    try:
-        choose_precision(precision, device)
-    except InputError:
-        return False
-    return True
 
 
 def processor() -> str:

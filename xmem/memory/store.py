@@ -213,7 +213,7 @@ class ElementStore:
         start = 0
         for size, count in self._sizes(group):
             if count < size:
-                distances[:, start : start + size - count] = float("inf")
+                distances[:, start : start + size - count].fill_(float("inf"))
             start += size
 
     def value_rows(self, group: ObjectGroup, index: Tensor) -> Tensor:
@@ -284,5 +284,5 @@ def _change(
 def _fresh(key: Tensor) -> Tensor:
     """Usage of new elements: use 0, life 1e-7, [n, 2]."""
     usage = torch.zeros((len(key), 2), device=key.device)
-    usage[:, 1] = 1e-7
+    usage[:, 1].fill_(1e-7)  # a number assigned would be brought to the device first
     return usage

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 ALL = slice(None)
-_OPERATORS = ("_reorder_convolution_weight", "_convolution_pointwise")  # what torch's own compiler calls, too
 
 
 class PackedConv2d(nn.Conv2d):
@@ -64,7 +65,7 @@ class PackedConv2d(nn.Conv2d):
         slower. None where torch lacks the operators."""
         place = (inputs.start, inputs.stop, outputs.start, outputs.stop)
         packed_for, packed = self._packed.get(place, (None, None))
-        if packed_for != shape and is_available():
+        if packed_for != shape and is_available(self.weight.dtype):
             packed = torch.ops.mkldnn._reorder_convolution_weight(
                 self.weight[outputs, inputs].contiguous(), self.padding, self.stride, self.dilation, groups, shape
             )
@@ -82,9 +83,17 @@ def conv_part(
     return F.relu6(out, inplace=True) if relu6 else out
 
 
-def is_available() -> bool:
-    """Whether torch has the operators, which it keeps to itself, and uses oneDNN."""
-    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
+@cache
+def is_available(dtype: torch.dtype) -> bool:
+    """Whether torch has the operators, which it keeps to itself, and they take that type here: a call tells."""
+    image, weight = torch.ones((1, 16, 4, 4), dtype=dtype), torch.ones((16, 16, 1, 1), dtype=dtype)
+    geometry = [0, 0], [1, 1], [1, 1], 1  # padding, stride, dilation, groups
+    try:
+        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, image.shape)
+        torch.ops.mkldnn._convolution_pointwise(image, packed, None, *geometry, "none", [], "")
+    except (AttributeError, RuntimeError):
+        return False
+    return True
 
 
 def use_packed(model: nn.Module) -> nn.Module:
