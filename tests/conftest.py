@@ -11,6 +11,8 @@ import xmem  # noqa: F401 - before torch: it decides how torch's threads wait
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")  # as browser/install.sh looks for them
+
 
 @pytest.fixture(scope="session")
 def tiny_model():
@@ -27,10 +29,11 @@ def tiny_model():
 def browser():
     """One headless Chromium for all tests: Playwright runs once per process."""
     sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine")
+    chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
     with sync_api.sync_playwright() as playwright:
+        chromium = chromium or playwright.chromium.executable_path
+        if not Path(chromium).exists():
+            pytest.skip("no Chromium on this machine")
         started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield started
         started.close()
