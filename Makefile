@@ -2,13 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test held-down gpu lint clean
+.PHONY: demo test held-down gpu lint hooks clean
 
 demo: $(VENV)/demo.installed
 	$(VENV)/bin/python app.py $(ARGS)
 
 test: $(VENV)/test.installed
-	$(VENV)/bin/ruff check .
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 # As on a CPU with AVX2 only, which lacks AVX-512 and bfloat16: what depends on the processor.
@@ -23,6 +22,9 @@ gpu: $(VENV)/test.installed  # what needs a CUDA device: its tests, then its ben
 lint: $(VENV)/test.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+hooks: $(VENV)/test.installed  # what `make lint` would mend or refuse is mended or refused at each commit
+	$(VENV)/bin/pre-commit install
 
 clean:
 	rm -rf $(VENV)
