@@ -3,7 +3,6 @@
 All calls of one `gradio_client.Client` work on one session, that of its session hash. Frames count from 0.
 """
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +14,8 @@ from gradio.components import Component
 from PIL import Image
 
 import xmem
-from demo.html.progress import Progress
+from demo.failures import in_words
 from demo.runs import models, oneshot, preflight, rendering, settings, track
-from demo.runs.follow import follow
-from demo.runs.run import propagate_session
 from demo.runs.settings import SettingsPanel
 from demo.stage import check, paint, video
 from demo.visit import studio
@@ -39,8 +36,8 @@ TRACK = (
 def build(chosen: SettingsPanel) -> None:
     """Add the endpoints to the page; their components are never shown. chosen: gives `track` its parameters."""
     for function in PLAIN:
-        gr.api(_in_words(function), api_name=function.__name__)
-    gr.api(_in_words(propagate), api_name="propagate", **RUNS)
+        gr.api(in_words()(function), api_name=function.__name__)
+    gr.api(in_words()(propagate), api_name="propagate", **RUNS)
     with gr.Column(visible=False):
         _endpoint(open_video, [gr.File(label="video")], [gr.JSON()])
         _endpoint(open_bundle, [gr.File(label="bundle")], [gr.JSON()])
@@ -69,31 +66,8 @@ def _endpoint(function: Callable, inputs: list[Component], outputs: list[Compone
     """An event that only programs fire, for functions that take or give files: Gradio checks those of components."""
     description = " ".join(inspect.getdoc(function).split())
     gr.Button().click(
-        _in_words(function), inputs, outputs, api_name=function.__name__, api_description=description, **listener
+        in_words()(function), inputs, outputs, api_name=function.__name__, api_description=description, **listener
     )
-
-
-def _in_words(function: Callable) -> Callable:
-    """The function with its InputErrors as Gradio's, whose sentence reaches the program."""
-    if inspect.isgeneratorfunction(function):
-
-        @functools.wraps(function)
-        def generator(*args: Any, **named: Any) -> Iterator[Any]:
-            try:
-                yield from function(*args, **named)
-            except xmem.InputError as error:
-                raise gr.Error(str(error), print_exception=False) from error
-
-        return generator
-
-    @functools.wraps(function)
-    def plain(*args: Any, **named: Any) -> Any:
-        try:
-            return function(*args, **named)
-        except xmem.InputError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-
-    return plain
 
 
 def describe(session: Session) -> dict[str, Any]:
@@ -254,19 +228,12 @@ def propagate(
 ) -> Iterator[dict]:
     """Compute what is pending. Yields {done, total, seconds} about once per second, and at last the session.
     direction: both, forward or backward; model and size as in `estimate`."""
-    chosen = _settings(model, size, direction, pause_at_cuts)
-    workspace = studio.workspace_of(request)
-    session = studio.session_of(request)
+    session, workspace = studio.session_of(request), studio.workspace_of(request)
     track.check_ready(session)
     workspace.clear_stop()
-    with workspace.locked(studio.WAIT_SECONDS), workspace.new_folder(studio.RUN):
-        last = Progress()
-        for latest in follow(propagate_session(str(session.folder), str(workspace.stop_file), chosen)):
-            workspace.keep_alive()
-            if latest is not None:
-                last = latest
-                yield {"done": last.done, "total": last.total, "seconds": round(last.seconds, 2)}
-        rendering.keep_summary(workspace, last, stopped=False)
+    for _, latest in track.compute(session, _settings(model, size, direction, pause_at_cuts), workspace):
+        if latest.total:
+            yield {"done": latest.done, "total": latest.total, "seconds": round(latest.seconds, 2)}
     yield describe(studio.session_of(request))
 
 

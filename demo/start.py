@@ -1,16 +1,11 @@
 """From nothing to a served page."""
 
-import logging
 import os
 import signal
 import sys
 
-import xmem
 from demo.visit import studio
 from xmem import checkpoints
-from xmem.checkpoints import EMBEDDED, REGISTRY
-
-log = logging.getLogger("xmem.demo")
 
 
 def start(host: str | None = None, port: int | None = None, share: bool = False) -> None:
@@ -31,11 +26,6 @@ def start(host: str | None = None, port: int | None = None, share: bool = False)
 
 def fetch_chosen_model() -> None:
     """Fetch what XMEM_MODEL names, as a Space with a GPU wants; where that fails, go on with the embedded one."""
-    name = checkpoints.default_model()
-    if name not in REGISTRY or REGISTRY[name].url is None or checkpoints.find(name):
-        return
-    try:
-        checkpoints.fetch_with_bar(name)
-    except xmem.InputError as error:
-        log.warning("%s The page goes on with %s.", error, EMBEDDED)
+    *_, chosen = checkpoints.fetch_or_embedded(checkpoints.default_model(), show_bar=True)
+    if chosen.note:
         os.environ.pop("XMEM_MODEL")

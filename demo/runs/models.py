@@ -1,8 +1,7 @@
-"""The networks at hand on the page and the devices for them; what takes the place of one that cannot be had."""
+"""The networks at hand on the page, and the devices for them."""
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -15,8 +14,6 @@ from xmem import checkpoints
 from xmem.checkpoints.catalogue import D16, EMBEDDED, HELD_BACK, REGISTRY
 from xmem.device import choose_precision, describe_device, precision_name, select_device
 from xmem.networks.xmem import XMem
-
-log = logging.getLogger("xmem.demo")
 
 
 class ModelCache:
@@ -42,20 +39,9 @@ class ModelCache:
 MODELS = ModelCache()
 
 
-def load(model: str, device: str, precision: str = "auto") -> tuple[XMem, str, str]:
-    """The network to use, its name, and the reason where it is not the chosen one."""
-    try:
-        return MODELS.get(model, device, precision), model, ""
-    except xmem.InputError as error:
-        if model == EMBEDDED:
-            raise
-        log.warning("%s cannot be used, %s takes its place: %s", model, EMBEDDED, error)
-        return MODELS.get(EMBEDDED, device, precision), EMBEDDED, going_on(str(error))
-
-
-def going_on(reason: str) -> str:
-    """What the page says when a chosen checkpoint cannot be had."""
-    return f"{reason.rstrip('.')} – the page goes on with {EMBEDDED}."
+def load(model: str, device: str, precision: str = "auto") -> checkpoints.Loaded:
+    """The network to use, one that was loaded before where it is that."""
+    return checkpoints.load_or_embedded(model, device, precision, MODELS.get)
 
 
 def device_choices() -> list[tuple[str, str]]:
@@ -95,21 +81,10 @@ def model_choices() -> list[tuple[str, str]]:
     return choices
 
 
-def is_at_hand(name: str) -> bool:
-    """Whether a checkpoint can be loaded without fetching it."""
-    return name not in REGISTRY or REGISTRY[name].url is None or checkpoints.find(name) is not None
-
-
-def bring(name: str) -> Iterator[tuple[checkpoints.FetchProgress | None, str]]:
-    """Fetch a checkpoint unless it is at hand: (progress, ""), and at the end (None, sentence) where that failed."""
-    if is_at_hand(name):
-        return
-    try:
-        for progress in follow(checkpoints.fetch(name), wait=False):
-            yield progress, ""
-    except xmem.InputError as error:
-        log.warning("%s could not be fetched: %s", name, error)
-        yield None, going_on(str(error))
+def make_ready(name: str) -> Iterator[str | checkpoints.Chosen]:
+    """Fetch a checkpoint unless it is at hand: a panel about once per second, and last which one to go on with."""
+    for latest in follow(checkpoints.fetch_or_embedded(name), wait=False):
+        yield latest if isinstance(latest, checkpoints.Chosen) else panels.busy(*fetched(name, latest))
 
 
 def fetched(name: str, progress: checkpoints.FetchProgress | None) -> tuple[str, float | None]:

@@ -12,11 +12,12 @@ from gradio.events import Dependency
 
 import xmem
 from demo.html import panels
-from demo.runs import models, settings
+from demo.runs import settings
 from demo.runs.run import estimate_session, spaces
 from demo.runs.settings import SettingsPanel
 from demo.visit import studio
 from demo.wiring import QUIET, Counters
+from xmem import checkpoints
 from xmem.review.preflight import Estimate
 from xmem.session import Session, TrackSettings
 
@@ -104,7 +105,7 @@ def by_request(request: gr.Request, *values: Any) -> Answer:
 
 def timed(session: Session, chosen: TrackSettings) -> Estimate:
     """Time a few frames, and remember the figures. Raises InputError."""
-    if not models.is_at_hand(chosen.model):
+    if not checkpoints.is_at_hand(chosen.model):
         raise xmem.InputError(f"{chosen.model} is not at hand yet: choose it in the settings, and it is fetched.")
     found = estimate_session(str(session.folder), chosen)
     keep(session, found, chosen)

@@ -21,6 +21,7 @@ from xmem.export import ExportProgress, export
 from xmem.session import Session
 
 RENDERING = "render-"  # how the folder of a rendering begins
+SUMMARY = "run.json"  # of the latest run, beside the session's own files
 
 log = logging.getLogger("xmem.demo")
 
@@ -44,7 +45,7 @@ def show(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
 
 
 def _show(session: Session, workspace: Workspace) -> Iterator[tuple[Any, Any, Any]]:
-    progress, stopped = read_summary(workspace)
+    progress, stopped = read_summary(session)
     with workspace.new_folder(RENDERING) as folder:
         newest = workspace.path / "newest-render"
         newest.write_text(folder.name)
@@ -57,11 +58,16 @@ def _show(session: Session, workspace: Workspace) -> Iterator[tuple[Any, Any, An
                 workspace.clear_stop()
                 yield panels.finished(progress, stopped), gr.skip(), gr.skip()
                 return
-            done, total = (step.done, step.total) if step else (0, 0)
-            yield panels.rendering(progress, stopped, done, total), gr.skip(), gr.skip()
+            yield written(session, step), gr.skip(), gr.skip()
         video = str(next(folder.glob("*.mp4")))
         # Gradio copies the file into its cache before it asks for more, and then the folder goes
         yield panels.finished(progress, stopped), video, video
+
+
+def written(session: Session, latest: ExportProgress | None) -> str:
+    """The panel while a file of the result is written; latest: how far that is."""
+    done, total = (latest.done, latest.total) if latest else (0, 0)
+    return panels.rendering(*read_summary(session), done, total)
 
 
 @contextlib.contextmanager
@@ -77,16 +83,16 @@ def _export(session: Session, folder: Path) -> Iterator[ExportProgress]:
     return export("overlay", session, folder, download_stem(f"{session.name}."))
 
 
-def keep_summary(workspace: Workspace, progress: Progress, stopped: bool) -> None:
+def keep_summary(session: Session, progress: Progress, stopped: bool) -> None:
     """Remember what the latest run did, for the panel."""
     values = asdict(replace(progress, preview=None)) | {"stopped": stopped}
-    (workspace.session_folder / "run.json").write_text(json.dumps(values))
+    (session.folder / SUMMARY).write_text(json.dumps(values))
 
 
-def read_summary(workspace: Workspace) -> tuple[Progress | None, bool]:
+def read_summary(session: Session) -> tuple[Progress | None, bool]:
     """What the latest run did, and whether it was stopped; None where that is not known (a bundle was opened)."""
     try:
-        values: dict[str, Any] = json.loads(Path(workspace.session_folder / "run.json").read_text())
+        values: dict[str, Any] = json.loads((session.folder / SUMMARY).read_text())
         stopped = values.pop("stopped")
         return Progress(**values), stopped
     except (OSError, ValueError, KeyError, TypeError):

@@ -11,7 +11,6 @@ import xmem
 from demo.html import panels
 from demo.runs import models, rendering
 from demo.wiring import QUIET, SETTLE, Counters
-from xmem.checkpoints import EMBEDDED
 from xmem.session import TrackSettings
 
 ORIGINAL_SIZE = 0  # the choice "as the video"
@@ -217,13 +216,9 @@ def choose_model(name: str, device: str) -> Iterator[tuple[Any, str, str]]:
 
     Yields updates of (model choice, message, status line).
     """
-    for progress, note in models.bring(name):
-        if note:
-            yield (
-                gr.update(value=EMBEDDED, choices=models.model_choices()),
-                panels.message(note, "bad"),
-                models.status(EMBEDDED, device),
-            )
-            return
-        yield gr.skip(), panels.busy(*models.fetched(name, progress)), gr.skip()
-    yield gr.update(choices=models.model_choices()), "", models.status(name, device)
+    for latest in models.make_ready(name):
+        if isinstance(latest, str):
+            yield gr.skip(), latest, gr.skip()
+    choice = {"value": latest.name} if latest.note else {}
+    said = panels.message(latest.note, "bad")
+    yield gr.update(choices=models.model_choices(), **choice), said, models.status(latest.name, device)

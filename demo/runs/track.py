@@ -1,6 +1,6 @@
 """Step 3: the run, what it would compute, and the result that is rendered from it."""
 
-import logging
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.components import Component
 
 import xmem
+from demo.failures import in_words
 from demo.html import panels
 from demo.html.progress import Progress
 from demo.runs import models, preflight, rendering, settings
@@ -17,15 +18,12 @@ from demo.runs.run import propagate_session
 from demo.visit import scene, studio
 from demo.visit.workspace import Workspace
 from demo.wiring import QUIET, RENDERINGS, RUNS, SETTLE, SETTLE_WITH_FRAME, Counters, stamp
-from xmem.checkpoints import EMBEDDED
 from xmem.session import Session, TrackSettings
 from xmem.session.spans import plan
 
 # Where the result video stands, in seconds; and a frame number to go to.
 VIDEO_TIME = "() => [document.querySelector('#result-video video')?.currentTime ?? 0]"
 GO_THERE = "(frame) => { window.xmemGo(frame); }"
-
-log = logging.getLogger("xmem.demo")
 
 
 @dataclass(frozen=True)
@@ -162,21 +160,14 @@ def stop(request: gr.Request) -> Any:
     return gr.update(interactive=False, value="Stopping…")
 
 
+@in_words(lambda sentence, *_: panels.failed(sentence))
 def run(request: gr.Request, *values: Any) -> Iterator[str]:
     """Compute what is pending. Yields the panel about once per second."""
-    try:
-        chosen = settings.read(*values)
-        session = studio.session_of(request)
-        check_ready(session)
-        yield from _run(session, chosen, studio.workspace_of(request))
-    except xmem.InputError as error:
-        yield panels.failed(str(error))
-        raise gr.Error(str(error), title="Not yet", print_exception=False) from error
-    except Exception as error:
-        log.exception("A run failed.")
-        sentence = unexpected(error)
-        yield panels.failed(sentence)
-        raise gr.Error(sentence, print_exception=False) from error
+    chosen = settings.read(*values)
+    session = studio.session_of(request)
+    check_ready(session)
+    for panel, _ in compute(session, chosen, studio.workspace_of(request)):
+        yield panel
 
 
 def check_ready(session: Session) -> None:
@@ -185,36 +176,37 @@ def check_ready(session: Session) -> None:
         raise xmem.InputError("Nothing is painted yet: paint the object on a frame, or choose a mask file.")
 
 
-def unexpected(error: Exception) -> str:
-    if type(error).__name__ == "OutOfMemoryError":
-        return "The GPU's memory is full: choose a smaller inference size in the settings and run again."
-    return "Something went wrong inside the program, and it was logged; your video and painting are still here."
+def compute(
+    session: Session, chosen: TrackSettings, workspace: Workspace, is_visitors: bool = True
+) -> Iterator[tuple[str, Progress]]:
+    """Every run, of page and programs: compute what is pending in a session, as far as the visitor lets it.
 
-
-def _run(session: Session, chosen: TrackSettings, workspace: Workspace) -> Iterator[str]:
-    note = ""
-    for progress, note in models.bring(chosen.model):  # noqa: B007  (the last note is what counts)
-        yield panels.busy(*models.fetched(chosen.model, progress))
-    if note:
-        chosen = replace(chosen, model=EMBEDDED)
+    Yields (panel, what was done) about once per second. is_visitors: the session is the visitor's work, which waits
+    meanwhile. Raises InputError.
+    """
+    last = Progress()
+    for model in models.make_ready(chosen.model):
+        if isinstance(model, str):
+            yield model, last
+    chosen = replace(chosen, model=model.name)
     if not session.pending(chosen):
-        session.propagate(chosen).close()
-        yield panels.busy("Everything is up to date.")
+        for _ in session.propagate(chosen):  # says what is missing, or keeps the settings
+            pass
+        yield panels.busy("Everything is up to date."), last
         return
-    with workspace.locked(studio.WAIT_SECONDS), workspace.new_folder(studio.RUN):
+    with studio.running(workspace) if is_visitors else contextlib.nullcontext():
         expected = preflight.expected_seconds(session, chosen)
-        last = Progress()
         steps = propagate_session(str(session.folder), str(workspace.stop_file), chosen)
         for latest in follow(steps):
             workspace.keep_alive()
             if latest is None:
-                yield panels.busy(f"Loading {panels.short(chosen.model)}…")
+                yield panels.busy(f"Loading {panels.short(chosen.model)}…"), last
             else:
-                last = replace(latest, note=note or latest.note, estimate=expected)
-                yield panels.running(last)
+                last = replace(latest, note=model.note or latest.note, estimate=expected)
+                yield panels.running(last), last
         stopped = workspace.stop_file.exists() and last.done != last.total
         workspace.clear_stop()
-        rendering.keep_summary(workspace, last, stopped)
+        rendering.keep_summary(session, last, stopped)
 
 
 def finish(frame: float, request: gr.Request) -> tuple[Any, ...]:
@@ -228,12 +220,10 @@ def finish(frame: float, request: gr.Request) -> tuple[Any, ...]:
     return *idle, shown, has_result, has_result, has_result, stamp()
 
 
+@in_words()
 def frame_at(seconds: float, request: gr.Request) -> int:
     """The frame that the result video shows at a time."""
-    try:
-        return studio.session_of(request).frame_at(float(seconds))
-    except xmem.InputError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+    return studio.session_of(request).frame_at(float(seconds))
 
 
 def leave(request: gr.Request) -> None:

@@ -16,13 +16,12 @@ from demo.html import panels
 from demo.runs import models
 from demo.runs.follow import follow
 from demo.runs.models import MODELS
-from demo.runs.run import GPU_FRAMES_PER_SECOND, on_gpu
+from demo.runs.run import gpu_seconds, on_gpu
 from demo.runs.track import TrackStep
 from demo.tabs import common as tabs
 from demo.visit import studio
 from demo.wiring import QUIET, RUNS, Counters
 from xmem import checkpoints
-from xmem.checkpoints import REGISTRY
 from xmem.review.compare import PRESETS, CompareProgress, Comparison, Variant, compare
 from xmem.session import Session, TrackSettings
 
@@ -199,7 +198,7 @@ def variants(base: TrackSettings, *sides: tuple[str, str]) -> list[tuple[str, Tr
 def _fetch(names: set[str]) -> Iterator[str]:
     """Fetch checkpoints that are not at hand, telling how far that is. Raises InputError where one cannot be had."""
     for name in sorted(names):
-        if name in REGISTRY and REGISTRY[name].url is not None and not checkpoints.find(name):
+        if not checkpoints.is_at_hand(name):
             for progress in follow(checkpoints.fetch(name), wait=False):
                 yield panels.busy(*models.fetched(name, progress))
 
@@ -213,7 +212,7 @@ def _progress(latest: CompareProgress | None) -> str:
 def _gpu_seconds(folder: str, _output: str, _stop_file: str, sides: Sequence[tuple[str, TrackSettings]]) -> int:
     session = Session.open(folder)
     frames = len(sides) * 2 * (session.last - session.first + 1)  # both ways
-    return int(min(300, 30 + frames / GPU_FRAMES_PER_SECOND))
+    return gpu_seconds(frames)
 
 
 @on_gpu(_gpu_seconds)

@@ -54,6 +54,13 @@ def is_running(request: gr.Request | None) -> bool:
 
 
 @contextlib.contextmanager
+def running(workspace: Workspace) -> Iterator[None]:
+    """Held by a run of the visitor's work. Raises InputError while another change goes on."""
+    with workspace.locked(WAIT_SECONDS), workspace.new_folder(RUN):
+        yield
+
+
+@contextlib.contextmanager
 def editing(request: gr.Request | None) -> Iterator[Session]:
     """The visitor's work, opened for changing it; one change at a time.
 

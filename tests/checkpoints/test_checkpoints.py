@@ -444,3 +444,36 @@ def test_a_containers_cpu_quota_limits_the_threads(tmp_path, monkeypatch, quota,
     monkeypatch.setattr(device, "CPU_QUOTA", tmp_path / "cpu.max")
     (tmp_path / "cpu.max").write_text(quota + "\n")
     assert device.allowed_cores() == (cores or len(os.sched_getaffinity(0)))
+
+
+def test_where_a_checkpoint_cannot_be_had_the_embedded_one_takes_its_place_and_that_is_said(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
+    write_tiny_model(tmp_path / "xmem-lite.safetensors")
+    (tmp_path / "XMem.pth").write_bytes(b"<html>")
+    loaded = checkpoints.load_or_embedded("XMem", "cpu", "float32")
+    assert loaded.name == "xmem-lite" and "goes on with xmem-lite" in loaded.note and "XMem.pth" in loaded.note
+    assert "xmem-lite takes its place" in caplog.text
+    assert checkpoints.load_or_embedded("xmem-lite", "cpu", "float32").note == ""
+
+
+def test_the_embedded_checkpoint_takes_no_place_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
+    (tmp_path / "xmem-lite.safetensors").write_bytes(b"<html>")
+    with pytest.raises(InputError):
+        checkpoints.load_or_embedded("xmem-lite", "cpu", "float32")
+
+
+def test_a_fetch_tells_its_progress_and_last_which_checkpoint_to_go_on_with(tmp_path, monkeypatch):
+    monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
+    arrived = checkpoints.FetchProgress(1, 2)
+
+    def cut_off(name):
+        yield arrived
+        raise InputError("The line was cut.")
+
+    monkeypatch.setattr("xmem.checkpoints.load.fetch", cut_off)
+    first, last = checkpoints.fetch_or_embedded("XMem")
+    assert first == arrived and last.name == "xmem-lite" and last.note.startswith("The line was cut – ")
+    assert list(checkpoints.fetch_or_embedded("xmem-lite")) == [checkpoints.Chosen("xmem-lite")]

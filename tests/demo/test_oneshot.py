@@ -1,4 +1,4 @@
-"""`track`, the one-shot of the API, called as a plain function on real files."""
+"""`track`, the endpoint for one call, called as a plain function on real files."""
 
 import io
 import shutil
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import xmem
-from demo.runs import models, oneshot
+from demo.runs import oneshot
 from demo.runs import track as track_events
 from demo.runs.models import ModelCache
 from demo.visit import canvas
@@ -53,7 +53,7 @@ def request_of(name: str = "visitor") -> SimpleNamespace:
 
 @pytest.fixture
 def run(tiny_model, workspaces):
-    """`events.track` with a tiny network at a small size, and its files copied as Gradio would."""
+    """`track` with a tiny network at a small size, and its files copied as Gradio would."""
 
     def go(video, value, request=None, fill=False, model=None):
         settings = {"fill_outlines": fill, "model": model or str(tiny_model), "device": "cpu", "size": 64, **DEFAULTS}
@@ -76,7 +76,7 @@ def test_a_run_reports_frames_and_ends_with_both_files_named_after_the_video(run
     assert probe(files[0]).frame_count == 12
     with zipfile.ZipFile(files[1]) as archive:
         names = archive.namelist()
-        assert names == [f"My-clip-1-masks/{i:05d}.png" for i in range(12)]
+        assert names == [f"{i:05d}.png" for i in range(12)]
         first = np.array(Image.open(io.BytesIO(archive.read(names[0]))))
     np.testing.assert_array_equal(first, canvas.to_index(painting(), 320, 180))
     assert not list(workspaces.root.rglob("run-*")), "the run's folder is gone"
@@ -150,7 +150,7 @@ def test_an_unexpected_failure_is_a_short_sentence_and_a_log_entry(run, clip, mo
         raise RuntimeError("secret detail")
         yield
 
-    monkeypatch.setattr(oneshot, "propagate", fail)
+    monkeypatch.setattr(track_events, "propagate_session", fail)
     with pytest.raises(gr.Error, match="Something went wrong") as error:
         list(run(clip, painting()))
     assert "secret" not in str(error.value) and "secret detail" in caplog.text
@@ -182,7 +182,7 @@ def test_a_model_that_cannot_be_fetched_leaves_the_run_to_the_embedded_one(
         raise xmem.InputError("XMem cannot be fetched, because its host cannot be reached.")
         yield
 
-    monkeypatch.setattr(models.checkpoints, "fetch", unreachable)
+    monkeypatch.setattr("xmem.checkpoints.load.fetch", unreachable)
     monkeypatch.setattr("demo.runs.models.MODELS", ModelCache())
     *_, (panel, video, _) = run(clip, painting(), model="XMem")
     assert "Done: 12 frames" in panel and "goes on with xmem-lite" in panel and video

@@ -1,5 +1,7 @@
 """Which models and devices there are, what happens when one is chosen, and what the controls mean."""
 
+import threading
+
 import pytest
 
 import xmem
@@ -11,14 +13,19 @@ from xmem.checkpoints import EMBEDDED, HELD_BACK, REGISTRY
 def test_choosing_a_model_fetches_it_with_progress_and_then_says_that_it_works(monkeypatch, tmp_path):
     monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
 
+    shown = threading.Event()
+
     def fetch(name, url=None):
         for done in (50_000_000, 249_026_057):
             yield models.checkpoints.FetchProgress(done, 249_026_057)
+        shown.wait(20)
 
-    monkeypatch.setattr(models.checkpoints, "fetch", fetch)
-    steps = list(settings.choose_model("XMem", "cpu"))
-    assert "249 of 249 MB" in steps[-2][1]
-    assert "XMem on CPU" in steps[-1][2]
+    monkeypatch.setattr("xmem.checkpoints.load.fetch", fetch)
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.01)
+    for _, message, status in settings.choose_model("XMem", "cpu"):  # noqa: B007  (the last status is what counts)
+        if "249 of 249 MB" in message:
+            shown.set()
+    assert shown.is_set() and message == "" and "XMem on CPU" in status
 
 
 def test_choosing_a_model_that_cannot_be_fetched_goes_back_to_the_embedded_one(monkeypatch, tmp_path):
@@ -28,9 +35,9 @@ def test_choosing_a_model_that_cannot_be_fetched_goes_back_to_the_embedded_one(m
         raise xmem.InputError("XMem cannot be fetched: the host answered 503.")
         yield
 
-    monkeypatch.setattr(models.checkpoints, "fetch", fetch)
+    monkeypatch.setattr("xmem.checkpoints.load.fetch", fetch)
     choice, message, status = list(settings.choose_model("XMem", "cpu"))[-1]
-    assert choice["value"] == EMBEDDED and "503 – the page goes on with xmem-lite." in message
+    assert choice["value"] == EMBEDDED and "503 – the work goes on with xmem-lite." in message
     assert "xmem-lite on CPU" in status
 
 

@@ -77,7 +77,7 @@ def test_stop_keeps_what_is_done_and_the_next_run_does_the_rest(act, session, vi
     session = studio.session_of(visitor)
     done = [frame for frame in range(12) if session.has_result(frame)]
     assert 1 <= len(done) < 12
-    progress, stopped = rendering.read_summary(studio.workspace_of(visitor))
+    progress, stopped = rendering.read_summary(studio.session_of(visitor))
     assert stopped and progress.done == len(done)
     list(track.run(visitor, *chosen))
     assert all(studio.session_of(visitor).has_result(frame) for frame in range(12))
@@ -103,6 +103,12 @@ def test_what_is_missing_is_said_in_a_sentence(visitor, chosen, clip):
     assert "Nothing is painted yet" in next(steps)
     with pytest.raises(gr.Error, match="Nothing is painted yet"):
         next(steps)
+
+
+def test_a_range_without_a_painted_frame_is_said_and_not_called_up_to_date(follow_all, visitor, chosen):
+    studio.session_of(visitor).set_trim(4, 9)
+    with pytest.raises(gr.Error, match="No painted frame lies in the trimmed range"):
+        list(track.run(visitor, *chosen))
 
 
 def test_an_unexpected_failure_is_a_short_sentence_and_a_log_entry(

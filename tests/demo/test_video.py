@@ -1,5 +1,6 @@
 """Step 1: a video, the sample or a bundle becomes a session; what it is; its trim."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ from PIL import Image
 
 from demo.html import panels
 from demo.runs import preflight, rendering, settings, track
+from demo.runs.models import ModelCache
 from demo.stage import paint, video
 from demo.visit import studio
 from xmem.render.post import PostProcessing
@@ -84,8 +86,20 @@ def test_an_estimate_is_given_after_upload_and_kept_for_the_run(visitor, session
     act(paint.stroke, frame=0, mask=painted((1, 60, 90, 40, 120)), colors={})
     assert preflight.expected_seconds(studio.session_of(visitor), settings.read(*chosen)) > 0
     panel = list(track.run(visitor, *chosen))
-    progress, _ = rendering.read_summary(studio.workspace_of(visitor))
+    progress, _ = rendering.read_summary(studio.session_of(visitor))
     assert panel and "estimated" in panels.finished(progress, False)
+
+
+def test_an_estimate_of_another_model_than_the_chosen_one_says_so(
+    visitor, session, chosen, tiny_model, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
+    shutil.copy(tiny_model, tmp_path / "xmem-lite.safetensors")
+    (tmp_path / "XMem.pth").write_bytes(b"<html>")
+    monkeypatch.setattr("demo.runs.models.MODELS", ModelCache())
+    chosen[0] = "XMem"
+    card, *_ = preflight.at_once(visitor, *chosen)
+    assert "A run takes about" in card and "goes on with xmem-lite" in card
 
 
 def test_while_frames_are_timed_a_word_keeps_the_place(visitor, session, chosen):

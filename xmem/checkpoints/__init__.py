@@ -3,22 +3,28 @@
 from xmem.checkpoints.catalogue import EMBEDDED, HELD_BACK, REGISTRY, Checkpoint, default_model
 from xmem.checkpoints.download import FetchProgress
 from xmem.checkpoints.files import read_state
-from xmem.checkpoints.load import load_model
-from xmem.checkpoints.store import accept, fetch, fetch_with_bar, find, folder, own_files
+from xmem.checkpoints.load import Chosen, Loaded, fetch_or_embedded, load_model, load_or_embedded
+from xmem.checkpoints.store import accept, fetch, fetch_with_bar, find, folder, is_at_hand, own_files, with_bar
 
 __all__ = [
     "EMBEDDED",
     "HELD_BACK",
     "REGISTRY",
     "Checkpoint",
+    "Chosen",
     "FetchProgress",
+    "Loaded",
     "accept",
     "default_model",
     "fetch",
+    "fetch_or_embedded",
     "fetch_with_bar",
     "find",
     "folder",
+    "is_at_hand",
     "load_model",
+    "load_or_embedded",
     "own_files",
     "read_state",
+    "with_bar",
 ]

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from xmem.checkpoints.catalogue import EMBEDDED, REGISTRY, Checkpoint, unknown
+from xmem.checkpoints.download import FetchProgress
 from xmem.checkpoints.files import network_of
-from xmem.checkpoints.store import fetch_with_bar, file_hash, find, record_hash, recorded_hash
+from xmem.checkpoints.store import (
+    fetch,
+    fetch_with_bar,
+    file_hash,
+    find,
+    is_at_hand,
+    record_hash,
+    recorded_hash,
+    with_bar,
+)
 from xmem.device import choose_precision, select_device
 from xmem.errors import InputError
 from xmem.networks.xmem import XMem, fold_batch_norm, load_state, use_packed, use_winograd
@@ -50,6 +61,63 @@ def load_model(
     if winograd and dtype == torch.float32:
         use_winograd(model)
     return use_packed(model) if model.sizes.encoder == "lite" else model
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The checkpoint to go on with. note: why it is not the one that was asked for, a sentence for people, or ""."""
+
+    name: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network that is ready for inference. name, note: see `Chosen`."""
+
+    model: XMem
+    name: str
+    note: str = ""
+
+
+def fetch_or_embedded(name: str, show_bar: bool = False) -> Iterator[FetchProgress | Chosen]:
+    """Bring a checkpoint to hand where it is not: yields how much has arrived, and last which one to go on with.
+
+    show_bar: draw a progress bar on standard error.
+    """
+    chosen = Chosen(name)
+    if not is_at_hand(name):
+        try:
+            yield from with_bar(name) if show_bar else fetch(name)
+        except InputError as error:
+            chosen = _embedded(name, error)
+    yield chosen
+
+
+def load_or_embedded(
+    name: str,
+    device: str = "auto",
+    precision: str = "auto",
+    load: Callable[[str, str, str], XMem] = load_model,
+) -> Loaded:
+    """The network of a checkpoint, or the embedded one where that cannot be had; parameters as for `load_model`.
+
+    load: from name, device and precision to a network, for whoever keeps those that were loaded. Raises InputError
+    where the embedded one cannot be loaded either.
+    """
+    try:
+        return Loaded(load(name, device, precision), name)
+    except InputError as error:
+        chosen = _embedded(name, error)
+    return Loaded(load(chosen.name, device, precision), chosen.name, chosen.note)
+
+
+def _embedded(name: str, reason: InputError) -> Chosen:
+    """The one place where the embedded checkpoint takes another's place: said, and never its own."""
+    if name == EMBEDDED:
+        raise reason
+    log.warning("%s cannot be used, %s takes its place: %s", name, EMBEDDED, reason)
+    return Chosen(EMBEDDED, f"{str(reason).rstrip('.')} – the work goes on with {EMBEDDED}.")
 
 
 def _load_registered(record: Checkpoint) -> XMem:

@@ -53,6 +53,11 @@ def find(name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+def is_at_hand(name: str) -> bool:
+    """Whether a checkpoint can be loaded without fetching it; of a file's path, always."""
+    return name not in REGISTRY or REGISTRY[name].url is None or find(name) is not None
+
+
 def own_files() -> list[Path]:
     """Checkpoint files that were put into the folder and are no registered ones, by name."""
     registered = {record.file_name for record in REGISTRY.values()}
@@ -95,16 +100,24 @@ def fetch(name: str, url: str | None = None) -> Iterator[FetchProgress]:
         release(part, lock)
 
 
-def fetch_with_bar(name: str) -> Path:
-    """`fetch` with a progress bar on standard error; returns the file."""
+def with_bar(name: str) -> Iterator[FetchProgress]:
+    """`fetch` with a progress bar on standard error."""
     steps = fetch(name)
     first = next(steps)  # where the attempt fails at once, no bar is drawn
     with tqdm(
         desc=f"fetching {name}", unit="B", unit_scale=True, total=first.total_bytes, initial=first.done_bytes
     ) as bar:
+        yield first
         for progress in steps:
             bar.total = progress.total_bytes
             bar.update(progress.done_bytes - bar.n)
+            yield progress
+
+
+def fetch_with_bar(name: str) -> Path:
+    """`fetch` with a progress bar on standard error; returns the file."""
+    for _ in with_bar(name):
+        pass
     return find(name)
 
 

@@ -334,6 +334,8 @@ class Session:
             raise InputError(self._why_no_span(settings))
         self._change(replace(self._project, settings=settings))
         waiting = self.pending()
+        if not waiting:
+            return
         network = model or load_model(settings.model, settings.device, settings.precision)
         began, done, total = time.monotonic(), 0, sum(span.steps for span in waiting)
         with self.access() as access:
