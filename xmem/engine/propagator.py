@@ -19,6 +19,7 @@ from xmem.config import MemoryConfig
 from xmem.device import is_out_of_memory, release_memory
 from xmem.engine.halves import FRAMES_AHEAD, Halves, two_halves
 from xmem.errors import InputError
+from xmem.limits import MIN_SIZE, inference_size
 from xmem.memory import Memory, MemoryUse
 from xmem.networks.xmem import ImagePart, XMem, padding_to_stride, soft_aggregate
 
@@ -58,8 +59,8 @@ class Propagator:
     """
 
     def __init__(self, model: XMem, config: MemoryConfig | None = None, size: int | None = None):
-        if size is not None and size < 16:
-            raise InputError(f"An inference size of {size} pixels is too small: choose at least 16.")
+        if size is not None and size < MIN_SIZE:
+            raise InputError(f"An inference size of {size} pixels is too small: choose at least {MIN_SIZE}.")
         self.model = model
         self.config = config or MemoryConfig()
         self.size = size
@@ -329,6 +330,8 @@ class Propagator:
             raise InputError(
                 f"A mask must be an index mask of the frame's size {list(shape)}, not {mask.dtype} {list(mask.shape)}."
             )
+        if self._frame_shape is None:
+            inference_size(shape[1], shape[0], self.size)  # refuses what is too large before anything is held
         self._frame_shape = shape
 
     def _prepare_image(self, frame: np.ndarray) -> Tensor:
@@ -374,11 +377,7 @@ class Propagator:
 
     def _network_size(self) -> tuple[int, int]:
         height, width = self._frame_shape
-        if self.size is None:
-            return height, width
-        if height <= width:
-            return self.size, int(self.size * width / height)
-        return int(self.size * height / width), self.size
+        return inference_size(width, height, self.size)
 
 
 def resize_to_frame(prob: Tensor, shape: tuple[int, int]) -> Tensor:

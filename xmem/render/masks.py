@@ -9,6 +9,7 @@ from PIL import Image
 from xmem.errors import InputError
 from xmem.render.palette import DAVIS_PALETTE
 from xmem.render.regions import Regions, grey_regions, regions_of
+from xmem.video.stills import read_still
 
 MAX_OBJECTS = 64  # more "objects" than this is a photograph or a label map of something else
 _SMALL_IDS = 32  # a grey image whose brightest value is no larger holds ids, not brightness
@@ -41,7 +42,7 @@ def read_mask(source: str | Path | np.ndarray | Image.Image, width: int, height:
     A mask of another size but the same aspect (within 1 %) is resized, nearest, and the note says so.
     Raises InputError for an unreadable, empty or misshapen mask, and for one of more than 64 objects.
     """
-    image = source if isinstance(source, (np.ndarray, Image.Image)) else _open(Path(source))
+    image = source if isinstance(source, (np.ndarray, Image.Image)) else _open(Path(source), width, height)
     regions = _of_array(image) if isinstance(image, np.ndarray) else _of_image(image)
     notes = [regions.note] if regions.note else []
     index = regions.index
@@ -65,15 +66,10 @@ def write_index_mask(path: str | Path, index: np.ndarray) -> None:
     image.save(path, format="PNG", compress_level=3)  # flat areas: higher levels cost time and save nothing
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, width: int, height: int) -> Image.Image:
     if not path.is_file():
-        raise InputError(f"There is no mask file {str(path)!r}; check the path.")
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"The mask {path.name!r} is not a readable image; give a PNG.") from error
+        raise InputError(f"There is no mask file {path.name!r}; check the path.")
+    return read_still(path, f"The mask {path.name!r}", "give a PNG", lambda *size: _check_aspect(*size, width, height))
 
 
 def _of_image(image: Image.Image) -> Regions:
@@ -148,14 +144,17 @@ def _relabelled(ids: np.ndarray, present: list[int]) -> Regions:
     return Regions(index.astype(np.uint8), f"ids up to {present[-1]} renumbered from 1")
 
 
-def _resize(index: np.ndarray, width: int, height: int) -> np.ndarray:
-    own_height, own_width = index.shape
+def _check_aspect(own_width: int, own_height: int, width: int, height: int) -> None:
     off = abs(own_width * height / (own_height * width) - 1)
     if off > _ASPECT_TOLERANCE and abs(own_width - own_height * width / height) >= 1:
         raise InputError(
             f"The mask is {own_width}x{own_height} but the video {width}x{height}, another shape; "
             "give a mask of the video's size."
         )
+
+
+def _resize(index: np.ndarray, width: int, height: int) -> np.ndarray:
+    _check_aspect(index.shape[1], index.shape[0], width, height)
     return np.array(Image.fromarray(index).resize((width, height), Image.Resampling.NEAREST))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from xmem.config import MemoryConfig
 from xmem.device import PRECISIONS
 from xmem.errors import InputError
+from xmem.limits import MIN_SIZE
 from xmem.render.post import PostProcessing
 from xmem.render.styles import Style
 
@@ -46,7 +47,7 @@ class TrackSettings:
     the video's own. direction: "both" blends a forward and a backward pass between key frames; "forward" and "backward"
     follow from each key frame one way only. pause_at_cuts: after a shot cut nothing is remembered until the objects are
     certain again. precision: of the network: auto, float32, float16 or bfloat16.
-    Raises InputError for an unknown direction or precision.
+    Raises InputError for an unknown direction or precision, and for a size that is no whole number of at least 16.
     """
 
     model: str = "xmem-lite"
@@ -62,6 +63,8 @@ class TrackSettings:
             raise InputError(f"The direction must be one of {', '.join(DIRECTIONS)}, not {self.direction!r}.")
         if self.precision not in PRECISIONS:
             raise InputError(f"The precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}.")
+        if self.size is not None and (type(self.size) is not int or self.size < MIN_SIZE):
+            raise InputError(f"The inference size must be a whole number of at least {MIN_SIZE}, not {self.size!r}.")
 
     @property
     def signature(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 
-from xmem.video.source import open_container
+from xmem.video.source import open_container, sound_stream
 from xmem.video.timeline import Timeline
 
 _log = logging.getLogger("xmem")
@@ -30,8 +30,8 @@ class AudioTrack:
     def open(cls, path: Path, output: OutputContainer, origin: Fraction) -> "AudioTrack | None":
         """The track for the best sound stream of a file, or None (and a warning) where it cannot be read."""
         container = open_container(path)
-        stream = container.streams.best("audio")
-        if stream is None or stream.codec_context is None or not stream.rate:
+        stream = sound_stream(container)
+        if stream is None:
             _log.warning("The sound of %s cannot be read; the result has none.", path.name)
             container.close()
             return None

@@ -14,6 +14,7 @@ from av import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from xmem.errors import InputError
+from xmem.limits import check_shape, limits
 from xmem.video.colour import Colour, colour_of, to_rgb
 from xmem.video.source import open_container, video_stream
 from xmem.video.timeline import Timeline
@@ -93,10 +94,11 @@ class VideoDecoder:
             self._first: TimedPicture | None = next(self._pictures, None)
             if self._first is None:
                 raise InputError(f"No picture can be decoded from {path.name!r}: it is damaged or cut; copy it again.")
+            picture = self._first.picture
+            check_shape(picture.width, picture.height, f"The frames of {path.name!r} are")
         except BaseException:
             self._container.close()
             raise
-        picture = self._first.picture
         self.orientation = Orientation.of(picture)
         self.colour: Colour = colour_of(picture)
         self.picture_bytes = sum(plane.buffer_size for plane in picture.planes)
@@ -104,8 +106,8 @@ class VideoDecoder:
         self._reformatter = VideoReformatter()
         sides = self._size[::-1] if self.orientation.transpose else self._size
         self.width, self.height = sides
-        aspect = self._stream.sample_aspect_ratio or Fraction(1)
-        self.sample_aspect = 1 / aspect if self.orientation.transpose and aspect else aspect or Fraction(1)
+        aspect = self._plausible(self._stream.sample_aspect_ratio or Fraction(1))
+        self.sample_aspect = 1 / aspect if self.orientation.transpose else aspect
 
     def __iter__(self) -> Iterator[TimedPicture]:
         if self._first is not None:
@@ -140,6 +142,16 @@ class VideoDecoder:
     def close(self) -> None:
         """Free the file and the decoder; repeated calls do nothing."""
         self._container.close()
+
+    def _plausible(self, aspect: Fraction) -> Fraction:
+        """The aspect of a pixel, or 1 where pictures would then have a shape that none may have."""
+        width, height = self._size
+        longer, shorter = max(width * aspect, height), min(width * aspect, height)
+        if longer <= limits().aspect * shorter:
+            return aspect
+        if self._warns:
+            _log.warning("%s claims pixels of the aspect %s; they are taken as square.", self.path.name, aspect)
+        return Fraction(1)
 
     def _timed(self) -> Iterator[TimedPicture]:
         timeline = Timeline(self.time_base, 1 / self.rate)

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 from natsort import natsorted, ns
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from xmem.errors import InputError
+from xmem.limits import check_frames
 from xmem.video.colour import on_white
+from xmem.video.stills import read_still, still_size
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 IMAGE_RATE = Fraction(24)  # frames per second given to a folder, which has no timing of its own
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -27,6 +27,7 @@ def list_images(folder: Path) -> list[Path]:
     ]
     if not images:
         raise InputError(f"The folder {folder.name!r} holds no images; it needs {', '.join(IMAGE_SUFFIXES)} files.")
+    check_frames(len(images), folder.name)
     images = natsorted(images, key=lambda path: path.name, alg=ns.IGNORECASE)
     seen: dict[str, str] = {}
     for path in images:
@@ -38,9 +39,9 @@ def list_images(folder: Path) -> list[Path]:
 
 def check_sizes(images: list[Path]) -> tuple[int, int]:
     """Width and height (pixels, upright) that all images share, by their headers. Raises InputError naming a misfit."""
-    first = _upright_size(images[0])
+    first = still_size(images[0], *_words(images[0]), upright=True)
     for path in images[1:]:
-        size = _upright_size(path)
+        size = still_size(path, *_words(path), upright=True)
         if size != first:
             raise InputError(
                 f"The image {path.name!r} is {size[0]}x{size[1]} but {images[0].name!r} is {first[0]}x{first[1]}; "
@@ -51,28 +52,12 @@ def check_sizes(images: list[Path]) -> tuple[int, int]:
 
 def load_image(path: Path) -> np.ndarray:
     """uint8 [H, W, 3] RGB, turned upright by its EXIF orientation, transparent parts on white. Raises InputError."""
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # 16 bits: Pillow would clip, not scale
-                return np.repeat((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-            alpha = "A" in image.mode or "transparency" in image.info
-            return on_white(np.array(image.convert("RGBA" if alpha else "RGB")))
-    except _UNREADABLE as error:
-        raise _unreadable(path) from error
+    image = read_still(path, *_words(path), upright=True)
+    if image.mode.startswith("I"):  # 16 bits: Pillow would clip, not scale
+        return np.repeat((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    alpha = "A" in image.mode or "transparency" in image.info
+    return on_white(np.array(image.convert("RGBA" if alpha else "RGB")))
 
 
-def _upright_size(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            return (height, width) if image.getexif().get(0x0112) in _SIDEWAYS else (width, height)
-    except _UNREADABLE as error:
-        raise _unreadable(path) from error
-
-
-_UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
-
-def _unreadable(path: Path) -> InputError:
-    return InputError(f"The image {path.name!r} cannot be read; remove it or save it again.")
+def _words(path: Path) -> tuple[str, str]:
+    return f"The image {path.name!r}", "remove it or save it again"

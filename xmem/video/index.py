@@ -13,6 +13,7 @@ import av
 import numpy as np
 from av import VideoFrame
 
+from xmem.limits import check_frames
 from xmem.video.decode import VideoDecoder
 from xmem.video.probe import VideoInfo, file_info
 from xmem.video.source import open_container, video_stream
@@ -113,6 +114,7 @@ def index_by_decoding(path: Path, info: VideoInfo) -> FrameIndex:
     decoder = VideoDecoder(path, warns=False)
     try:
         for frame, timed in enumerate(decoder):
+            check_frames(frame + 1, path.name)
             stamp = decoder.stamp(timed.picture)
             if timed.picture.key_frame and stamp is not None:
                 keys.append(frame)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import av
 
+from xmem.limits import check_frames
 from xmem.video.decode import VideoDecoder, stream_rate
 from xmem.video.images import IMAGE_RATE, check_sizes, list_images
-from xmem.video.source import existing_path, open_container, video_stream
+from xmem.video.source import existing_path, open_container, sound_stream, video_stream
 
 _SCANNED_PACKETS = 256  # enough to tell a variable rate where the container already knows its frame count
 _REORDERED = 17  # the longest reordering of H.264 and HEVC, and one
@@ -74,12 +75,13 @@ def file_info(decoder: VideoDecoder) -> VideoInfo:
         stream = video_stream(container, decoder.path)
         scan = _scan(container, stream)
         told = stream.frames or None
-        has_audio = any(audio.codec_context is not None for audio in container.streams.audio)
+        has_audio = sound_stream(container) is not None
         length = _seconds(stream.duration, stream.time_base) or _seconds(container.duration, Fraction(1, av.time_base))
     duration = scan.duration if scan.complete and scan.duration else length
     count = scan.packets if scan.complete else told
     if told and scan.packets + scan.hidden < told:  # the file is cut; the reader will say so
         count = told
+    check_frames(count or 0, decoder.path.name)
     exact = count is not None and decoder.codec in _PACKET_IS_FRAME
     if count and not duration:
         duration = count / decoder.rate

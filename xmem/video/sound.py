@@ -11,7 +11,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
 from xmem.video.audio import AudioTrack, _CopiedTrack, _EncodedTrack
-from xmem.video.source import open_container
+from xmem.video.source import open_container, sound_stream
 
 _log = logging.getLogger("xmem")
 _OPUS_RATE = 48_000  # hertz
@@ -33,8 +33,8 @@ def _open(
     path: Path, output: OutputContainer, origin: Fraction, copied: tuple[str, ...], encoded: type[_EncodedTrack]
 ) -> AudioTrack | None:
     container = open_container(path)
-    stream = container.streams.best("audio")
-    if stream is None or stream.codec_context is None or not stream.rate:
+    stream = sound_stream(container)
+    if stream is None:
         _log.warning("The sound of %s cannot be read; the result has none.", path.name)
         container.close()
         return None

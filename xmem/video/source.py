@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from xmem.errors import InputError
+from xmem.limits import check_shape, limits
+from xmem.video.claims import check_claims
 
 # Demuxers that read one file and nothing else. Playlists and scripts (hls, dash, concat, sdp, image2 ...) open whatever
 # their text names, and so stay out; so do devices (lavfi, v4l2). Names are FFmpeg's; any alias of a demuxer matches.
@@ -32,7 +36,68 @@ _DEMUXERS = (
     "nut",
     "yuv4mpegpipe",
 )
-_OPEN_OPTIONS = {"format_whitelist": ",".join(_DEMUXERS), "protocol_whitelist": "file"}
+# Decoders of what people have in such files. All others of FFmpeg's, some hundred, are never run.
+VIDEO_DECODERS = (
+    "h264",
+    "hevc",
+    "vp8",
+    "vp9",
+    "libdav1d",
+    "av1",
+    "mpeg1video",
+    "mpeg2video",
+    "mpeg4",
+    "msmpeg4",
+    "h263",
+    "flv",
+    "wmv2",
+    "wmv3",
+    "vc1",
+    "theora",
+    "mjpeg",
+    "prores",
+    "dnxhd",
+    "dvvideo",
+    "ffv1",
+    "huffyuv",
+    "rawvideo",
+    "gif",
+    "png",
+    "apng",
+)
+SOUND_DECODERS = (
+    "aac",
+    "mp3",
+    "mp3float",
+    "mp2",
+    "mp2float",
+    "opus",
+    "libopus",
+    "vorbis",
+    "libvorbis",
+    "flac",
+    "alac",
+    "ac3",
+    "eac3",
+    "wmav2",
+    "pcm_alaw",
+    "pcm_mulaw",
+    "pcm_u8",
+    "pcm_s16le",
+    "pcm_s16be",
+    "pcm_s24le",
+    "pcm_s24be",
+    "pcm_s32le",
+    "pcm_s32be",
+    "pcm_f32le",
+    "pcm_f32be",
+)
+_DECODERS = ",".join(VIDEO_DECODERS + SOUND_DECODERS)
+_OPEN_OPTIONS = {
+    "format_whitelist": ",".join(_DEMUXERS),
+    "protocol_whitelist": "file",
+    "codec_whitelist": _DECODERS,  # of what FFmpeg itself decodes as it opens a file
+}
 _ADVICE = "use an MP4, MOV, MKV, WebM, AVI or GIF file"
 
 
@@ -44,18 +109,19 @@ def existing_path(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if not path.exists():
         hint = "addresses are not fetched, give a file" if ":" in str(source) else "check the path"
-        raise InputError(f"There is no file or folder {str(source)!r}; {hint}.")
+        raise InputError(f"There is no file or folder {path.name!r}; {hint}.")
     if not (path.is_file() or path.is_dir()):
         raise InputError(f"{path.name!r} is neither a regular file nor a folder; {_ADVICE}.")
     return path.resolve()
 
 
 def open_container(path: Path) -> InputContainer:
-    """Open a video file with the demuxers of the list above. Raises InputError."""
+    """Open a video file with the demuxers and decoders of the lists above. Raises InputError."""
     if path.stat().st_size == 0:
         raise InputError(f"The file {path.name!r} is empty; copy or export it again.")
     try:
-        return av.open(str(path), container_options=_OPEN_OPTIONS)
+        check_claims(path)
+        container = av.open(str(path), container_options=_OPEN_OPTIONS, metadata_errors="replace")
     except PermissionError as error:
         raise InputError(f"The file {path.name!r} may not be read; change its permissions.") from error
     except av.error.ArgumentError as error:  # a demuxer that is not on the list
@@ -64,17 +130,40 @@ def open_container(path: Path) -> InputContainer:
         ) from error
     except (av.error.FFmpegError, OSError) as error:
         raise InputError(f"{path.name!r} is not a video, or its beginning or end is missing; {_ADVICE}.") from error
+    for stream in container.streams:
+        if stream.codec_context is not None:
+            # The container's list does not bind PyAV's own decoders. Pictures may also grow on the way.
+            bounds = {"codec_whitelist": _DECODERS, "max_pixels": str(limits().frame_pixels)}
+            stream.codec_context.options = bounds
+    return container
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The video stream to segment, never a cover picture. Raises InputError without one, or without its decoder."""
+    """The video stream to segment, never a cover picture.
+
+    Raises InputError without one, without its decoder, or where it says that its pictures are too large.
+    """
     cover = av.stream.Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not streams:
         kind = "only sound" if container.streams.audio else "no video"
         raise InputError(f"{path.name!r} holds {kind}; give a file with a picture track.")
-    decodable = [stream for stream in streams if stream.codec_context is not None]
+    decodable = [stream for stream in streams if _name(stream) in VIDEO_DECODERS]
     if not decodable:
         raise InputError(f"No decoder is at hand for the video in {path.name!r}; convert it to H.264 MP4.")
     best = container.streams.best("video")
-    return best if best in decodable else decodable[0]
+    stream = best if best in decodable else decodable[0]
+    if stream.width and stream.height:  # else only its first picture tells
+        check_shape(stream.width, stream.height, f"The frames of {path.name!r} are")
+    return stream
+
+
+def sound_stream(container: InputContainer) -> AudioStream | None:
+    """The sound that goes with the video; None without one whose decoder is at hand."""
+    decodable = [stream for stream in container.streams.audio if _name(stream) in SOUND_DECODERS and stream.rate]
+    best = container.streams.best("audio")
+    return best if best in decodable else next(iter(decodable), None)
+
+
+def _name(stream: Stream) -> str | None:
+    return None if stream.codec_context is None else stream.codec_context.name

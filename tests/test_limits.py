@@ -1,0 +1,84 @@
+"""What comes from elsewhere is bounded: the limits, where they are set, and the one place that computes a size."""
+
+import numpy as np
+import pytest
+
+from tests.hostile import gif
+from xmem.engine.propagator import Propagator
+from xmem.errors import InputError
+from xmem.limits import Limits, check_shape, inference_size, limits
+from xmem.review.preflight import preflight
+from xmem.session import Session, TrackSettings
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size", "expected"),
+    [
+        (854, 480, None, (480, 854)),
+        (854, 480, 240, (240, 427)),
+        (480, 854, 240, (427, 240)),
+        (4096, 2160, None, (2160, 4096)),
+    ],
+)
+def test_the_shorter_side_is_the_inference_size(width, height, size, expected):
+    assert inference_size(width, height, size) == expected
+
+
+@pytest.mark.parametrize(("width", "height"), [(4000, 8), (8, 4000), (2100, 100)])
+def test_extreme_shapes_are_refused_at_any_size(width, height):
+    """Of 4000x8 a shorter side of 384 would make 192,000x384."""
+    for size in (None, 16, 384):
+        with pytest.raises(InputError, match="20 times as long"):
+            inference_size(width, height, size)
+
+
+def test_the_pixels_of_inference_are_bounded_and_the_refusal_says_what_fits():
+    with pytest.raises(InputError, match="at most 2250 pixels") as refusal:
+        inference_size(320, 180, 5000)
+    assert "8888x5000" in str(refusal.value)
+    assert inference_size(320, 180, 2250) == (2250, 4000)
+    with pytest.raises(InputError):
+        inference_size(320, 180, 2251)
+
+
+def test_an_engine_refuses_before_it_holds_anything(tiny_model):
+    for shape, size in (((8, 4000), 384), ((180, 320), 5000)):
+        engine = Propagator(tiny_model, size=size)
+        frame, mask = np.zeros((*shape, 3), np.uint8), np.ones(shape, np.uint8)
+        with pytest.raises(InputError):
+            engine.step(frame, mask)
+        assert not engine.objects and engine.memory_use().bytes == 0
+
+
+def test_a_tiny_gif_of_an_extreme_shape_is_no_video(tmp_path):
+    path = gif(tmp_path / "wide.gif", 4000, 8)
+    assert path.stat().st_size < 321
+    for use in (preflight, lambda source: Session.create(source, tmp_path / "session")):
+        with pytest.raises(InputError, match="20 times as long"):
+            use(path)
+    assert not (tmp_path / "session").exists()
+
+
+@pytest.mark.parametrize("size", [0, 15, -1, 384.0, float("inf"), float("nan"), True, "384"])
+def test_settings_take_whole_numbers_of_pixels_only(size):
+    with pytest.raises(InputError, match="whole number"):
+        TrackSettings(size=size)
+
+
+def test_limits_come_from_the_environment():
+    assert Limits.of({}) == Limits()
+    assert Limits.of({"XMEM_LIMIT_FRAMES": "300", "OTHER": "x"}) == Limits(frames=300)
+    for value in ("0", "-5", "many", "1e6", ""):
+        with pytest.raises(InputError, match=r"(?i)frames"):
+            Limits.of({"XMEM_LIMIT_FRAMES": value})
+    assert limits() is limits()
+
+
+def test_shapes_at_and_above_the_limit(monkeypatch):
+    allowed = Limits(frame_pixels=100 * 50, aspect=4)
+    monkeypatch.setattr("xmem.limits.limits", lambda: allowed)
+    check_shape(100, 50, "It is")
+    check_shape(100, 25, "It is")
+    for width, height in ((101, 50), (101, 25), (0, 5), (5, -1)):
+        with pytest.raises(InputError, match=r"^It is "):
+            check_shape(width, height, "It is")
