@@ -1,5 +1,6 @@
 """Small files that claim to be huge, and how much memory refusing them takes."""
 
+import random
 import re
 import struct
 import zlib
@@ -55,4 +56,28 @@ def claiming_samples(movie: bytes, count: int) -> bytes:
     for box, place, values in (("stsz", 4, (100, count)), ("stsc", 12, (count,)), ("stts", 8, (count,))):
         at = movie.index(box.encode()) + 4 + place
         changed[at : at + 4 * len(values)] = struct.pack(f">{len(values)}I", *values)
+    return bytes(changed)
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """One to a few bytes changed, a part cut, repeated or overwritten; mostly near the beginning, where headers are."""
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 4, 16))):
+        reach = len(changed) if rng.random() < 0.4 else min(len(changed), 1024)
+        at = rng.randrange(max(1, reach))
+        kind = rng.randrange(6)
+        if kind == 0:
+            changed[at] = rng.randrange(256)
+        elif kind == 1:
+            changed[at] ^= 1 << rng.randrange(8)
+        elif kind == 2:
+            changed[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\0\1"))
+        elif kind == 3:
+            del changed[at : at + rng.randrange(1, 64)]
+        elif kind == 4:
+            changed[at:at] = changed[at : at + rng.randrange(1, 64)]
+        else:
+            del changed[rng.randrange(at, len(changed)) :]
+        if not changed:
+            return b"\0"
     return bytes(changed)

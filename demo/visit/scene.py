@@ -8,11 +8,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
 import xmem
 from xmem.render.palette import OBJECT_COLORS
 from xmem.session import Session
+from xmem.video.stills import read_still
 
 JPEG_QUALITY = 92
 PICTURE_SIDE = 1920  # pixels
@@ -92,12 +92,17 @@ def read_painting(data_uri: str, width: int, height: int) -> np.ndarray:
         head, data = data_uri.split(",", 1)
         if head != "data:image/png;base64":
             raise ValueError(head)
-        with Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=["PNG"]) as image:
-            if image.size != (width, height):
-                raise ValueError(f"{image.size} instead of {width}x{height}")
-            return np.array(image.convert("RGB"))[..., 0]
-    except (ValueError, AttributeError, OSError, Image.DecompressionBombError) as error:
+        png = io.BytesIO(base64.b64decode(data, validate=True))
+    except (ValueError, AttributeError) as error:
         raise xmem.InputError("The painting arrived in a form that cannot be read: paint it again.") from error
+
+    def check(*size: int) -> None:
+        if size != (width, height):
+            raise xmem.InputError(
+                f"The painting is {size[0]}x{size[1]}, and the video {width}x{height}: paint it again."
+            )
+
+    return np.array(read_still(png, "The painting", "paint it again", check).convert("RGB"))[..., 0]
 
 
 def tinted(session: Session, image: np.ndarray, index: np.ndarray, opacity: float = TINT) -> np.ndarray:

@@ -226,7 +226,7 @@ def test_void_beside_ids_belongs_to_no_object(tmp_path):
 
 def test_a_mask_that_is_no_image_is_refused(tmp_path):
     (tmp_path / "mask.png").write_text("no image")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="not a readable image"):
         read_truth(tmp_path / "mask.png", SHAPE)
 
 

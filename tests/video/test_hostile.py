@@ -9,7 +9,7 @@ import av
 import pytest
 from PIL import Image
 
-from tests.hostile import MEGABYTE, claiming_samples, gif, memory_rise, png
+from tests.hostile import MEGABYTE, claiming_samples, gif, memory_rise, mutated, png
 from tests.video.clips import copy_clip, flat_images, write_clip
 from xmem.errors import InputError
 from xmem.limits import Limits
@@ -135,9 +135,16 @@ def test_absurd_pixels_are_taken_as_square(tmp_path, caplog):
     """With the aspect that it claims, an animation of this clip would be two million pixels wide."""
 
     def stretch(stream: av.VideoStream) -> None:
-        stream.codec_context.sample_aspect_ratio = Fraction(32_767)
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
 
-    path = write_clip(tmp_path / "wide.mp4", configure=stretch)
+    path = write_clip(tmp_path / "wide.mov", codec="mjpeg", pix_fmt="yuvj420p", configure=stretch)
+    with FrameAccess(path) as access:
+        assert access.sample_aspect == Fraction(4, 3)
+    movie, claim = path.read_bytes(), struct.pack(">II", 32_768, 1)
+    place = movie.index(b"pasp") + 4
+    path.write_bytes(movie[:place] + claim + movie[place + 8 :])
+    with av.open(str(path)) as control:
+        assert control.streams.video[0].sample_aspect_ratio == 32_768
     with FrameAccess(path) as access:
         assert access.sample_aspect == 1
     assert "taken as square" in caplog.text
@@ -213,30 +220,6 @@ def _copies(folder: Path) -> list[Path]:
         write_clip(folder / "g.gif", images, codec="gif", pix_fmt="rgb8"),
     ]
     return [path for path in made if path.exists()]
-
-
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """One to a few bytes changed, a part cut, repeated or overwritten; mostly near the beginning, where headers are."""
-    changed = bytearray(data)
-    for _ in range(rng.choice((1, 1, 2, 4, 16))):
-        reach = len(changed) if rng.random() < 0.4 else min(len(changed), 1024)
-        at = rng.randrange(max(1, reach))
-        kind = rng.randrange(6)
-        if kind == 0:
-            changed[at] = rng.randrange(256)
-        elif kind == 1:
-            changed[at] ^= 1 << rng.randrange(8)
-        elif kind == 2:
-            changed[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\0\1"))
-        elif kind == 3:
-            del changed[at : at + rng.randrange(1, 64)]
-        elif kind == 4:
-            changed[at:at] = changed[at : at + rng.randrange(1, 64)]
-        else:
-            del changed[rng.randrange(at, len(changed)) :]
-        if not changed:
-            return b"\0"
-    return bytes(changed)
 
 
 def test_damaged_videos_are_read_as_far_as_they_go_or_refused(tmp_path):

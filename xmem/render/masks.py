@@ -43,6 +43,8 @@ def read_mask(source: str | Path | np.ndarray | Image.Image, width: int, height:
     Raises InputError for an unreadable, empty or misshapen mask, and for one of more than 64 objects.
     """
     image = source if isinstance(source, (np.ndarray, Image.Image)) else _open(Path(source), width, height)
+    if isinstance(image, Image.Image):
+        _check_aspect(*image.size, width, height)
     regions = _of_array(image) if isinstance(image, np.ndarray) else _of_image(image)
     notes = [regions.note] if regions.note else []
     index = regions.index
@@ -64,6 +66,14 @@ def write_index_mask(path: str | Path, index: np.ndarray) -> None:
     image = Image.fromarray(np.ascontiguousarray(index, np.uint8)).convert("L")
     image.putpalette(DAVIS_PALETTE.tobytes())
     image.save(path, format="PNG", compress_level=3)  # flat areas: higher levels cost time and save nothing
+
+
+def read_index_mask(path: Path) -> np.ndarray:
+    """uint8 [H, W] of a file that `write_index_mask` wrote. Raises InputError where it is damaged, or another one."""
+    image = read_still(path, f"The mask {path.name!r}", "the work's own files must stay as they are")
+    if image.mode not in ("P", "L"):
+        raise InputError(f"The mask {path.name!r} is no index mask; the work's own files must stay as they are.")
+    return np.array(image)
 
 
 def _open(path: Path, width: int, height: int) -> Image.Image:

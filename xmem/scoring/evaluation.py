@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
@@ -22,6 +21,7 @@ from xmem.errors import InputError
 from xmem.networks.xmem import XMem
 from xmem.scoring.metrics import boundary_accuracy, region_similarity
 from xmem.video import FrameReader
+from xmem.video.stills import read_still
 
 log = logging.getLogger("xmem")
 
@@ -220,15 +220,13 @@ def read_truth(path: Path, shape: tuple[int, int]) -> np.ndarray:
     A palette image holds ids (255: none). Any other image whose brightest value is 255 is one object, white on black
     as in DAVIS 2016; with smaller values it holds ids. Raises InputError where it cannot be read or has another shape.
     """
-    try:
-        with Image.open(path) as image:
-            is_palette = image.mode == "P"
-            values = np.array(image if is_palette else image.convert("RGB").convert("L"))
-    except OSError as error:
-        raise InputError(f"The mask {path} cannot be read as an image.") from error
+    name = f"The mask '{path.parent.name}/{path.name}'"
+    image = read_still(path, name, "give PNGs")
+    is_palette = image.mode == "P"
+    values = np.array(image if is_palette else image.convert("RGB").convert("L"))
     if values.shape != shape:
         raise InputError(
-            f"The mask {path} is {values.shape[1]}x{values.shape[0]} and its image {shape[1]}x{shape[0]}: "
+            f"{name} is {values.shape[1]}x{values.shape[0]} and its image {shape[1]}x{shape[0]}: "
             "masks must have their image's size."
         )
     is_white_on_black = values.max() == VOID and (not is_palette or set(np.unique(values)) <= {0, VOID})

@@ -19,6 +19,7 @@ from xmem.errors import InputError
 from xmem.render.masks import read_mask
 from xmem.scoring.evaluation import ObjectMeans, ObjectScore
 from xmem.scoring.metrics import boundary_accuracy, region_similarity
+from xmem.video.stills import read_still
 
 log = logging.getLogger("xmem")
 
@@ -140,17 +141,16 @@ class Truth:
     def own(self, frame: int) -> np.ndarray:
         """uint8 [H, W] of the ids in the file. Raises InputError where it is no mask of the result's size."""
         name = self._found[frame]
-        try:
-            with Image.open(io.BytesIO(self._files[name]())) as image:
-                if image.size != self._shape[::-1]:
-                    raise InputError(
-                        f"The known mask {name!r} is {image.width}x{image.height} but the video "
-                        f"{self._shape[1]}x{self._shape[0]}: give masks of the video's size."
-                    )
-                image.load()
-                return np.zeros(self._shape, np.uint8) if _is_empty(image) else read_mask(image, *image.size).index
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(f"The known mask {name!r} is not a readable image; give PNGs.") from error
+
+        def check(width: int, height: int) -> None:
+            if (height, width) != self._shape:
+                raise InputError(
+                    f"The known mask {name!r} is {width}x{height} but the video {self._shape[1]}x{self._shape[0]}: "
+                    "give masks of the video's size."
+                )
+
+        image = read_still(io.BytesIO(self._files[name]()), f"The known mask {name!r}", "give PNGs", check)
+        return np.zeros(self._shape, np.uint8) if _is_empty(image) else read_mask(image, *image.size).index
 
 
 def _is_empty(image: Image.Image) -> bool:

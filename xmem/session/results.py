@@ -16,10 +16,9 @@ from types import TracebackType
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from xmem.engine.pipeline import Behind
-from xmem.render.masks import write_index_mask
+from xmem.render.masks import read_index_mask, write_index_mask
 from xmem.session.spans import Span, span_as_json, span_of_json
 from xmem.session.stats import ObjectStats, StatsFile, measure, read_stats
 
@@ -56,8 +55,7 @@ class SpanResult:
 
     def mask(self, frame: int) -> np.ndarray:
         """Index mask uint8 [H, W], as computed."""
-        with Image.open(self.folder / "masks" / f"{frame:05d}.png") as image:
-            return np.array(image)
+        return read_index_mask(self.folder / "masks" / f"{frame:05d}.png")
 
     def probabilities(self, frame: int) -> np.ndarray | None:
         """float32 [O, h, w] at inference size, in order of `span.objects`; None on a frame without."""

@@ -18,13 +18,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from xmem.checkpoints import REGISTRY, load_model
 from xmem.errors import InputError
 from xmem.memory import MemoryUse
 from xmem.networks.xmem import XMem
-from xmem.render.masks import write_index_mask
+from xmem.render.masks import read_index_mask, write_index_mask
 from xmem.render.matte import soft_mask
 from xmem.render.post import PostProcessing, post_process
 from xmem.render.styles import Style, StyleRenderer
@@ -490,8 +489,7 @@ class Session:
         return digest
 
     def _read_mask(self, name: str) -> np.ndarray:
-        with Image.open(self.folder / "keyframes" / f"{name}.png") as image:
-            return np.array(image)
+        return read_index_mask(self.folder / "keyframes" / f"{name}.png")
 
     def _all_masks(self) -> set[str]:
         edits = (self._project.edit, *self._project.past, *self._project.future)

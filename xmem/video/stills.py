@@ -69,9 +69,9 @@ def _opened(source: Path | BinaryIO, what: str, advice: str) -> Image.Image:
 
 
 def _check(image: Image.Image, what: str, check: CheckSize | None) -> None:
-    check_shape(*image.size, f"{what} is")
-    if check is not None:
+    if check is not None and all(image.size):
         check(*image.size)
+    check_shape(*image.size, f"{what} is")
 
 
 def _orientation(image: Image.Image) -> int | None:
