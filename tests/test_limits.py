@@ -1,5 +1,9 @@
 """What comes from elsewhere is bounded: the limits, where they are set, and the one place that computes a size."""
 
+import re
+from dataclasses import fields
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +13,7 @@ from xmem.errors import InputError
 from xmem.limits import Limits, check_shape, inference_size, limits
 from xmem.review.preflight import preflight
 from xmem.session import Session, TrackSettings
+from xmem.video.source import DEMUXERS, SOUND_DECODERS, VIDEO_DECODERS
 
 
 @pytest.mark.parametrize(
@@ -82,3 +87,14 @@ def test_shapes_at_and_above_the_limit(monkeypatch):
     for width, height in ((101, 50), (101, 25), (0, 5), (5, -1)):
         with pytest.raises(InputError, match=r"^It is "):
             check_shape(width, height, "It is")
+
+
+def test_the_documents_name_every_limit_with_its_default_and_every_decoder():
+    text = (Path(__file__).parents[1] / "docs" / "limits.md").read_text()
+    for field in fields(Limits):
+        assert re.search(rf"\| {field.default:,}( \(.*\))? \| `XMEM_LIMIT_{field.name.upper()}` \|", text), field.name
+    lists = [
+        re.sub(r"\s*\(.*?\)", "", part).replace("\n", " ").strip(" .") for part in re.findall(r": ([^:]*?\.)\n", text)
+    ]
+    containers, pictures, sound = (tuple(re.split(r",\s+", part)) for part in lists[-3:])
+    assert (containers, pictures, sound) == (DEMUXERS, VIDEO_DECODERS, SOUND_DECODERS)

@@ -14,7 +14,7 @@ from xmem.video.claims import check_claims
 
 # Demuxers that read one file and nothing else. Playlists and scripts (hls, dash, concat, sdp, image2 ...) open whatever
 # their text names, and so stay out; so do devices (lavfi, v4l2). Names are FFmpeg's; any alias of a demuxer matches.
-_DEMUXERS = (
+DEMUXERS = (
     "mov",
     "matroska",
     "avi",
@@ -94,7 +94,7 @@ SOUND_DECODERS = (
 )
 _DECODERS = ",".join(VIDEO_DECODERS + SOUND_DECODERS)
 _OPEN_OPTIONS = {
-    "format_whitelist": ",".join(_DEMUXERS),
+    "format_whitelist": ",".join(DEMUXERS),
     "protocol_whitelist": "file",
     "codec_whitelist": _DECODERS,  # of what FFmpeg itself decodes as it opens a file
 }
