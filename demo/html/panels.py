@@ -1,34 +1,17 @@
 """What the page says, as HTML: facts, messages, the run's panel, lists of frames. Everything is escaped here."""
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-import cv2
-import numpy as np
-
+from demo.html.pictures import jpeg_uri
 from demo.html.progress import Progress
 from xmem.review.preflight import Estimate
-
-THUMBNAIL_WIDTH = 480
 
 MASTHEAD = '<div class="masthead"><h1>XMem</h1><p>Paint an object once, follow it through the whole video.</p></div>'
 WAITING_FOR_VIDEO = '<div class="waiting"><p>The first frame appears here, to paint on.</p></div>'
 TIMING = '<p class="estimate" role="status">Timing a few frames…</p>'
 MEMORY_HEADING = '<p class="group">Memory, with the symbols of the XMem paper</p>'
-
-
-def data_uri(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
-
-
-def thumbnail(image: np.ndarray, width: int = THUMBNAIL_WIDTH) -> str:
-    """uint8 [H, W, 3] as a data address of a small JPEG."""
-    height = max(1, round(image.shape[0] * width / image.shape[1]))
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return data_uri(data.tobytes())
 
 
 def heading(number: int, title: str, hint: str) -> str:
@@ -121,7 +104,7 @@ def running(progress: Progress) -> str:
         f"<span>{duration(left)} left</span>" if left is not None else "",
     ]
     picture = (
-        f'<img src="{data_uri(progress.preview)}" decoding="sync" alt="Preview of the latest frame">'
+        f'<img src="{jpeg_uri(progress.preview)}" decoding="sync" alt="Preview of the latest frame">'
         if progress.preview
         else ""
     )

@@ -1,7 +1,6 @@
 """Before a run: what it would take, from a few timed frames, and the size that is proposed."""
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from gradio.components import Component
 from gradio.events import Dependency
 
 import xmem
+from demo.failures import in_words
 from demo.html import panels
 from demo.runs import settings
 from demo.runs.run import estimate_session, spaces
@@ -22,8 +22,6 @@ from xmem.review.preflight import Estimate
 from xmem.session import Session, TrackSettings
 
 ESTIMATE = "estimate.json"
-
-log = logging.getLogger("xmem.demo")
 
 Answer = tuple[Any, Any, Any, Any]  # card, button of the proposed size, proposed size, button to ask
 
@@ -88,16 +86,14 @@ def when_changed(request: gr.Request, *values: Any) -> Answer:
     return gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
 
+def _not_known(sentence: str, *_: Any) -> Answer:
+    return panels.message(sentence, "bad"), gr.update(visible=False), 0, gr.update(visible=True)
+
+
+@in_words(_not_known, raises=False)
 def by_request(request: gr.Request, *values: Any) -> Answer:
     """Time a few frames and say what a run would take."""
-    try:
-        session, chosen = studio.session_of(request), settings.read(*values)
-        found = timed(session, chosen)
-    except xmem.InputError as error:
-        return panels.message(str(error), "bad"), gr.update(visible=False), 0, gr.update(visible=True)
-    except Exception:
-        log.exception("An estimate failed.")
-        return "", gr.update(visible=False), 0, gr.update(visible=True)
+    found = timed(studio.session_of(request), settings.read(*values))
     proposed = found.proposed_size or 0
     button = gr.update(visible=bool(proposed), value=f"Use {proposed} px")
     return panels.estimate(found), button, proposed, gr.update(visible=False)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-import xmem
+from demo.failures import in_words
 from demo.html import panels
 from demo.html.progress import Progress
 from demo.runs.follow import follow
@@ -23,25 +22,18 @@ from xmem.session import Session
 RENDERING = "render-"  # how the folder of a rendering begins
 SUMMARY = "run.json"  # of the latest run, beside the session's own files
 
-log = logging.getLogger("xmem.demo")
 
-
+@in_words(lambda sentence, *_: (panels.failed(sentence), gr.skip(), gr.skip()), raises=False)
 def show(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
     """Render the result anew. Yields (panel, result video, its download); the video comes last.
 
     Stops where the visitor asked to; what was shown before stays then. Without a result it does nothing.
     """
-    try:
-        session = studio.session_of(request)
-        if not studio.has_result(session):
-            yield gr.skip(), gr.skip(), gr.skip()
-            return
-        yield from _show(session, studio.workspace_of(request))
-    except xmem.InputError as error:
-        yield panels.failed(str(error)), gr.skip(), gr.skip()
-    except Exception:
-        log.exception("Rendering failed.")
-        yield panels.failed("The video could not be written, and it was logged; nothing is lost."), gr.skip(), gr.skip()
+    session = studio.session_of(request)
+    if not studio.has_result(session):
+        yield gr.skip(), gr.skip(), gr.skip()
+        return
+    yield from _show(session, studio.workspace_of(request))
 
 
 def _show(session: Session, workspace: Workspace) -> Iterator[tuple[Any, Any, Any]]:
@@ -99,14 +91,16 @@ def read_summary(session: Session) -> tuple[Progress | None, bool]:
         return None, False
 
 
+def _warned(sentence: str, *_: Any) -> Any:
+    gr.Warning(sentence)
+    return gr.skip()
+
+
+@in_words(_warned, raises=False)
 def set_opacity(opacity: float, request: gr.Request) -> Any:
     """The overlay's opacity was changed in the settings. An update of (restyled)."""
     if not studio.has_session(request):
         return gr.skip()
-    try:
-        with studio.editing(request) as session:
-            session.set_style(replace(session.style, opacity=float(opacity)))
-            return stamp() if studio.has_result(session) else gr.skip()
-    except xmem.InputError as error:
-        gr.Warning(str(error))
-        return gr.skip()
+    with studio.editing(request) as session:
+        session.set_style(replace(session.style, opacity=float(opacity)))
+        return stamp() if studio.has_result(session) else gr.skip()

@@ -4,15 +4,11 @@
 paths, numbers and JPEG bytes.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
-import cv2
-import numpy as np
-
+from demo.html import pictures
 from demo.html.progress import Progress
 from demo.runs import models
 from demo.visit import scene
@@ -27,10 +23,6 @@ except ImportError:  # only a Space has it
 PREVIEW_SECONDS = 0.8
 PREVIEW_WIDTH = 720
 GPU_FRAMES_PER_SECOND = 8  # a cautious guess of a Space's GPU, to ask for enough of its time
-
-log = logging.getLogger("xmem.demo")
-
-T = TypeVar("T")
 
 
 def gpu_seconds(frames: int) -> int:
@@ -62,7 +54,7 @@ def propagate_session(folder: str, stop_file: str, settings: TrackSettings) -> I
         for latest in steps:
             preview = progress.preview
             if latest.seconds - shown >= PREVIEW_SECONDS:
-                preview, shown = _session_preview(session, latest), latest.seconds
+                preview, shown = _preview(session, latest), latest.seconds
             progress = replace(
                 progress,
                 done=latest.done,
@@ -77,7 +69,7 @@ def propagate_session(folder: str, stop_file: str, settings: TrackSettings) -> I
     finally:
         steps.close()
     if latest:
-        yield replace(progress, preview=_session_preview(session, latest))
+        yield replace(progress, preview=_preview(session, latest))
 
 
 @on_gpu(lambda *_: 30)
@@ -88,14 +80,6 @@ def estimate_session(folder: str, settings: TrackSettings) -> Estimate:
     return replace(found, reason=f"{found.reason} {loaded.note}".strip())
 
 
-def _session_preview(session: Session, step: Step) -> bytes:
-    return _jpeg(scene.tinted(session, step.image, scene.visible(session, step.mask)))
-
-
-def _jpeg(image: np.ndarray) -> bytes:
-    height, width = image.shape[:2]
-    if width > PREVIEW_WIDTH:
-        size = (PREVIEW_WIDTH, round(height * PREVIEW_WIDTH / width))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
-    return data.tobytes()
+def _preview(session: Session, step: Step) -> bytes:
+    image = scene.tinted(session, step.image, scene.visible(session, step.mask))
+    return pictures.jpeg(image, min(PREVIEW_WIDTH, image.shape[1]))

@@ -110,14 +110,12 @@ def wire(
 # What the controls do
 
 
+@in_words(lambda sentence, *_: panels.waiting(sentence), raises=False)
 def waiting(request: gr.Request, *values: Any) -> str:
     """What a run with these settings would compute, as a line beside its button."""
     if not studio.has_session(request):
         return panels.waiting("")
-    try:
-        return panels.waiting(describe_pending(studio.session_of(request), settings.read(*values)))
-    except xmem.InputError as error:
-        return panels.waiting(str(error))
+    return panels.waiting(describe_pending(studio.session_of(request), settings.read(*values)))
 
 
 def describe_pending(session: Session, chosen: TrackSettings) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-import xmem
+from demo.failures import in_words
 from demo.html import charts, panels
 from demo.stage.paint import PaintStep
 from demo.stage.painter import part
@@ -106,13 +106,11 @@ def suggestions(session: Session, stats: list[ObjectStats]) -> list[Suggestion]:
     return suggest(stats, session.cuts(), [key.frame for key in session.key_frames], SUGGESTIONS, names)
 
 
+@in_words(lambda sentence, *_: (gr.skip(), panels.message(sentence, "bad"), gr.skip(), gr.skip()), raises=False)
 def set_post(grow: float, fill_holes: bool, drop_specks: bool, frame: float, request: gr.Request) -> tuple[Any, ...]:
     """How masks are cleaned up was changed. Updates of (canvas, message, refreshed, restyled)."""
-    try:
-        with studio.editing(request) as session:
-            session.set_post(PostProcessing(int(grow), fill_holes, drop_specks))
-            shown = scene.of_frame(session, min(max(int(frame), session.first), session.last))
-            has_result = studio.has_result(session)
-    except xmem.InputError as error:
-        return gr.skip(), panels.message(str(error), "bad"), gr.skip(), gr.skip()
+    with studio.editing(request) as session:
+        session.set_post(PostProcessing(int(grow), fill_holes, drop_specks))
+        shown = scene.of_frame(session, min(max(int(frame), session.first), session.last))
+        has_result = studio.has_result(session)
     return shown, "", stamp(), stamp() if has_result else gr.skip()

@@ -4,8 +4,6 @@ Every event answers with a scene (see `demo.visit.scene`). The outputs are alway
 counters change where key frames, objects or results changed, and where the result looks different without a run.
 """
 
-import functools
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +12,7 @@ import gradio as gr
 import numpy as np
 
 import xmem
+from demo.failures import in_words
 from demo.html import panels
 from demo.stage.painter import painter, part
 from demo.visit import canvas, scene, studio
@@ -23,8 +22,6 @@ from xmem.session import Session
 from xmem.session.spans import spoken
 
 Answer = tuple[Any, Any, Any]  # scene, refreshed, restyled
-
-log = logging.getLogger("xmem.demo")
 
 
 @dataclass(frozen=True)
@@ -73,21 +70,8 @@ def wire(step: PaintStep, changed: Counters) -> None:
 # What the visitor does
 
 
-def answers(function: Callable[[gr.EventData, gr.Request], Answer]) -> Callable[[gr.EventData, gr.Request], Answer]:
-    """An event that answers in any case, since the canvas waits for it: where it fails, with the canvas as it is on
-    disk and the reason."""
-
-    @functools.wraps(function)
-    def answer(event: gr.EventData, request: gr.Request) -> Answer:
-        try:
-            return function(event, request)
-        except xmem.InputError as error:
-            return refused(request, event._data, str(error))
-        except Exception:
-            log.exception("An action on the canvas failed.")
-            return refused(request, event._data, "Something went wrong inside the program, and it was logged.")
-
-    return answer
+# An event that answers in any case, since the canvas waits for it: where it fails, with the canvas as it is on disk.
+answers = in_words(lambda sentence, event, request: refused(sentence, event._data, request), raises=False)
 
 
 @answers
@@ -199,20 +183,17 @@ def changed_frame(session: Session, step: Callable[[Session], bool], shown: int)
     return min(max(changed[0], session.first), session.last)
 
 
+@in_words(lambda sentence, _, frame, request: refused(sentence, {"frame": int(frame)}, request), raises=False)
 def upload_mask(mask: str | None, frame: float, request: gr.Request) -> Answer:
     """A mask file instead of painting, for the frame on the canvas."""
     if mask is None:
         return gr.skip(), gr.skip(), gr.skip()
-    data = {"frame": int(frame)}
-    try:
-        with studio.editing(request) as session:
-            index, note = canvas.of_mask(mask, session.info.width, session.info.height)
-            index, colors = own_ids(session, index)
-            paint(session, data["frame"], index, colors)
-            said = "The mask is on the canvas" + (f" ({note})." if note else ".")
-            return scene.of_frame(session, data["frame"], note=said, kind="good"), stamp(), gr.skip()
-    except xmem.InputError as error:
-        return refused(request, data, str(error))
+    with studio.editing(request) as session:
+        index, note = canvas.of_mask(mask, session.info.width, session.info.height)
+        index, colors = own_ids(session, index)
+        paint(session, int(frame), index, colors)
+        said = "The mask is on the canvas" + (f" ({note})." if note else ".")
+        return scene.of_frame(session, int(frame), note=said, kind="good"), stamp(), gr.skip()
 
 
 def own_ids(session: Session, index: np.ndarray) -> tuple[np.ndarray, dict[int, int]]:
@@ -262,7 +243,7 @@ def _shown(session: Session, data: dict[str, Any]) -> int:
     return min(max(int(data.get("shown", data.get("frame", session.first))), 0), session.frame_count - 1)
 
 
-def refused(request: gr.Request, data: dict[str, Any], reason: str) -> Answer:
+def refused(reason: str, data: dict[str, Any], request: gr.Request) -> Answer:
     """The canvas as it is on disk, and why nothing was changed."""
     if not studio.has_session(request):
         gr.Warning(reason)

@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-import xmem
-from demo.html import panels
+from demo.failures import in_words
+from demo.html import panels, pictures
 from demo.runs import preflight, settings
 from demo.runs.track import TrackStep
 from demo.stage.check import CheckStep
@@ -106,16 +106,19 @@ def wire(
 # What the controls do
 
 
+def _refused(sentence: str, _video: str, request: gr.Request) -> Opened:
+    """The video that was there before went when this one was chosen, and so does the work on it."""
+    studio.end_session(request)
+    return nothing(panels.message(sentence, "bad"))
+
+
+@in_words(_refused, raises=False)
 def load_video(video: str | None, request: gr.Request) -> Opened:
     """A video was chosen: a new session with its first frame on the canvas."""
     if video is None:
         return take_away(request)
-    try:
-        session = studio.begin_session(request, video)
-        return opened(session, facts(session.info))
-    except xmem.InputError as error:
-        studio.end_session(request)
-        return nothing(panels.message(str(error), "bad"))
+    session = studio.begin_session(request, video)
+    return opened(session, facts(session.info))
 
 
 def take_away(request: gr.Request) -> Opened:
@@ -141,17 +144,19 @@ def sample_session(request: gr.Request) -> Session:
     return session
 
 
+def _untouched(sentence: str = "") -> tuple[Any, ...]:
+    """Everything as it is, and a message under the video."""
+    said = panels.message(sentence, "bad") if sentence else gr.skip()
+    controls = len(settings.values(TrackSettings()))
+    return gr.skip(), UNTOUCHED[0], said, *UNTOUCHED[2:], *[gr.skip()] * controls
+
+
+@in_words(lambda sentence, *_: _untouched(sentence), raises=False)
 def open_bundle(bundle: str | None, request: gr.Request) -> tuple[Any, ...]:
     """A bundle was chosen: go on where it was saved. Updates of (video, *opened, *settings)."""
-    settings_untouched = [gr.skip()] * len(settings.values(TrackSettings()))
     if bundle is None:
-        return gr.skip(), *UNTOUCHED, *settings_untouched
-    try:
-        session = studio.resume_session(request, bundle)
-    except xmem.InputError as error:
-        refused = list(UNTOUCHED)
-        refused[1] = panels.message(str(error), "bad")
-        return gr.skip(), *refused, *settings_untouched
+        return _untouched()
+    session = studio.resume_session(request, bundle)
     note = facts(session.info)
     note += panels.message(f"{session.name} is as you left it: {keys_and_results(session)}.", "good")
     return str(session.video), *opened(session, note), *settings.values(session.settings)
@@ -206,7 +211,7 @@ def sample_picture() -> str:
     """The sample's first frame with its mask, as a data address."""
     frame = first_frame(SAMPLE_VIDEO)
     index, _ = canvas.of_mask(str(SAMPLE_MASK), frame.shape[1], frame.shape[0])
-    return panels.thumbnail(tint(frame, index), 640)
+    return pictures.small(tint(frame, index), 640)
 
 
 def facts(info: VideoInfo) -> str:
@@ -215,16 +220,14 @@ def facts(info: VideoInfo) -> str:
     return panels.facts(found.lines()) + "".join(panels.message(warning) for warning in found.warnings)
 
 
+@in_words(lambda sentence, *_: (*[gr.skip()] * 2, panels.message(sentence, "bad"), *[gr.skip()] * 3), raises=False)
 def trim(first: float, last: float, request: gr.Request) -> tuple[Any, ...]:
     """The range of frames to work on was changed. Updates of (first, last, message, canvas, refreshed, restyled)."""
-    try:
-        with studio.editing(request) as session:
-            lowest, highest = sorted((int(first) - 1, int(last) - 1))
-            session.set_trim(lowest, highest)
-            shown = scene.of_frame(session, lowest)
-            has_result = studio.has_result(session)
-    except xmem.InputError as error:
-        return gr.skip(), gr.skip(), panels.message(str(error), "bad"), gr.skip(), gr.skip(), gr.skip()
+    with studio.editing(request) as session:
+        lowest, highest = sorted((int(first) - 1, int(last) - 1))
+        session.set_trim(lowest, highest)
+        shown = scene.of_frame(session, lowest)
+        has_result = studio.has_result(session)
     count = highest - lowest + 1
     note = f"Frames {lowest + 1} to {highest + 1} are worked on: {count} of {session.frame_count}."
     said = panels.message(note) if count < session.frame_count else ""

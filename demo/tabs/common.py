@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -18,12 +17,6 @@ from demo.wiring import QUIET
 from xmem.export import ExportProgress
 from xmem.render.palette import color_of
 from xmem.session import Session
-
-UNEXPECTED = "Something went wrong inside the program, and it was logged; your work is still here."
-
-log = logging.getLogger("xmem.demo")
-
-T = TypeVar("T")
 
 
 def tracked(request: gr.Request | None) -> Session:
@@ -119,18 +112,3 @@ def rendering(what: str, latest: ExportProgress | None, before: float = 0.0, sha
     if latest is None or not latest.total:
         return panels.busy(f"{what}…", before or None)
     return panels.busy(f"{what}: frame {latest.done} of {latest.total}", before + share * latest.done / latest.total)
-
-
-def told(steps: Iterator[T], failed: Callable[[str], T] | None = None) -> Iterator[T]:
-    """Pass the work's steps on; where it fails, yield `failed(sentence)` for the page and raise it for programs."""
-    try:
-        yield from steps
-        return
-    except xmem.InputError as error:
-        sentence, title, cause = str(error), "Not yet", error
-    except Exception as error:
-        log.exception("A tab's work failed.")
-        sentence, title, cause = UNEXPECTED, "Error", error
-    if failed:
-        yield failed(sentence)
-    raise gr.Error(sentence, title=title, print_exception=False) from cause

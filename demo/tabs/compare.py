@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 import xmem
+from demo.failures import in_words
 from demo.html import panels
 from demo.runs import models
 from demo.runs.follow import follow
@@ -115,37 +116,31 @@ def wire(step: CompareTab, track: TrackStep, changed: Counters) -> None:
 # What the button does
 
 
+@in_words(lambda sentence, *_: (panels.failed(sentence), gr.skip(), gr.skip(), gr.skip()))
 def show_sides(
     left_memory: str, left_model: str, right_memory: str, right_model: str, request: gr.Request
 ) -> Iterator[tuple[str, Any, Any, Any]]:
     """Track twice. Yields (progress as HTML, report as HTML, video, its download), the last three at the end."""
-
-    def steps() -> Iterator[tuple[str, Any, Any, Any]]:
-        latest = None
-        for latest, said in _compared((left_memory, left_model), (right_memory, right_model), request):
-            if isinstance(latest, Comparison):
-                report = report_html(latest.rows, meaning(left_memory, right_memory))
-                yield "", report, str(latest.video), str(latest.video)
-            else:
-                yield said, gr.skip(), gr.skip(), gr.skip()
-        if not isinstance(latest, Comparison):
-            yield panels.message("Stopped: nothing was changed."), gr.skip(), gr.skip(), gr.skip()
-
-    yield from tabs.told(steps(), lambda sentence: (panels.failed(sentence), gr.skip(), gr.skip(), gr.skip()))
+    latest = None
+    for latest, said in _compared((left_memory, left_model), (right_memory, right_model), request):
+        if isinstance(latest, Comparison):
+            report = report_html(latest.rows, meaning(left_memory, right_memory))
+            yield "", report, str(latest.video), str(latest.video)
+        else:
+            yield said, gr.skip(), gr.skip(), gr.skip()
+    if not isinstance(latest, Comparison):
+        yield panels.message("Stopped: nothing was changed."), gr.skip(), gr.skip(), gr.skip()
 
 
+@in_words()
 def compare_sides(
     left_memory: str, left_model: str, right_memory: str, right_model: str, request: gr.Request
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """For programs: both sides as plain values, and the video."""
-
-    def steps() -> Iterator[tuple[dict[str, Any], str]]:
-        for latest, _ in _compared((left_memory, left_model), (right_memory, right_model), request):
-            if isinstance(latest, Comparison):
-                said = verdict(*latest.rows, meaning(left_memory, right_memory))
-                yield {"verdict": said, "sides": [plain(row) for row in latest.rows]}, str(latest.video)
-
-    yield from tabs.told(steps())
+    for latest, _ in _compared((left_memory, left_model), (right_memory, right_model), request):
+        if isinstance(latest, Comparison):
+            said = verdict(*latest.rows, meaning(left_memory, right_memory))
+            yield {"verdict": said, "sides": [plain(row) for row in latest.rows]}, str(latest.video)
 
 
 def plain(row: Variant) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 import xmem
+from demo.failures import in_words
 from demo.html import panels
 from demo.runs.follow import follow
 from demo.runs.track import TrackStep
@@ -111,24 +112,18 @@ class Making:
     files: tuple[Path, ...]
 
 
+@in_words(lambda sentence, *_: (panels.failed(sentence), gr.skip()))
 def export_files(kinds: list[str], request: gr.Request) -> Iterator[tuple[str, Any]]:
     """Make the chosen kinds of files. Yields (progress as HTML, paths), the paths last."""
-
-    def steps() -> Iterator[tuple[str, Any]]:
-        if not kinds:
-            raise xmem.InputError("No kind of file is chosen: choose at least one above.")
-        yield from _delivered(lambda session, folder: make(session, kinds, folder), len(kinds), request)
-
-    yield from tabs.told(steps(), lambda sentence: (panels.failed(sentence), gr.skip()))
+    if not kinds:
+        raise xmem.InputError("No kind of file is chosen: choose at least one above.")
+    yield from _delivered(lambda session, folder: make(session, kinds, folder), len(kinds), request)
 
 
+@in_words(lambda sentence, *_: (panels.failed(sentence), gr.skip()))
 def bundle_files(kinds: list[str], request: gr.Request) -> Iterator[tuple[str, Any]]:
     """Make one ZIP of the work and the chosen kinds of files. Yields (progress as HTML, [path]), the path last."""
-
-    def steps() -> Iterator[tuple[str, Any]]:
-        yield from _delivered(lambda session, folder: bundle(session, kinds or [], folder), 1, request)
-
-    yield from tabs.told(steps(), lambda sentence: (panels.failed(sentence), gr.skip()))
+    yield from _delivered(lambda session, folder: bundle(session, kinds or [], folder), 1, request)
 
 
 def export_kinds(kinds: list[str], request: gr.Request) -> Iterator[list[str]]:

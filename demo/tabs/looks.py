@@ -16,7 +16,8 @@ import gradio as gr
 import numpy as np
 
 import xmem
-from demo.html import panels
+from demo.failures import in_words
+from demo.html import panels, pictures
 from demo.runs.follow import follow
 from demo.runs.track import TrackStep
 from demo.tabs import common as tabs
@@ -225,11 +226,12 @@ def gallery(background: str | None, image: str | None, number: float, request: g
     height, width = tracked.mask.shape
     rules = [f"#looks-kind {{ --shape: {width} / {height}; }}"]
     for place, style in enumerate(styles, start=1):
-        picture = panels.thumbnail(render(session, tracked, style), width)
+        picture = pictures.small(render(session, tracked, style), width)
         rules.append(f'#looks-kind label:nth-of-type({place}) {{ --picture: url("{picture}"); }}')
     return f"<style>{' '.join(rules)}</style>"
 
 
+@in_words(lambda sentence, *_: (gr.skip(), panels.message(sentence, "bad")))
 def preview(
     kind: str,
     opacity: float,
@@ -240,16 +242,13 @@ def preview(
     request: gr.Request,
 ) -> Iterator[tuple[Any, str]]:
     """A frame, counted from 1, in a look: (picture as HTML, message)."""
-
-    def steps() -> Iterator[tuple[Any, str]]:
-        style = style_of(kind, opacity, strength, background, image)
-        session = tabs.tracked(request)
-        shown = preview_html(session, tracked_frame(session, number - 1), style)
-        yield shown, panels.message(NO_PICTURE if lacks_picture(style) else "")
-
-    yield from tabs.told(steps(), lambda sentence: (gr.skip(), panels.message(sentence, "bad")))
+    style = style_of(kind, opacity, strength, background, image)
+    session = tabs.tracked(request)
+    shown = preview_html(session, tracked_frame(session, number - 1), style)
+    yield shown, panels.message(NO_PICTURE if lacks_picture(style) else "")
 
 
+@in_words()
 def looks_preview(
     kind: str,
     opacity: float,
@@ -258,33 +257,26 @@ def looks_preview(
     image: str | None = None,
     frame: float = MIDDLE,
     request: gr.Request | None = None,
-) -> Iterator[np.ndarray]:
+) -> np.ndarray:
     """For programs: a frame, counted from 0, in a look, uint8 [h, w, 3]."""
-
-    def steps() -> Iterator[np.ndarray]:
-        session = tabs.tracked(request)
-        style = style_of(kind, opacity, strength, background, image)
-        yield render(session, smaller(tracked_frame(session, frame), PREVIEW_WIDTH), style)
-
-    yield from tabs.told(steps())
+    session = tabs.tracked(request)
+    style = style_of(kind, opacity, strength, background, image)
+    return render(session, smaller(tracked_frame(session, frame), PREVIEW_WIDTH), style)
 
 
 def preview_html(session: Session, tracked: TrackedFrame, style: Style) -> str:
     """A frame in a look, large."""
     picture = render(session, smaller(tracked, PREVIEW_WIDTH), style)
     said = f"Frame {tracked.frame.index + 1} in the look: {STYLES[style.kind]}"
-    return f'<img src="{panels.thumbnail(picture, picture.shape[1])}" alt="{escape(said)}" decoding="sync">'
+    return f'<img src="{pictures.small(picture, picture.shape[1])}" alt="{escape(said)}" decoding="sync">'
 
 
+@in_words(lambda sentence, *_: (panels.failed(sentence), gr.skip(), gr.skip()))
 def apply(
     kind: str, opacity: float, strength: float, background: str, image: str | None, request: gr.Request
 ) -> Iterator[tuple[str, Any, Any]]:
     """The whole video in a look. Yields (progress as HTML, video, its download), the files last."""
-
-    def steps() -> Iterator[tuple[str, Any, Any]]:
-        yield from _applied(style_of(kind, opacity, strength, background, image), request)
-
-    yield from tabs.told(steps(), lambda sentence: (panels.failed(sentence), gr.skip(), gr.skip()))
+    yield from _applied(style_of(kind, opacity, strength, background, image), request)
 
 
 def apply_style(

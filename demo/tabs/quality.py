@@ -14,7 +14,8 @@ import gradio as gr
 import numpy as np
 
 import xmem
-from demo.html import panels
+from demo.failures import in_words
+from demo.html import panels, pictures
 from demo.html.plot import Line, Plot
 from demo.runs.follow import follow
 from demo.runs.track import TrackStep
@@ -86,38 +87,32 @@ def wire(step: QualityTab, track: TrackStep, changed: Counters) -> None:
 # What the controls do
 
 
+@in_words(lambda sentence, *_: (panels.failed(sentence), "", None))
 def compare_masks(truth: str | None, request: gr.Request) -> Iterator[tuple[str, Any, Any]]:
     """Score the result. Yields (message, report as HTML, CSV of the scores), the last two at the end."""
-
-    def steps() -> Iterator[tuple[str, Any, Any]]:
-        workspace, session = studio.workspace_of(request), tabs.tracked(request)
-        for report in _scored(session, truth):
-            workspace.keep_alive()
-            if report is None:
-                yield panels.busy("Comparing…"), gr.skip(), gr.skip()
-        with workspace.new_folder("files-") as folder:
-            path = folder / f"{tabs.stem_of(session)}-quality.csv"
-            write_scores(report, path)
-            # Gradio copies the file into its cache before it asks for more, and then the folder goes
-            yield "", report_html(session, report), str(path)
-
-    yield from tabs.told(steps(), lambda sentence: (panels.failed(sentence), "", None))
+    workspace, session = studio.workspace_of(request), tabs.tracked(request)
+    for report in _scored(session, truth):
+        workspace.keep_alive()
+        if report is None:
+            yield panels.busy("Comparing…"), gr.skip(), gr.skip()
+    with workspace.new_folder("files-") as folder:
+        path = folder / f"{tabs.stem_of(session)}-quality.csv"
+        write_scores(report, path)
+        # Gradio copies the file into its cache before it asks for more, and then the folder goes
+        yield "", report_html(session, report), str(path)
 
 
+@in_words()
 def quality(truth: str | None, request: gr.Request) -> dict[str, Any]:
     """For programs: the scores as plain values."""
-
-    def steps() -> Iterator[dict[str, Any]]:
-        *_, report = _scored(tabs.tracked(request), truth)
-        yield {
-            "j": report.j,
-            "f": report.f,
-            "jf": report.jf,
-            "objects": [asdict(item) for item in report.objects],
-            "rows": [asdict(row) for row in report.rows],
-        }
-
-    return next(tabs.told(steps()))
+    *_, report = _scored(tabs.tracked(request), truth)
+    return {
+        "j": report.j,
+        "f": report.f,
+        "jf": report.jf,
+        "objects": [asdict(item) for item in report.objects],
+        "rows": [asdict(row) for row in report.rows],
+    }
 
 
 def outdated(report: str) -> str:
@@ -251,7 +246,7 @@ def _key() -> str:
 
 def _picture(session: Session, report: QualityReport, place: int, frame: int) -> str:
     j, f = by_frame(report.rows, "j")[frame], by_frame(report.rows, "f")[frame]
-    picture = panels.thumbnail(contours(session.image(frame), session.mask(frame), report.truth(frame)), PICTURE_WIDTH)
+    picture = pictures.small(contours(session.image(frame), session.mask(frame), report.truth(frame)), PICTURE_WIDTH)
     said = f"Frame {frame + 1}: outline of the result in orange, of the known mask in white"
     return (
         f'<li><figure><button type="button" class="picture" data-frame="{frame}" title="Correct this frame">'

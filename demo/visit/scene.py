@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 import xmem
+from demo.html import pictures
 from xmem.render.palette import OBJECT_COLORS
 from xmem.session import Session
 from xmem.video.stills import read_still
 
-JPEG_QUALITY = 92
 PICTURE_SIDE = 1920  # pixels
 THUMBNAIL_WIDTH = 176
 TINT = 0.5
@@ -35,8 +35,8 @@ def of_frame(session: Session, frame: int, ack: int | None = None, **more: Any) 
         "width": width,
         "height": height,
         "time": float(found.time),
-        "image": jpeg_uri(_shown(found.image)),
-        "mask": png_uri(visible(session, session.mask(frame))),
+        "image": pictures.jpeg_uri(pictures.jpeg(_shown(found.image), quality=pictures.CANVAS_QUALITY)),
+        "mask": pictures.mask_uri(visible(session, session.mask(frame))),
     }
 
 
@@ -86,10 +86,10 @@ def with_hidden(session: Session, frame: int, index: np.ndarray) -> np.ndarray:
     return np.where((index == 0) & np.isin(present, hidden), present, index).astype(np.uint8)
 
 
-def read_painting(data_uri: str, width: int, height: int) -> np.ndarray:
+def read_painting(png_uri: str, width: int, height: int) -> np.ndarray:
     """The index mask uint8 [H, W] that the script sends as a PNG. Raises InputError for anything else."""
     try:
-        head, data = data_uri.split(",", 1)
+        head, data = png_uri.split(",", 1)
         if head != "data:image/png;base64":
             raise ValueError(head)
         png = io.BytesIO(base64.b64decode(data, validate=True))
@@ -127,26 +127,11 @@ def thumbnail(session: Session, frame: int, width: int = THUMBNAIL_WIDTH) -> str
         index = cv2.resize(index, size, interpolation=cv2.INTER_NEAREST)
         for old in kept.parent.glob(f"{frame}-{width}-*.jpg"):
             old.unlink(missing_ok=True)
-        kept.write_bytes(jpeg(tinted(session, image, index), 82))
-    return "data:image/jpeg;base64," + base64.b64encode(kept.read_bytes()).decode()
+        kept.write_bytes(pictures.jpeg(tinted(session, image, index)))
+    return pictures.jpeg_uri(kept.read_bytes())
 
 
 def _thumbnails(session: Session) -> Path:
     folder = session.folder.parent / "thumbnails"
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
-    """uint8 [H, W, 3] RGB as JPEG."""
-    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-
-
-def jpeg_uri(image: np.ndarray, quality: int = JPEG_QUALITY) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, quality)).decode()
-
-
-def png_uri(index: np.ndarray) -> str:
-    """An index mask uint8 [H, W] as a grey PNG whose brightness is the id."""
-    data = cv2.imencode(".png", index, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-    return "data:image/png;base64," + base64.b64encode(data.tobytes()).decode()

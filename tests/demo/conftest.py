@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from demo_clips import index_of, write_clip
 from tiny_model import write_tiny_model
 
-from demo.visit import scene, studio
+from demo.html import pictures
+from demo.visit import studio
 
 
 @pytest.fixture(scope="session")
@@ -70,4 +71,4 @@ def act(visitor) -> Callable[..., tuple[Any, Any, Any]]:
 @pytest.fixture
 def painted() -> Callable[..., str]:
     """What the canvas sends of a mask: painted(box, ...) with boxes (id, top, bottom, left, right)."""
-    return lambda *boxes: scene.png_uri(index_of(*boxes))
+    return lambda *boxes: pictures.mask_uri(index_of(*boxes))

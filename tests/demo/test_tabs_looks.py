@@ -81,7 +81,7 @@ def test_before_a_result_the_gallery_says_what_to_do(newcomer):
 
 @pytest.mark.parametrize("kind", STYLES)
 def test_the_preview_is_the_frame_in_the_chosen_look(visitor, kind):
-    picture = next(looks.looks_preview(kind, 0.5, 0.5, "#00b140", None, 3, visitor))
+    picture = looks.looks_preview(kind, 0.5, 0.5, "#00b140", None, 3, visitor)
     (shown, message), *more = looks.preview(kind, 0.5, 0.5, "#00b140", None, 4, visitor)
     assert f'alt="Frame 4 in the look: {STYLES[kind]}"' in shown
     assert picture.shape == (180, 320, 3) and not more
@@ -93,7 +93,7 @@ def test_the_preview_is_the_frame_in_the_chosen_look(visitor, kind):
 def test_a_background_picture_is_behind_the_cut_out(visitor, tmp_path):
     Image.new("RGB", (64, 36), (250, 0, 250)).save(tmp_path / "beach.png")
     choice = ("cutout_image", 0.5, 0.5, "#00b140", str(tmp_path / "beach.png"))
-    assert tuple(next(looks.looks_preview(*choice, 0, visitor))[5, 5]) == (250, 0, 250)
+    assert tuple(looks.looks_preview(*choice, 0, visitor)[5, 5]) == (250, 0, 250)
     assert [message for _, message in looks.preview(*choice, 1, visitor)] == [""]
 
 
@@ -115,7 +115,7 @@ def test_only_the_controls_that_change_a_look_are_shown():
 @pytest.mark.parametrize("kind", STYLES)
 def test_a_control_is_shown_exactly_where_it_changes_the_picture(visitor, kind):
     def drawn(opacity=0.4, strength=0.4, background="#00b140"):
-        return next(looks.looks_preview(kind, opacity, strength, background, None, 3, visitor))
+        return looks.looks_preview(kind, opacity, strength, background, None, 3, visitor)
 
     changes = [
         (drawn(opacity=0.8) != drawn()).any(),
@@ -147,7 +147,7 @@ def drawn_from(visitor, frame):
 
 def test_programs_count_frames_from_0_and_get_plain_files(visitor):
     expected = looks.render(*drawn_from(visitor, 3))
-    np.testing.assert_array_equal(next(looks.looks_preview(*PLAIN, 3, visitor)), expected)
+    np.testing.assert_array_equal(looks.looks_preview(*PLAIN, 3, visitor), expected)
     assert [path.rsplit("/", 1)[1] for path in looks.apply_style(*PLAIN, visitor)] == ["My-clip-1-overlay.mp4"]
 
 
