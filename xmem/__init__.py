@@ -16,6 +16,7 @@ from xmem.config import MemoryConfig
 from xmem.engine.propagator import Propagator
 from xmem.engine.segment import FrameResult, segment_video
 from xmem.errors import InputError
+from xmem.families import family_config
 from xmem.session import Session, TrackSettings
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __all__ = [
     "Propagator",
     "Session",
     "TrackSettings",
+    "family_config",
     "load_model",
     "segment_video",
 ]

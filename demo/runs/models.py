@@ -13,7 +13,7 @@ from demo.runs.follow import follow
 from xmem import checkpoints
 from xmem.checkpoints.catalogue import D16, EMBEDDED, HELD_BACK, REGISTRY
 from xmem.device import choose_precision, describe_device, precision_name, select_device
-from xmem.networks.xmem import XMem
+from xmem.networks import Network
 
 
 class ModelCache:
@@ -21,10 +21,10 @@ class ModelCache:
 
     def __init__(self, capacity: int = 2) -> None:
         self._capacity = capacity
-        self._models: OrderedDict[tuple[str, str, str], XMem] = OrderedDict()
+        self._models: OrderedDict[tuple[str, str, str], Network] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, name: str, device: str, precision: str = "auto") -> XMem:
+    def get(self, name: str, device: str, precision: str = "auto") -> Network:
         """The network `name` on `device`, loaded if need be. Raises InputError as `xmem.load_model` does."""
         with self._lock:
             model = self._models.pop((name, device, precision), None)

@@ -224,12 +224,12 @@ def test_a_file_that_is_truncated_on_the_server_is_thrown_away(site, content):
 def test_a_file_of_another_network_is_thrown_away(site, tmp_path):
     torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "linear.pth")
     site.content = (tmp_path / "linear.pth").read_bytes()
-    assert "not an XMem checkpoint" in refusal()
+    assert "none of the networks that are known here" in refusal()
     assert kept_names() == set()
 
 
 def test_a_network_of_another_kind_than_the_name_says_is_refused(site, monkeypatch):
-    record = replace(checkpoints.REGISTRY[NAME], encoder="resnet")
+    record = replace(checkpoints.REGISTRY[NAME], variant="resnet")
     monkeypatch.setitem(checkpoints.REGISTRY, NAME, record)
     assert "another network" in refusal()
 

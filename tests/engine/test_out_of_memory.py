@@ -16,6 +16,7 @@ from tests.session.scene import COUNT, images, square
 from tests.video.clips import write_clip
 from xmem import InputError, MemoryConfig, Propagator, Session, TrackSettings, segment_video
 from xmem.device import is_out_of_memory
+from xmem.engine import propagator as propagator_module
 from xmem.memory import memory as memory_module
 from xmem.memory import store as store_module
 from xmem.video import FrameReader
@@ -60,7 +61,7 @@ def full(tiny_model, monkeypatch):
 
     def limited(function, objects_of):
         def call(*args):
-            at_once = min(tiny_model.objects_at_once or 99, objects_of(args))
+            at_once = min(args[-1].objects or 99, objects_of(args))
             room.asked.append(at_once)
             if room.objects is not None and at_once > room.objects:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -97,7 +98,6 @@ def test_smaller_pieces_give_the_same_numbers(tiny_model, full, objects, distanc
         "The device's memory is full: the run goes on in smaller pieces, which takes longer."
     ]
     assert engine.memory.long_term_size == 12 and engine.objects == [1, 2, 3]
-    assert tiny_model.objects_at_once is None, "the network is left as it was for others"
     if objects is not None:
         full.asked.clear()
         engine.step(video()[0])
@@ -128,6 +128,46 @@ def test_a_failed_try_changes_nothing_wherever_it_fails(tiny_model, monkeypatch,
     assert agree(found, expected) and agree(state(engine), state(plain))
     happens = {"encode_key", "distance", "read_values", "decode"}
     assert failures or place not in happens, "the test must have failed something"
+
+
+@pytest.mark.parametrize("fails_for_good", [False, True])
+def test_a_result_that_cannot_be_resized_leaves_the_step_undone(tiny_model, monkeypatch, fails_for_good):
+    """What is held changes last: the same frame can be given again."""
+    plain = Propagator(tiny_model, CONFIG, size=96)
+    expected = run(plain, 7)
+    engine = Propagator(tiny_model, CONFIG, size=96)
+    found = run(engine, 6)
+    before, original, failures = state(engine), propagator_module.resize_to_frame, []
+
+    def resize(prob, shape):
+        if fails_for_good or not failures:
+            failures.append(shape)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return original(prob, shape)
+
+    monkeypatch.setattr(propagator_module, "resize_to_frame", resize)
+    if fails_for_good:
+        with pytest.raises(InputError, match="memory is full"):
+            engine.step(video()[6])
+        assert all(torch.equal(a, b) for a, b in zip(state(engine), before, strict=True)) and engine.frame_index == 5
+        monkeypatch.setattr(propagator_module, "resize_to_frame", original)
+    found.append(engine.step(video()[6]).clone())
+    assert failures and agree(found, expected) and agree(state(engine), state(plain))
+
+
+def test_a_consolidation_without_room_waits_and_the_frame_is_done(tiny_model, monkeypatch, caplog):
+    engine, original = Propagator(tiny_model, CONFIG), store_module.ElementStore.consolidate
+
+    def full(*_args):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(store_module.ElementStore, "consolidate", full)
+    expected = run(engine, 5)
+    assert len(expected) == 5 and engine.memory.long_term_size == 0
+    assert "tried again later" in caplog.text
+    monkeypatch.setattr(store_module.ElementStore, "consolidate", original)
+    engine.step(video()[5])
+    assert engine.memory.long_term_size > 0
 
 
 def test_where_the_smallest_pieces_do_not_fit_a_smaller_size_is_named(tiny_model, full):

@@ -2,6 +2,7 @@
 
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +13,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
 from xmem.device import convolves
-from xmem.engine.propagator import IMAGE_MEAN, IMAGE_STD, Propagator, resize_to_frame
+from xmem.engine.preparing import IMAGE_MEAN, IMAGE_STD, Preparing, resize_to_frame
+from xmem.engine.propagator import Propagator
 from xmem.errors import InputError
+from xmem.families import Grid
 from xmem.memory.attention import row_type
 from xmem.networks.xmem import load_state
 from xmem.render.masks import read_mask
 from xmem.video import FrameReader
+
+CONFIG = MemoryConfig(mem_every=2, min_working_frames=2, max_working_frames=3, prototypes=5, max_long_term=12)
 
 
 def frames(count: int, height: int, width: int) -> np.ndarray:
@@ -48,9 +53,7 @@ def test_probabilities_have_the_frames_size_and_sum_to_one(tiny_model, size):
 def test_the_image_is_normalised_as_the_specification_says(tiny_model):
     """In one pass over whole rows; padded with zeros after it."""
     frame = frames(1, 37, 53)[0]
-    engine = Propagator(tiny_model)
-    engine._check(frame, None)
-    image = engine._prepare_image(frame)
+    image = Preparing(tiny_model, Grid(), None, (37, 53)).image(frame)
     assert image.shape == (1, 3, 48, 64) and image.is_contiguous(memory_format=torch.channels_last)
     expected = (frame / 255 - np.array(IMAGE_MEAN)) / np.array(IMAGE_STD)
     inside = image[0, :, 5:42, 5:58].permute(1, 2, 0).numpy()
@@ -274,15 +277,56 @@ def test_without_sensory_memory_it_stays_zero(tiny_model, every):
 
 def test_probabilities_at_inference_size_are_what_a_step_resizes(tiny_model):
     video, results = frames(3, 37, 53), []
-    for method in (Propagator.step, Propagator.probabilities):
+    for full_size in (True, False):
         engine = Propagator(tiny_model, size=64)
-        before = method(engine, video[0])
-        results.append(
-            [before, *(method(engine, f, mask(37, 53, id_1=LEFT) if t == 0 else None) for t, f in enumerate(video))]
-        )
+        given = (None, mask(37, 53, id_1=LEFT), None, None)
+        shown = zip([video[0], *video], given, strict=True)
+        results.append([engine.step(frame, told, full_size=full_size) for frame, told in shown])
     for whole, small in zip(*results, strict=True):
         assert small.shape[-2:] == (64, 91)
-        assert torch.equal(resize_to_frame(small, (37, 53)), whole)
+        torch.testing.assert_close(resize_to_frame(small, (37, 53)), whole)
+
+
+@pytest.mark.parametrize("as_function", [False, True])
+def test_a_run_is_its_steps(tiny_model, as_function):
+    """Masks by number, or told by a function once an image's turn has come."""
+    video, given, asked = list(frames(5, 37, 53)), {0: mask(37, 53, id_1=LEFT), 3: mask(37, 53, id_4=RIGHT)}, []
+    engine = Propagator(tiny_model, CONFIG)
+    expected = [engine.step(frame, given.get(t)) for t, frame in enumerate(video)]
+
+    def told(item):
+        asked.append(item.index)
+        return {"mask": given.get(item.index)}
+
+    items = [SimpleNamespace(index=t, image=frame) for t, frame in enumerate(video)]
+    run = Propagator(tiny_model, CONFIG).run(*((items, told) if as_function else (video, given)))
+    for t, (item, prob) in enumerate(run):
+        assert item is (items if as_function else video)[t]
+        torch.testing.assert_close(prob, expected[t], atol=1e-3, rtol=0)  # threads of a CPU add in another order
+        assert not as_function or asked == list(range(t + 1)), "not asked ahead of its turn"
+    assert t == 4
+
+
+def test_two_interleaved_engines_leave_each_other_and_the_network_as_they_are(tiny_model):
+    """One of them short of memory: what it can afford is its own affair."""
+    video, given = frames(6, 37, 53), mask(37, 53, id_1=LEFT, id_2=RIGHT)
+    weights = {name: value.clone() for name, value in tiny_model.state_dict().items()}
+    attributes = dict(vars(tiny_model))
+    single = Propagator(tiny_model, CONFIG)
+    alone = [single.step(frame, given if t == 0 else None) for t, frame in enumerate(video)]
+    first, second = Propagator(tiny_model, CONFIG), Propagator(tiny_model, CONFIG)
+    second._take_smaller_pieces(2)
+    for t, frame in enumerate(video):
+        one = first.step(frame, given if t == 0 else None)
+        other = second.step(video[-1 - t], given if t == 0 else None)
+        assert torch.equal(one, alone[t]) and other.shape == one.shape
+    assert vars(tiny_model) == attributes
+    assert all(torch.equal(value, weights[name]) for name, value in tiny_model.state_dict().items())
+
+
+def test_settings_of_another_family_are_refused(tiny_model):
+    with pytest.raises(InputError, match=r"holds no settings of XMem: give a MemoryConfig"):
+        Propagator(tiny_model, SimpleNamespace(mem_every=5))
 
 
 def test_key_frames_and_objects_that_cannot_be_used_are_refused(tiny_model):

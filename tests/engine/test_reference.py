@@ -6,7 +6,7 @@ import torch
 from reference_weights import FOLDER, TOLERANCE, config_of, released_state
 
 import xmem
-from xmem.engine.propagator import IMAGE_MEAN, IMAGE_STD
+from xmem.engine.preparing import IMAGE_MEAN, IMAGE_STD
 from xmem.networks.xmem import aggregate, load_state
 
 

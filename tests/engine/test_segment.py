@@ -11,7 +11,7 @@ from PIL import Image
 from tests.plain_pipeline import make_plain
 from xmem import InputError, MemoryConfig, segment_video
 from xmem.engine.halves import FRAMES_AHEAD
-from xmem.engine.segment import index_mask
+from xmem.engine.masks import index_mask
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from plain_memory import PlainMemory
 from reference_weights import draw
 
 from xmem import MemoryConfig, Propagator
-from xmem.engine.propagator import IMAGE_MEAN, IMAGE_STD
+from xmem.engine.preparing import IMAGE_MEAN, IMAGE_STD
 from xmem.networks.xmem import XMem, lite_sizes, load_state
 
 HEIGHT, WIDTH = 37, 53  # padded to 48 x 64: 5 rows above, 6 below; 5 columns left, 6 right

@@ -7,6 +7,7 @@ from reference_weights import draw
 from xmem.networks.xmem import XMem, fold_batch_norm, lite_sizes, load_state
 from xmem.networks.xmem import encoders as module
 from xmem.networks.xmem.blocks import fold_objects
+from xmem.pieces import Pieces
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_folding_several_objects_orders_them_clip_by_clip():
 
 @pytest.mark.parametrize("at_once", [1, 2, 5])
 @torch.inference_mode()
-def test_objects_in_parts_are_all_objects_together(model, at_once, monkeypatch):
+def test_objects_in_parts_are_all_objects_together(model, at_once):
     """Also the last, smaller part; each object still sees the sum of all others' masks."""
     torch.manual_seed(0)
     image, masks = torch.randn(1, 3, 64, 96), torch.rand(1, 5, 64, 96)
@@ -62,10 +63,10 @@ def test_objects_in_parts_are_all_objects_together(model, at_once, monkeypatch):
     )
     largest = []
     model.decoder.register_forward_pre_hook(lambda _, inputs: largest.append(inputs[1].shape[1]))
-    monkeypatch.setattr(model, "objects_at_once", at_once)
+    pieces = Pieces(objects=at_once)
     parts = (
-        *model.encode_value(image, features[0], masks, sensory, True),
-        *model.decode(features, readout, sensory, True),
+        *model.encode_value(image, features[0], masks, sensory, True, pieces),
+        *model.decode(features, readout, sensory, True, pieces=pieces),
     )
     assert max(largest) == at_once and sum(largest) == 5
     for a, b in zip(whole, parts, strict=True):

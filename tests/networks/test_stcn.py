@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from reference_weights import FOLDER, TOLERANCE, family_state, released_shapes
 
 from xmem.errors import InputError
+from xmem.networks import padding_to_stride
 from xmem.networks.stcn import load_state
-from xmem.networks.xmem import fold_batch_norm, padding_to_stride, soft_aggregate, use_winograd
+from xmem.networks.xmem import fold_batch_norm, soft_aggregate, use_winograd
 
 CLIP = FOLDER / "families" / "stcn" / "late-object.npz"
 MEAN, STD = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from reference_weights import FOLDER, TOLERANCE, family_state
 
 from xmem.errors import InputError
+from xmem.networks import padding_to_stride
 from xmem.networks.stm import load_state
-from xmem.networks.xmem import fold_batch_norm, padding_to_stride, use_winograd
+from xmem.networks.xmem import fold_batch_norm, use_winograd
 
 CLIP = FOLDER / "families" / "stm" / "two-objects.npz"
 

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from tests.tiny_model import tiny_state
+from xmem.engine.propagator import Propagator
 from xmem.errors import InputError
 from xmem.networks.xmem import load_state
 from xmem.render.masks import write_index_mask
@@ -49,6 +50,7 @@ class RecordedEngine:
     answers: ClassVar[list] = []
     given: ClassVar[list] = []
     frames_ahead = 0
+    run = Propagator.run
 
     def __init__(self, *_args, **_settings):
         self.objects, self.frame = [], -1

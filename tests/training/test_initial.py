@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from xmem.engine.propagator import IMAGE_MEAN, IMAGE_STD
+from xmem.engine.preparing import IMAGE_MEAN, IMAGE_STD
 from xmem.errors import InputError
 from xmem.networks.xmem import ModelSizes, XMem
 from xmem.training.initial import load_lite0, load_resnet, soften_reading, source_name

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from xmem.benchmark.stopwatch import synchronise
-from xmem.networks.xmem import ModelSizes, XMem, padding_to_stride
+from xmem.networks import padding_to_stride
+from xmem.networks.xmem import ModelSizes, XMem
 
 REPEATS = 4
 MATRIX_SIDES = {"cpu": (1024, 2048), "mps": (2048, 4096), "cuda": (4096, 8192)}

@@ -18,9 +18,9 @@ from xmem.benchmark.results import PARTS, Pass, Sample
 from xmem.benchmark.stopwatch import Stopwatch, synchronise
 from xmem.config import MemoryConfig
 from xmem.engine import segment
-from xmem.engine.pipeline import with_upcoming
+from xmem.engine.masks import index_mask
 from xmem.engine.propagator import Propagator
-from xmem.networks.xmem import XMem
+from xmem.networks import Network
 from xmem.render.masks import write_index_mask
 from xmem.render.overlay import tint
 from xmem.video import FrameReader, VideoWriter, first_frame
@@ -39,7 +39,7 @@ class Bench:
     case: Case
     clip: Path
     folder: Path
-    model: XMem
+    model: Network
     progress: Progress
 
     @property
@@ -108,8 +108,8 @@ def run_engine(bench: Bench, engine: Propagator, course: list[Sample]) -> Pass:
     images = islice(held_frames(bench.clip), bench.case.frames)
     period, device = bench.config.mem_every, bench.model.device
     blocks, size, began = [], 0, 0.0
-    for count, (image, upcoming) in enumerate(with_upcoming(images, engine.frames_ahead), start=1):
-        engine.step(image, bench.mask(image) if count == 1 else None, upcoming=upcoming)
+    first = {0: bench.mask(first_frame(bench.clip))}
+    for count, _ in enumerate(engine.run(images, first), start=1):
         bench.progress(1)
         if bench.is_sample(count):
             course.append(bench.sample(count, engine))
@@ -145,10 +145,10 @@ def run_stages(bench: Bench, engine: Propagator) -> dict[str, float]:
         (engine.model, "encode_key", "key"),
         (engine.model, "encode_value", "value"),
         (engine.model, "decode", "decoder"),
-        (engine.memory, "read", "read"),
-        (engine.memory, "count", "read"),
-        (engine.memory, "append", "append"),
-        (engine.memory, "consolidate", "consolidate"),
+        (engine.state.memory, "read", "read"),
+        (engine.state.memory, "count", "read"),
+        (engine.state.memory, "append", "append"),
+        (engine.state.memory, "consolidate", "consolidate"),
     )
     for owner, method, part in watched:
         watch.wrap(owner, method, part)
@@ -171,7 +171,7 @@ def _stage_by_stage(bench: Bench, engine: Propagator, watch: Stopwatch, count: i
             for _ in range(count):
                 frame = watch.run("decode", next, reader)
                 prob = watch.run("engine", engine.step, frame.image)
-                index = watch.run("index", segment.index_mask, prob, engine.objects)
+                index = watch.run("index", index_mask, prob, engine.objects)
                 overlay = watch.run("tint", tint, frame.image, index)
                 watch.run("png", write_index_mask, folder / f"{frame.name}.png", index)
                 watch.run("h264", writer.write, overlay, frame)

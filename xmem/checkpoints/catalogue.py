@@ -22,7 +22,7 @@ class Checkpoint:
     name: by which users choose it; file_name: in the checkpoint folder.
     url: where it is fetched from; None for the embedded one, which comes with the project.
     size_bytes: of the file, None where not known for certain; parameters: weights that training learned.
-    encoder: family of its encoders, as `xmem.networks.xmem.ModelSizes.encoder` says it.
+    family, variant: of its network, as `xmem.families.FAMILIES` and `Network.variant` name them.
     figures: J&F (YouTube-VOS: its own mean G) by data set, in percent; published, but for HELD_BACK, which is measured
         by `xmem evaluate` on five clips of another split (see the model card) and cannot be put beside the others.
     """
@@ -32,12 +32,13 @@ class Checkpoint:
     url: str | None
     size_bytes: int | None
     parameters: int | None
-    encoder: str
+    variant: str
     licence: str
     source: str
     paper: str
     description: str
     figures: Mapping[str, float] = field(default_factory=dict)
+    family: str = "xmem"
 
 
 def _released(
@@ -45,7 +46,18 @@ def _released(
 ) -> Checkpoint:
     file_name = f"{name}.pth"
     return Checkpoint(
-        name, file_name, RELEASES + file_name, size, parameters, "resnet", "MIT", SOURCE, PAPER, description, figures
+        name,
+        file_name,
+        RELEASES + file_name,
+        size,
+        parameters,
+        "xmem",
+        "resnet",
+        "MIT",
+        SOURCE,
+        PAPER,
+        description,
+        figures,
     )
 
 

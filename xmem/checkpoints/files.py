@@ -15,7 +15,8 @@ from torch import Tensor
 
 from xmem.checkpoints.catalogue import Checkpoint
 from xmem.errors import InputError
-from xmem.networks.xmem import XMem, load_state
+from xmem.families import build, family_of
+from xmem.networks import Network
 
 
 def read_state(path: str | os.PathLike) -> dict[str, Tensor]:
@@ -69,13 +70,13 @@ def _damaged(path: Path) -> InputError:
     return InputError(f"{path.name} is truncated or damaged: delete it and fetch it again.")
 
 
-def network_of(path: Path, record: Checkpoint | None = None) -> XMem:
-    """The network of a file; with a record, one whose encoders are of the record's kind."""
+def network_of(path: Path, record: Checkpoint | None = None) -> Network:
+    """The network of a file; with a record, one of the record's family and variant."""
     state = read_state(path)
     try:
-        model = load_state(state)
+        model = build(state)
     except InputError as error:
         raise InputError(f"{path.name} cannot be loaded. {error}") from error
-    if record is not None and model.sizes.encoder != record.encoder:
+    if record is not None and (family_of(model).name, model.variant) != (record.family, record.variant):
         raise InputError(f"{path.name} holds another network than {record.name}: give it a name of its own.")
     return model

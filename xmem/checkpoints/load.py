@@ -25,7 +25,9 @@ from xmem.checkpoints.store import (
 )
 from xmem.device import choose_precision, select_device
 from xmem.errors import InputError
-from xmem.networks.xmem import XMem, fold_batch_norm, load_state, use_packed, use_winograd
+from xmem.families import build
+from xmem.networks import Network
+from xmem.networks.cpu import fold_batch_norm, use_packed, use_winograd
 
 log = logging.getLogger("xmem")
 
@@ -35,7 +37,7 @@ def load_model(
     device: str | torch.device = "auto",
     precision: str = "float32",
     winograd: bool = True,
-) -> XMem:
+) -> Network:
     """The network of a checkpoint, ready for inference on `device` (batch norm folded into the convolutions).
 
     source: a name of the registry (fetched if it is not at hand), a name or path of a file, or a mapping of names to
@@ -43,13 +45,13 @@ def load_model(
     `choose_precision`; probabilities are float32 in any. winograd: compute large 3x3 convolutions with fewer products
     on a CPU in float32 (XMem: outputs within 1e-5, see `xmem.networks.cpu.winograd`); False computes all of
     them directly.
-    On a CPU, xmem-lite's weights are packed (see `xmem.networks.cpu.packed`).
-    Raises InputError for what cannot be found, fetched, or loaded as an XMem network.
+    On a CPU, a small network's weights are packed (see `xmem.networks.cpu.packed`).
+    Raises InputError for what cannot be found, fetched, or loaded as a network of a known family.
     """
     place = device if isinstance(device, torch.device) else select_device(device)
     dtype = choose_precision(precision, place)  # before anything is fetched
     if isinstance(source, Mapping):
-        model = load_state(source)
+        model = build(source)
     elif isinstance(source, str) and source in REGISTRY:
         model = _load_registered(REGISTRY[source])
     else:
@@ -60,7 +62,7 @@ def load_model(
         return model
     if winograd and dtype == torch.float32:
         use_winograd(model)
-    return use_packed(model) if model.sizes.encoder == "lite" else model
+    return use_packed(model) if model.is_small else model
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Chosen:
 class Loaded:
     """A network that is ready for inference. name, note: see `Chosen`."""
 
-    model: XMem
+    model: Network
     name: str
     note: str = ""
 
@@ -98,7 +100,7 @@ def load_or_embedded(
     name: str,
     device: str = "auto",
     precision: str = "auto",
-    load: Callable[[str, str, str], XMem] = load_model,
+    load: Callable[[str, str, str], Network] = load_model,
 ) -> Loaded:
     """The network of a checkpoint, or the embedded one where that cannot be had; parameters as for `load_model`.
 
@@ -120,7 +122,7 @@ def _embedded(name: str, reason: InputError) -> Chosen:
     return Chosen(EMBEDDED, f"{str(reason).rstrip('.')} – the work goes on with {EMBEDDED}.")
 
 
-def _load_registered(record: Checkpoint) -> XMem:
+def _load_registered(record: Checkpoint) -> Network:
     path = find(record.name)
     if path is None:
         log.info("%s is not at hand and is fetched.", record.name)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from xmem import checkpoints
 from xmem.config import MemoryConfig
 from xmem.device import DEVICES, PRECISIONS, describe_device
-from xmem.networks.xmem import XMem
+from xmem.networks import Network
 
 log = logging.getLogger("xmem")
 
@@ -79,7 +79,7 @@ def memory_config(args: argparse.Namespace) -> MemoryConfig:
     return MemoryConfig(**{setting.name: getattr(args, setting.name) for setting in fields(MemoryConfig)})
 
 
-def load(args: argparse.Namespace) -> XMem:
+def load(args: argparse.Namespace) -> Network:
     """The network that parsed arguments name."""
     model = checkpoints.load_model(args.model, args.device, args.precision)
     log.info("%s on %s", args.model, describe_device(model.device))

@@ -13,7 +13,7 @@ from xmem.checkpoints.download import megabytes
 from xmem.cli.common import add_engine, load, memory_config, progress_bar
 from xmem.config import MemoryConfig
 from xmem.device import precision_name
-from xmem.networks.xmem import XMem
+from xmem.networks import Network
 from xmem.scoring import evaluation
 from xmem.scoring.evaluation import Evaluation, SequenceScore
 
@@ -70,7 +70,7 @@ def _row(name: str, objects: int, frames: int, score: SequenceScore | Evaluation
     return f"{name:<24} {objects:7} {frames:7} {j} {f} {jf} {score.fps:9.2f}"
 
 
-def _as_json(result: Evaluation, args: argparse.Namespace, config: MemoryConfig, model: XMem) -> dict:
+def _as_json(result: Evaluation, args: argparse.Namespace, config: MemoryConfig, model: Network) -> dict:
     """Scores from 0 to 1, unrounded, with the settings that led to them."""
 
     def means(score: SequenceScore | Evaluation) -> dict:

@@ -71,11 +71,6 @@ class Halves:
                 future.set_exception(error)
 
 
-def in_parts(call: Callable[[int, int], T], calls: int, halves: Halves | None) -> list[T]:
-    """`Halves.share`, or where there are none, call(i, 0) for each i below `calls`, one after the other."""
-    return halves.share(call, calls) if halves else [call(i, 0) for i in range(calls)]
-
-
 def two_halves() -> Halves | None:
     """The two threads, which all propagators have in common; None where there is one core for both."""
     threads = torch.get_num_threads()

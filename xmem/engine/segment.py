@@ -9,17 +9,16 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from xmem.checkpoints import load_model
-from xmem.config import MemoryConfig
-from xmem.engine.pipeline import Behind, ahead, fetch, with_upcoming
+from xmem.engine.masks import index_of
+from xmem.engine.pipeline import Behind, ahead, fetch
 from xmem.engine.propagator import Propagator
 from xmem.errors import InputError
-from xmem.networks.xmem import XMem
+from xmem.networks import Network
 from xmem.render.masks import read_mask, write_index_mask
 from xmem.render.overlay import tint
 from xmem.video import Frame, FrameReader, VideoInfo, VideoWriter
@@ -60,8 +59,8 @@ def segment_video(
     masks: Mapping[int, np.ndarray | str | PathLike],
     output_dir: str | PathLike,
     *,
-    model: XMem | str = "xmem-lite",
-    config: MemoryConfig | None = None,
+    model: Network | str = "xmem-lite",
+    config: Any = None,
     size: int | None = 480,
     device: str = "auto",
     opacity: float = 0.5,
@@ -73,7 +72,8 @@ def segment_video(
     palette). Both are valid once the iteration has come to its end or was closed early, and go up to the last frame
     given. Frames before the first mask are left as they are.
     model: a network or a checkpoint's name or path; device: where a named one runs. size: shorter side in pixels at
-    which the networks run (None = the source's own). opacity: of the overlay's tint, 0 to 1.
+    which the networks run (None = the source's own). config: settings of the network's family. opacity: of the
+    overlay's tint, 0 to 1.
     Raises InputError where video, masks, model or settings cannot be used.
     """
     if not 0 <= opacity <= 1:
@@ -98,35 +98,13 @@ def segment_video(
             def encode(frame: Frame, overlay: Future[np.ndarray]) -> None:
                 writer.write(overlay.result(), frame)
 
-            for frame, others in with_upcoming(frames, engine.frames_ahead):
-                prob = engine.step(frame.image, given.get(frame.index), upcoming=[other.image for other in others])
+            for frame, prob in engine.run(frames, lambda frame: {"mask": given.get(frame.index)}):
                 mask = fetch(index_of(prob, engine.objects, given.pop(frame.index, None)))
                 overlay = rendering.put(render, frame, mask)
                 encoding.put(encode, frame, overlay)
                 yield FrameResult(frame.index, float(frame.time), frame.name, reader.info.frame_count, mask, overlay)
     if given:
         log.warning("The video ended before frame %d, for which a mask was given.", min(given))
-
-
-def index_mask(prob: Tensor, objects: list[int], given: np.ndarray | None = None) -> np.ndarray:
-    """The most probable object of each pixel; where a mask was given, exactly that for the ids it contains.
-
-    prob: [O + 1, H, W], background first; objects: ids of its channels; given: index mask [H, W].
-    Returns uint8 [H, W].
-    """
-    return index_of(prob, objects, given).cpu().numpy()
-
-
-def index_of(prob: Tensor, objects: list[int], given: np.ndarray | None = None) -> Tensor:
-    """`index_mask`, still on the device."""
-    best, index = prob[0], torch.zeros(prob.shape[1:], dtype=torch.uint8, device=prob.device)
-    for channel, i in enumerate(objects, start=1):  # a running maximum: argmax over the first axis is ten times slower
-        score = prob[channel]
-        if given is not None and (claimed := given == i).any():
-            score = torch.where(torch.from_numpy(claimed).to(prob.device), 2.0, -1.0)  # beyond every probability
-        index = torch.where(score > best, i, index)
-        best = torch.maximum(best, score)
-    return index
 
 
 def _read_masks(masks: Mapping[int, np.ndarray | str | PathLike], info: VideoInfo) -> dict[int, np.ndarray]:

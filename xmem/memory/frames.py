@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class KeptFrames:
     """Memory frames in order of time; the latest may be temporary: it makes way for the next one.
@@ -26,3 +29,11 @@ class KeptFrames:
         dropped = next((i for i, is_given in enumerate(self._given) if i and not is_given), 1)
         del self._given[dropped]
         return dropped
+
+    def save(self) -> dict[str, Any]:
+        """What is known of the frames, as plain values."""
+        return {"has_temporary": self.has_temporary, "given": self._given}
+
+    def load(self, values: Mapping[str, Any]) -> None:
+        """The reverse of `save`."""
+        self.has_temporary, self._given = values["has_temporary"], list(values["given"])

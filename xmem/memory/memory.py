@@ -5,14 +5,14 @@ A fourth one, permanent, holds key frames for good (as in XMem++, Bekuzarov et a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from xmem.config import MemoryConfig
-from xmem.engine.halves import Halves, in_parts
 from xmem.memory.attention import (
     SMALLEST_CHUNK_ELEMENTS,
     chunk_elements,
@@ -25,6 +25,7 @@ from xmem.memory.attention import (
 )
 from xmem.memory.frames import KeptFrames
 from xmem.memory.store import ElementStore, ObjectGroup
+from xmem.pieces import WHOLE, Pieces
 
 SHARED_CHUNKS = 4  # of a frame's queries, where two threads share them
 MOST_AHEAD = 2**15  # long-term elements that room is made for before they come
@@ -48,13 +49,11 @@ class Memory:
     long-term elements live in one store (one element = one stride-16 position of one memory frame).
     Reading changes nothing: what was read is told with `count`. A method that runs out of memory has changed nothing.
     max_frames: frames that working memory keeps where nothing is consolidated, None = all; see `KeptFrames`.
-    chunk_elements: distances that a read holds at once, None = what suits the device.
     """
 
     def __init__(self, config: MemoryConfig, max_frames: int | None = None):
         self.config = config
         self.sensory: Tensor | None = None  # [1, O, C_h, h, w], in the network's precision, as all that it is made of
-        self.chunk_elements: int | None = None
         self._store: ElementStore | None = None
         self._frame_elements = 0  # HW, elements per frame
         self._frames = KeptFrames(max_frames)  # of working memory, where nothing is consolidated
@@ -81,23 +80,21 @@ class Memory:
         elements = self._store.bytes if self._store else 0
         return MemoryUse(self.permanent_size, self.working_size, self.long_term_size, elements + sensory)
 
-    def halve_chunks(self, device: torch.device) -> bool:
-        """Let reads hold half of the distances at once that they do now; False where that is little already."""
+    def halved(self, distances: int | None, device: torch.device) -> int | None:
+        """Half of the distances that reads hold at once (None: what suits the device); None where those are few."""
         elements = len(self._store) if self._store else 0
-        now = min(self.chunk_elements or chunk_elements(device), self._frame_elements * elements)
+        now = min(distances or chunk_elements(device), self._frame_elements * elements)
         if now <= SMALLEST_CHUNK_ELEMENTS:
-            return False
-        self.chunk_elements = now // 2
-        self._distances.clear()
-        return True
+            return None
+        self._distances = {}
+        return now // 2
 
-    def read(self, key: Tensor, selection: Tensor | None, halves: Halves | None = None) -> tuple[Tensor, Tensor | None]:
+    def read(self, key: Tensor, selection: Tensor | None, pieces: Pieces = WHOLE) -> tuple[Tensor, Tensor | None]:
         """key, selection [1, C_k, h, w] of the query frame (None in a network without selection)
         -> readout [1, O, C_v, h, w], in the values' precision, and each element's affinity summed over the queries,
         float32 [N], for `count` (None without long-term memory).
 
         Each group's softmax runs over the elements for which it has values, in all memories together.
-        halves: two threads that share the queries.
         """
         store = self._store
         height, width = key.shape[-2:]
@@ -105,25 +102,25 @@ class Memory:
             _elements(key), None if selection is None else _elements(selection), store.prepared_type
         )  # [HW, 2 C_k + 1]
         out = [group.values.rows.new_empty((len(query), group.values.rows.shape[1])) for group in store.groups]
-        at_once = self.chunk_elements or chunk_elements(query.device)
-        if halves:
+        at_once = most = pieces.distances or chunk_elements(query.device)
+        if pieces.sharing:
             at_once = min(at_once // 2, max(len(query) // SHARED_CHUNKS, 1) * len(store))
         chunks = query_chunks(len(query), len(store), at_once)
 
-        def read_chunk(i: int, half: int) -> Tensor | None:
-            return self._read_chunk(query[chunks[i]], [rows[chunks[i]] for rows in out], half)
+        def read_chunk(i: int, thread: int) -> Tensor | None:
+            return self._read_chunk(query[chunks[i]], [rows[chunks[i]] for rows in out], thread, most)
 
-        uses = in_parts(read_chunk, len(chunks), halves)
+        uses = pieces.make(read_chunk, len(chunks))
         pairs = zip(out, store.groups, strict=True)
         # [HW, O_g C_v] -> [O_g, C_v, h, w], a view: rows of one object are channels-last as they lie
         groups = [rows.view(height, width, group.objects, -1).permute(2, 3, 0, 1) for rows, group in pairs]
         return torch.cat(groups)[None], sum(uses) if self.config.long_term else None
 
-    def _read_chunk(self, query: Tensor, out: list[Tensor], buffer: int) -> Tensor | None:
+    def _read_chunk(self, query: Tensor, out: list[Tensor], buffer: int, at_once: int) -> Tensor | None:
         """`read` for some queries [Q, 2 C_k + 1], into each group's rows [Q, O_g C_v]; their use of the elements, [N].
-        buffer: which one is for the distances: calls made at a time need one each."""
+        buffer: which one is for the distances, `at_once` of them: calls made at a time need one each."""
         store, config = self._store, self.config
-        distances = self._distance(query, store.prepared_rows(), buffer)[:, : len(store)]  # [Q, N]
+        distances = self._distance(query, store.prepared_rows(), buffer, at_once)[:, : len(store)]  # [Q, N]
         use = None
         for group, rows in zip(store.groups, out, strict=True):
             store.exclude(group, distances)
@@ -133,13 +130,12 @@ class Memory:
                 use = torch.zeros(len(store), device=query.device).index_add_(0, index.flatten(), weights.flatten())
         return use
 
-    def _distance(self, query: Tensor, rows: Tensor, buffer: int) -> Tensor:
+    def _distance(self, query: Tensor, rows: Tensor, buffer: int, at_once: int) -> Tensor:
         """Of queries to prepared rows, [Q, N]; on a CPU in that buffer, where it stays until the next."""
         if not query.is_cpu:  # its allocator keeps what it has had
             return distance(query, rows)
         count = len(query) * len(rows)
         if buffer not in self._distances or len(self._distances[buffer]) < count:
-            at_once = self.chunk_elements or chunk_elements(query.device)
             self._distances[buffer] = query.new_empty(max(at_once, count))  # what is not written to takes no memory
         return distance(query, rows, self._distances[buffer][:count].view(len(query), -1))
 
@@ -249,6 +245,19 @@ class Memory:
         config, held = self.config, self.long_term_size
         is_full = held + count > config.max_long_term
         return min(config.max_long_term - config.prototypes, held) if is_full else held
+
+    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that is held, as named tensors and as plain values."""
+        tensors, values = self._store.save() if self._store else ({}, None)
+        if self.sensory is not None:
+            tensors["sensory"] = self.sensory
+        return tensors, {"store": values, "frame_elements": self._frame_elements, "frames": self._frames.save()}
+
+    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """The reverse of `save`, in a new memory."""
+        self._store = ElementStore.load(tensors, values["store"]) if values["store"] else None
+        self.sensory, self._frame_elements = tensors.get("sensory"), values["frame_elements"]
+        self._frames.load(values["frames"])
 
     def _prototype_values(
         self, group: ObjectGroup, distances: Tensor, chosen: Tensor, first: int, latest: int

@@ -9,7 +9,8 @@ more memory than a short one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,11 @@ class RowBuffer:
 
     def __len__(self) -> int:
         return self._size
+
+    @property
+    def capacity(self) -> int:
+        """Rows for which there is room."""
+        return len(self._data)
 
     @property
     def rows(self) -> Tensor:
@@ -195,6 +201,38 @@ class ElementStore:
             start, end = max(first - before, 0), max(first + count - before, 0)
             group.values.replace(group.permanent + group.long_term, 0, group.values.rows[:0], start, end - start)
             group.working -= end - start
+
+    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All rows as named tensors, and the counts as plain values."""
+        named = {**self._columns, **{f"values{i}": group.values for i, group in enumerate(self.groups)}}
+        groups = [[group.objects, group.permanent, group.long_term, group.working] for group in self.groups]
+        return {name: buffer.rows for name, buffer in named.items()}, {
+            "columns": list(self._columns),
+            "capacities": {name: buffer.capacity for name, buffer in named.items()},
+            "groups": groups,
+            "capacity": self._capacity,
+            "consolidates": self._consolidates,
+            "permanent_size": self.permanent_size,
+            "long_term_size": self.long_term_size,
+        }
+
+    @classmethod
+    def load(cls, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> ElementStore:
+        """The reverse of `save`."""
+        store = cls(values["capacity"], values["consolidates"], tensors["prepared"].dtype)
+
+        def buffer(name: str) -> RowBuffer:
+            rows = RowBuffer(tensors[name], values["capacities"][name])
+            rows.append(tensors[name])
+            return rows
+
+        store._columns = {name: buffer(name) for name in values["columns"]}
+        for i, (objects, permanent, long_term, working) in enumerate(values["groups"]):
+            group = ObjectGroup(objects, buffer(f"values{i}"))
+            group.permanent, group.long_term, group.working = permanent, long_term, working
+            store.groups.append(group)
+        store.permanent_size, store.long_term_size = values["permanent_size"], values["long_term_size"]
+        return store
 
     def count_usage(self, use: Tensor) -> None:
         """After a read: add to each element's use, [N], and count the read in its life; later elements are left out."""

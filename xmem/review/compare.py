@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
 from xmem.errors import InputError
-from xmem.networks.xmem import XMem
+from xmem.networks import Network
 from xmem.render.masks import read_index_mask
 from xmem.render.overlay import Colors, tint
 from xmem.render.palette import color_of
@@ -101,7 +101,7 @@ def compare(
     session: Session,
     variants: Sequence[tuple[str, TrackSettings]],
     folder: str | PathLike,
-    load: Callable[[str, str, str], XMem] = load_model,
+    load: Callable[[str, str, str], Network] = load_model,
 ) -> Generator[CompareProgress, None, Comparison]:
     """Track the session's trimmed range from its key frames under each setting; write `comparison.mp4` into `folder`.
 
@@ -145,7 +145,7 @@ def _sibling(session: Session, folder: Path, settings: TrackSettings) -> Session
 
 
 def _track(
-    session: Session, label: str, settings: TrackSettings, model: XMem, progress: CompareProgress
+    session: Session, label: str, settings: TrackSettings, model: Network, progress: CompareProgress
 ) -> Generator[CompareProgress, None, _Run]:
     seconds, elements, size = [], 0, 0
     with closing(session.propagate(settings, model)) as steps:

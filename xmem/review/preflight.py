@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from xmem.device import describe_device
-from xmem.networks.xmem import XMem
+from xmem.networks import Network
 from xmem.review.trial import Trial, Work, free_memory, run_trial
 from xmem.session import Session, TrackSettings
 from xmem.video import FrameAccess, VideoInfo, probe
@@ -109,7 +109,7 @@ def preflight(source: str | Path | VideoInfo) -> Preflight:
 def estimate(
     source: Session | FrameAccess | str | Path,
     settings: TrackSettings,
-    model: XMem,
+    model: Network,
     *,
     objects: int | None = None,
     frames: int | None = None,

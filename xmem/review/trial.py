@@ -17,7 +17,7 @@ from torch import Tensor
 from xmem.config import MemoryConfig
 from xmem.engine.propagator import Propagator
 from xmem.memory.attention import chunk_elements
-from xmem.networks.xmem import XMem
+from xmem.networks import Network
 from xmem.session.passes import SpanJob, compute_span
 from xmem.session.project import TrackSettings
 from xmem.session.results import SpanResult
@@ -57,7 +57,7 @@ class Trial:
     new_bytes: int
 
 
-def run_trial(access: FrameAccess, settings: TrackSettings, model: XMem, work: Work, timed_frames: int) -> Trial:
+def run_trial(access: FrameAccess, settings: TrackSettings, model: Network, work: Work, timed_frames: int) -> Trial:
     """Compute the first frames of the work with a stand-in mask and memories as full as they are on average.
 
     Every second frame is a memory frame; their share in the run is then put right. Nothing is kept.
@@ -94,14 +94,14 @@ def memory_elements(config: MemoryConfig, frames: int, per_frame: int) -> tuple[
 class _Stopwatch(Propagator):
     """Notes how long the network and its memories take for each frame."""
 
-    def __init__(self, model: XMem, config: MemoryConfig, size: int | None):
+    def __init__(self, model: Network, config: MemoryConfig, size: int | None):
         super().__init__(model, config, size)
         self.seconds: list[float] = []
         self.per_frame = 0  # elements
 
-    def probabilities(self, *args, **kwargs) -> Tensor:
+    def step(self, *args, **kwargs) -> Tensor:
         begun = time.perf_counter()
-        prob = super().probabilities(*args, **kwargs)
+        prob = super().step(*args, **kwargs)
         if prob.is_cuda:
             torch.cuda.synchronize(prob.device)
         self.seconds.append(time.perf_counter() - begun)
@@ -113,7 +113,7 @@ class _Stopwatch(Propagator):
         sizes, device = self.model.sizes, self.model.device
         key = torch.rand((1, sizes.key_channels, 1, elements), device=device)
         values = torch.zeros((1, objects, sizes.value_channels, 1, elements), device=device, dtype=self.model.dtype)
-        self.memory.append(key, torch.ones_like(key[:, :1]), torch.rand_like(key), values, permanent=True)
+        self.state.memory.append(key, torch.ones_like(key[:, :1]), torch.rand_like(key), values, permanent=True)
 
     def bytes_to_come(self, config: MemoryConfig, work: Work) -> int:
         """By how much the run's memories will be larger at their fullest than they are now."""
@@ -150,7 +150,7 @@ class _TrialJob(SpanJob):
         return engine
 
 
-def _job(access: FrameAccess, settings: TrackSettings, model: XMem, work: Work, timed_frames: int) -> _TrialJob:
+def _job(access: FrameAccess, settings: TrackSettings, model: Network, work: Work, timed_frames: int) -> _TrialJob:
     ids = tuple(range(1, work.objects + 1))
     frames = _WARM_UP + timed_frames + Propagator(model).frames_ahead
     last = min(work.first + frames, access.frame_count) - 1

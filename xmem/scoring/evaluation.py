@@ -5,22 +5,23 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
-from xmem.engine.pipeline import with_upcoming
+from xmem.engine.masks import index_mask
 from xmem.engine.propagator import Propagator
-from xmem.engine.segment import index_mask
 from xmem.errors import InputError
-from xmem.networks.xmem import XMem
+from xmem.networks import Network
 from xmem.scoring.metrics import boundary_accuracy, region_similarity
-from xmem.video import FrameReader
+from xmem.video import Frame, FrameReader
 from xmem.video.stills import read_still
 
 log = logging.getLogger("xmem")
@@ -103,7 +104,7 @@ class Evaluation(ObjectMeans):
 
 def evaluate(
     root: str | Path,
-    model: XMem | str = "xmem-lite",
+    model: Network | str = "xmem-lite",
     config: MemoryConfig | None = None,
     size: int | None = 480,
     sequences: Sequence[str] | None = None,
@@ -164,9 +165,30 @@ def _roots(root: Path) -> tuple[Path, Path]:
     raise InputError(f"{root} holds neither 'frames' and 'masks' nor DAVIS's 'JPEGImages' and 'Annotations'.")
 
 
+class LabelledFrame(NamedTuple):
+    """A frame and its true index mask uint8 [H, W], where it has one."""
+
+    frame: Frame
+    truth: np.ndarray | None
+
+    @property
+    def image(self) -> np.ndarray:
+        return self.frame.image
+
+
+def labelled_frames(sequence: LabelledSequence, reader: FrameReader) -> Iterator[LabelledFrame]:
+    """The frames of a sequence from its first mask that has an object on."""
+
+    def labelled(frame: Frame) -> LabelledFrame:
+        path = sequence.masks.get(frame.name)
+        return LabelledFrame(frame, read_truth(path, frame.image.shape[:2]) if path else None)
+
+    return dropwhile(lambda item: item.truth is None or not item.truth.any(), map(labelled, reader))
+
+
 def score_sequence(
     sequence: LabelledSequence,
-    model: XMem,
+    model: Network,
     config: MemoryConfig | None = None,
     size: int | None = 480,
     on_frame: Callable[[], object] = lambda: None,
@@ -176,24 +198,21 @@ def score_sequence(
     The objects of that mask are scored on every later frame that has a mask, the sequence's last frame left out.
     Raises InputError where nothing can be scored.
     """
-    engine, objects, seconds, frames = Propagator(model, config, size=size), [], 0.0, 0
+    engine, seconds, frames, began = Propagator(model, config, size=size), 0.0, 0, 0.0
     scores: list[list[tuple[float, float]]] = []  # [scored frame][object] -> J, F
+
+    def first_mask(item: LabelledFrame) -> dict[str, Any]:
+        nonlocal began
+        began = time.perf_counter()  # the frame was read before
+        return {} if frames else {"mask": item.truth}
+
     with FrameReader(sequence.images) as reader:
         count = reader.info.frame_count
-        for frame, others in with_upcoming(reader, engine.frames_ahead):
-            path = sequence.masks.get(frame.name)
-            truth = read_truth(path, frame.image.shape[:2]) if path else None
-            first = not objects
-            if first:
-                objects = _ids(truth)
-                if not objects:
-                    continue
-            began = time.perf_counter()
-            prob = engine.step(frame.image, truth if first else None, upcoming=[other.image for other in others])
+        for (frame, truth), prob in engine.run(labelled_frames(sequence, reader), first_mask):
             index = index_mask(prob, engine.objects)  # waits for the device
             seconds += time.perf_counter() - began
             frames += 1
-            if truth is not None and not first and frame.index < count - 1:
+            if truth is not None and frames > 1 and frame.index < count - 1:
                 scores.append([_score(index == i, truth == i) for i in engine.objects])
             on_frame()
     if not scores:

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from xmem.checkpoints import load_model
-from xmem.engine.pipeline import with_upcoming
+from xmem.engine.masks import index_mask
 from xmem.engine.propagator import Propagator
-from xmem.engine.segment import index_mask
 from xmem.errors import InputError
-from xmem.networks.xmem import XMem
-from xmem.scoring.evaluation import LabelledSequence, find_sequences, read_truth
+from xmem.networks import Network
+from xmem.scoring.evaluation import LabelledSequence, find_sequences, labelled_frames
 from xmem.scoring.metrics import region_similarity
 from xmem.session.stats import ObjectStats, measure
 from xmem.session.suggestions import frame_scores, suggest
@@ -53,20 +52,18 @@ def judge(name: str, stats: Sequence[ObjectStats], j: dict[int, float], given: i
     return Judgement(name, listed, _mean(j, listed), _mean(j, others), _auc(doubt, error), _correlation(doubt, error))
 
 
-def run(sequence: LabelledSequence, model: XMem, size: int | None) -> tuple[list[ObjectStats], dict[int, float], int]:
+def run(
+    sequence: LabelledSequence, model: Network, size: int | None
+) -> tuple[list[ObjectStats], dict[int, float], int]:
     """Track a sequence from its first mask: rows of measures, frame -> J, and the frame of that mask.
 
     Raises InputError where no mask has an object.
     """
     engine, rows, j, previous, given = Propagator(model, size=size), [], {}, None, None
     with FrameReader(sequence.images) as reader:
-        for frame, others in with_upcoming(reader, engine.frames_ahead):
-            path = sequence.masks.get(frame.name)
-            truth = read_truth(path, frame.image.shape[:2]) if path else None
-            if given is None and (truth is None or not truth.any()):
-                continue
-            given, first = (frame.index if given is None else given), given is None
-            prob = engine.step(frame.image, truth if first else None, upcoming=[other.image for other in others])
+        items = labelled_frames(sequence, reader)
+        for (frame, truth), prob in engine.run(items, lambda item: {} if engine.objects else {"mask": item.truth}):
+            given = frame.index if given is None else given
             index = index_mask(prob, engine.objects)
             rows += measure(frame.index, index, prob[1:].float().cpu().numpy(), engine.objects, previous)
             previous = index

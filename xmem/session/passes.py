@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import xmem.video.cuts as shots
-from xmem.engine.pipeline import ahead, fetch, with_upcoming
-from xmem.engine.propagator import Propagator, resize_to_frame
-from xmem.engine.segment import index_mask
+from xmem.engine.masks import index_mask
+from xmem.engine.pipeline import ahead, fetch
+from xmem.engine.preparing import resize_to_frame
+from xmem.engine.propagator import Propagator
+from xmem.families import family_of
 from xmem.memory import MemoryUse
-from xmem.networks.xmem import XMem
+from xmem.networks import Network
 from xmem.session.project import TrackSettings
 from xmem.session.results import ResultWriter, SpanResult
 from xmem.session.spans import Anchor, Span
@@ -47,11 +50,13 @@ class SpanJob:
     anchors: Sequence[Anchor]
     read_mask: Callable[[str], np.ndarray]
     access: FrameAccess
-    model: XMem
+    model: Network
 
     def engine(self, own: Anchor) -> Propagator:
         """A propagator that has every key frame but `own` in its permanent memory."""
-        engine = Propagator(self.model, self.settings.memory, self.settings.size)
+        memory = self.settings.memory
+        config = memory if isinstance(memory, family_of(self.model).config) else None  # another family: as released
+        engine = Propagator(self.model, config, self.settings.size)
         followed = set(self.span.objects)
         for anchor in self.anchors:
             objects = [i for i in anchor.speaks if i in followed]
@@ -73,6 +78,10 @@ class _Coming:
     frame: Frame
     is_cut: bool
     forward: np.ndarray | None
+
+    @property
+    def image(self) -> np.ndarray:
+        return self.frame.image
 
 
 @dataclass(frozen=True)
@@ -158,18 +167,20 @@ def _steps(
     gate = shots.MemoryGate() if job.settings.pause_at_cuts else None
     speaks = [i for i in own.speaks if i in job.span.objects]
     certainty = 1.0
-    with closing(ahead(frames, _AHEAD)) as coming:
-        for found, others in with_upcoming(coming, engine.frames_ahead):
-            frame, upcoming = found.frame, [other.frame.image for other in others]
-            if found.is_cut:
-                cuts.add(frame.index + cut_offset)
-            allowed = gate is None or gate.allows(found.is_cut, certainty)
-            if frame.index == own.frame:
-                prob = engine.probabilities(frame.image, job.given(own), objects=speaks, upcoming=upcoming)
-            else:
-                prob = engine.probabilities(frame.image, remember=allowed, upcoming=upcoming)
+
+    def told(item: _Coming) -> dict[str, Any]:
+        """What `Propagator.step` is told of a frame once its turn has come."""
+        allowed = gate is None or gate.allows(item.is_cut, certainty)
+        if item.frame.index == own.frame:
+            return {"mask": job.given(own), "objects": speaks}
+        return {"remember": allowed}
+
+    with closing(ahead(frames, _AHEAD)) as read:
+        for item, prob in engine.run(read, told, full_size=False):
+            if item.is_cut:
+                cuts.add(item.frame.index + cut_offset)
             certainty = 1.0 if gate is None else _certainty(prob)
-            yield _Found(frame, prob, found.forward, engine.memory_use())
+            yield _Found(item.frame, prob, item.forward, engine.memory_use())
 
 
 def _certainty(prob: Tensor) -> float:

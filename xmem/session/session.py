@@ -22,7 +22,7 @@ import numpy as np
 from xmem.checkpoints import REGISTRY, load_model
 from xmem.errors import InputError
 from xmem.memory import MemoryUse
-from xmem.networks.xmem import XMem
+from xmem.networks import Network
 from xmem.render.masks import read_index_mask, write_index_mask
 from xmem.render.matte import soft_mask
 from xmem.render.post import PostProcessing, post_process
@@ -321,7 +321,7 @@ class Session:
         return [span for span in self._plan(settings) if self._results.serving(span, settings.signature) is None]
 
     def propagate(
-        self, settings: TrackSettings | None = None, model: XMem | None = None
+        self, settings: TrackSettings | None = None, model: Network | None = None
     ) -> Generator[Step, None, None]:
         """Compute what is pending; yield each frame that is done. Closed early, what is done is kept.
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops.misc import Conv2dNormActivation
 
-from xmem.engine.propagator import IMAGE_MEAN, IMAGE_STD
+from xmem.engine.preparing import IMAGE_MEAN, IMAGE_STD
 from xmem.networks.xmem import XMem, aggregate
 from xmem.training.losses import segmentation_loss
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xmem.engine.propagator import IMAGE_MEAN, IMAGE_STD
+from xmem.engine.preparing import IMAGE_MEAN, IMAGE_STD
 from xmem.errors import InputError
 from xmem.networks.xmem import XMem
 

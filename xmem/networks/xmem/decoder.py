@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -130,9 +128,3 @@ def _odds(prob: Tensor) -> Tensor:
     prob = prob.float()
     prob = torch.cat([(1 - prob).prod(1, keepdim=True), prob], 1).clamp_(1e-7, 1 - 1e-7)
     return prob / (1 - prob)
-
-
-def padding_to_stride(height: int, width: int, stride: int = 16) -> tuple[int, int, int, int]:
-    """Zero padding in pixels (left, right, top, bottom) to multiples of `stride`; the odd one goes right or below."""
-    down, right = math.ceil(height / stride) * stride - height, math.ceil(width / stride) * stride - width
-    return right // 2, right - right // 2, down // 2, down - down // 2

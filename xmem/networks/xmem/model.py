@@ -7,23 +7,18 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from xmem.engine.halves import Halves, in_parts
+from xmem.networks.network import Network
 from xmem.networks.weights import named_tensors, network_of
 from xmem.networks.xmem.decoder import Decoder, ImagePart, KeyProjection
 from xmem.networks.xmem.encoders import FEATURE_CHANNELS, KEY_ENCODERS, ValueEncoder
 from xmem.networks.xmem.sizes import ModelSizes
+from xmem.pieces import WHOLE, Pieces
 
 
-class XMem(nn.Module):
-    """The networks of XMem, without state between frames; B clips, O objects, h = H / 16, w = W / 16.
-
-    objects_at_once: objects whose masks are encoded or decoded together, None for all: fewer take less memory, and on a
-    GPU more time.
-    """
-
-    objects_at_once: int | None = None
+class XMem(Network):
+    """The networks of XMem, without state between frames; B clips, O objects, h = H / 16, w = W / 16."""
 
     def __init__(self, sizes: ModelSizes):
         super().__init__()
@@ -34,12 +29,13 @@ class XMem(nn.Module):
         self.decoder = Decoder(sizes)
 
     @property
-    def device(self) -> torch.device:
-        return self.decoder.pred.weight.device
+    def variant(self) -> str:
+        """The kind of its encoders, "resnet" or "lite", as `ModelSizes.encoder` says it."""
+        return self.sizes.encoder
 
     @property
-    def dtype(self) -> torch.dtype:
-        return self.decoder.pred.weight.dtype
+    def is_small(self) -> bool:
+        return self.sizes.encoder == "lite"
 
     def encode_key(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Once per frame, whatever the number of objects (XMem, section 3.1).
@@ -57,10 +53,10 @@ class XMem(nn.Module):
         masks: Tensor,
         sensory: Tensor,
         deep_update: bool,
-        halves: Halves | None = None,
+        pieces: Pieces = WHOLE,
     ) -> tuple[Tensor, Tensor]:
         """On memory frames (sections 3.2 and 3.4): masks [B, O, H, W] in [0, 1], sensory [B, O, C_h, h, w]
-        -> values [B, O, C_v, h, w], sensory memory. halves: two threads that share the objects."""
+        -> values [B, O, C_v, h, w], sensory memory."""
         others = masks.sum(1, keepdim=True) - masks
         shared = self.value_encoder.fuser.block1.shared_half(f16)
 
@@ -68,7 +64,7 @@ class XMem(nn.Module):
             own = masks[:, part], others[:, part], sensory[:, part]
             return self.value_encoder(image, shared, *own, deep_update)
 
-        return self._in_parts(encode, masks.shape[1], halves)
+        return self._in_parts(encode, masks.shape[1], pieces)
 
     def decode(
         self,
@@ -77,29 +73,28 @@ class XMem(nn.Module):
         sensory: Tensor,
         update_sensory: bool,
         image_part: ImagePart | None = None,
-        halves: Halves | None = None,
+        pieces: Pieces = WHOLE,
     ) -> tuple[Tensor, Tensor]:
         """readout [B, O, C_v, h, w], sensory [B, O, C_h, h, w] -> object logits [B, O, H, W], sensory memory.
 
-        image_part: `decoder.image_part(features)`, where it is there already. halves: two threads that share the
-        objects."""
+        image_part: `decoder.image_part(features)`, where it is there already."""
         image = image_part or self.decoder.image_part(features)
 
         def decode(part: slice) -> tuple[Tensor, Tensor]:
             return self.decoder(image, readout[:, part], sensory[:, part], update_sensory)
 
-        return self._in_parts(decode, readout.shape[1], halves)
+        return self._in_parts(decode, readout.shape[1], pieces)
 
     def _in_parts(
-        self, function: Callable[[slice], tuple[Tensor, Tensor]], objects: int, halves: Halves | None
+        self, function: Callable[[slice], tuple[Tensor, Tensor]], objects: int, pieces: Pieces
     ) -> tuple[Tensor, Tensor]:
-        """The results of `function` for `objects_at_once` objects at a time, or each by one half, joined along their
+        """The results of `function` for some objects at a time, one each where threads share them, joined along their
         axis."""
-        most = 1 if halves else self.objects_at_once or objects
+        most = 1 if pieces.sharing else pieces.objects or objects
         if objects <= most:
             return function(slice(None))
         slices = [slice(start, start + most) for start in range(0, objects, most)]
-        parts = in_parts(lambda i, _: function(slices[i]), len(slices), halves)
+        parts = pieces.make(lambda i, _: function(slices[i]), len(slices))
         first, second = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         return first, second
 

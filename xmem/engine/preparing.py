@@ -1,0 +1,105 @@
+"""Between frames as they come and tensors as networks take them: upload, normalise, resize, pad, and back."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xmem.families import Given, Grid
+from xmem.limits import inference_size
+from xmem.networks import Network, padding_to_stride
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB in [0, 1]
+IMAGE_STD = (0.229, 0.224, 0.225)
+IMAGE_SCALE = tuple(1 / (255 * std) for std in IMAGE_STD)  # of values from 0 to 255
+IMAGE_SHIFT = tuple(-mean / std for mean, std in zip(IMAGE_MEAN, IMAGE_STD, strict=True))
+
+
+class Preparing:
+    """Frames of one size, on their way to a network's grid and back.
+
+    size: the shorter side, in pixels, at which the network runs (bilinear, antialiased); None = the frame's own.
+    Raises InputError for what is too large.
+    """
+
+    def __init__(self, model: Network, grid: Grid, size: int | None, frame_shape: tuple[int, int]):
+        self.model = model
+        self.grid = grid
+        self.size = inference_size(frame_shape[1], frame_shape[0], size)
+        if grid.plus_one:
+            self._resized = tuple(math.ceil((side - 1) / grid.multiple) * grid.multiple + 1 for side in self.size)
+            self._padding = (0, 0, 0, 0)
+        else:
+            self._resized, self._padding = self.size, padding_to_stride(*self.size, grid.multiple)
+        self._constants: tuple[Tensor, Tensor] | None = None  # of the normalisation
+
+    def image(self, frame: np.ndarray) -> Tensor:
+        """uint8 [H, W, 3] -> normalised, resized, padded [1, 3, H', W'], all of it on the network's device."""
+        height, width = frame.shape[:2]
+        rows = self._upload(frame).view(height, 3 * width).float()
+        scale, shift = self._scale_and_shift(width, rows.device)
+        # (x / 255 - mean) / std as one pass: x scale + shift along whole rows, a colour after the other
+        image = torch.addcmul(shift, rows, scale).view(1, height, width, 3).permute(0, 3, 1, 2)
+        image = self._resize(image)
+        if self.grid.pad_before_normalising and any(self._padding):
+            black = shift[:3].view(1, 3, 1, 1) + torch.zeros_like(image[:, :, :1, :1])
+            image = _pad_with(image, self._padding, black)
+        else:
+            image = F.pad(image, self._padding)
+        return image.to(self.model.dtype).contiguous(memory_format=torch.channels_last)
+
+    def given(self, mask: np.ndarray, ids: list[int]) -> Given:
+        """An index mask [H, W], and soft masks of the ids that it speaks for, the way that the image goes."""
+        index = self._upload(mask if mask.dtype == np.uint8 else mask.astype(np.int32))
+        masks = torch.stack([index == i for i in ids])[None].float()
+        return Given(ids, mask, F.pad(self._resize(masks), self._padding))
+
+    def crop(self, prob: Tensor) -> Tensor:
+        """Padding taken off: [..., H', W'] -> [..., h, w]; what a network upsampled itself has none."""
+        height, width = self.size
+        left, _, top, _ = self._padding
+        if prob.shape[-2:] == self.size:
+            return prob
+        return prob[..., top : top + height, left : left + width]
+
+    def _scale_and_shift(self, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        if self._constants is None:  # made once: making them waits for the device
+            constants = (torch.tensor(c, device=device).repeat(width) for c in (IMAGE_SCALE, IMAGE_SHIFT))
+            self._constants = tuple(constants)
+        return self._constants
+
+    def _upload(self, array: np.ndarray) -> Tensor:
+        """To the network's device as it is, bytes and not floats; to a CUDA device while the host goes on."""
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self.model.device.type == "cuda":
+            return tensor.pin_memory().to(self.model.device, non_blocking=True)
+        return tensor.to(self.model.device)
+
+    def _resize(self, x: Tensor) -> Tensor:
+        """[1, C, H, W] -> the inference size, or the grid's next size."""
+        size = self._resized
+        if x.shape[-2:] == size:
+            return x
+        # enlarged, nothing can alias: the same numbers in less than half the time
+        is_smaller = size[0] < x.shape[-2] or size[1] < x.shape[-1]
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=is_smaller)
+
+
+def resize_to_frame(prob: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Probabilities [O + 1, h, w] at inference size -> [O + 1, H, W], bilinear; shape: (H, W) of the frame."""
+    if prob.shape[-2:] == tuple(shape):
+        return prob
+    return F.interpolate(prob[None], size=tuple(shape), mode="bilinear", align_corners=False)[0]
+
+
+def _pad_with(image: Tensor, sides: tuple[int, int, int, int], colour: Tensor) -> Tensor:
+    """image [1, 3, h, w] within pixels of colour [1, 3, 1, 1]."""
+    left, right, top, bottom = sides
+    height, width = image.shape[-2:]
+    padded = colour.expand(1, 3, height + top + bottom, width + left + right).clone()
+    padded[..., top : top + height, left : left + width] = image
+    return padded

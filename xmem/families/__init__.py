@@ -1,0 +1,44 @@
+"""The families of networks that the engine can step through a video; a family is a folder of `xmem.networks` and a
+record here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xmem.errors import InputError
+from xmem.families.base import Family, Given, Grid, Turn, VideoState
+from xmem.families.xmem import XMEM
+from xmem.networks import Network
+from xmem.networks.weights import named_tensors
+
+__all__ = ["FAMILIES", "Family", "Given", "Grid", "Turn", "VideoState", "build", "family_config", "family_of"]
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (XMEM,)}
+
+
+def family_of(model: Network) -> Family:
+    """The family of a network."""
+    return next(family for family in FAMILIES.values() if isinstance(model, family.network))
+
+
+def build(state: Mapping[str, Any]) -> Network:
+    """The network of names -> tensors, of whichever family recognises them: in evaluation mode, float32, on the CPU.
+
+    Raises InputError where no family does, or the weights are not complete and finite.
+    """
+    tensors = named_tensors(state)
+    for family in FAMILIES.values():
+        if family.recognises(tensors):
+            return family.build(tensors)
+    titles = ", ".join(family.title for family in FAMILIES.values())
+    raise InputError(
+        f"These weights are of none of the networks that are known here ({titles}): choose a checkpoint of one of them."
+    )
+
+
+def family_config(name: str, **released: Any) -> Any:
+    """Settings of the family `name`, by the names that its released code uses. Raises InputError for an unknown one."""
+    if name not in FAMILIES:
+        raise InputError(f"There is no family '{name}': choose one of {', '.join(FAMILIES)}.")
+    return FAMILIES[name].released(**released)

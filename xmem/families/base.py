@@ -1,0 +1,135 @@
+"""The seam between the engine and the families of networks: what a family is, and what it does with one video.
+
+The engine (`xmem.engine.Propagator`) checks what it is given, places frames on the network's grid, encodes frames
+ahead, does a step again in smaller pieces where memory is full, and brings results to the frame's size. A family owns
+the rest: what is remembered when, how it is read, how given masks override.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from xmem.memory import MemoryUse
+from xmem.networks import Network
+from xmem.pieces import Pieces
+
+Finish = Callable[[Tensor, list[int]], Tensor]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a frame becomes what the networks take, after it was resized to the inference size.
+
+    multiple: of both sides. plus_one: sides are n multiple + 1, and the image is resized to them; else it is padded
+    with zeros, evenly on both sides. pad_before_normalising: zeros are black, not the mean colour.
+    """
+
+    multiple: int = 16
+    plus_one: bool = False
+    pad_before_normalising: bool = False
+
+
+class Given(NamedTuple):
+    """A mask that was given for a frame. ids: those that it speaks for, ascending; one without pixels is absent.
+
+    index: index mask [H, W] at the frame's size, as given; masks: of the ids, float32 [1, G, H', W'] on the grid,
+    resized as the image was.
+    """
+
+    ids: list[int]
+    index: np.ndarray
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A frame among those of its video. index: from 0. remember: whether it may be remembered without a mask.
+    last: no frame follows, so that nothing needs to be remembered.
+    read: to be called once memory has been read: other threads begin to encode the next frames then."""
+
+    index: int
+    remember: bool = True
+    last: bool = False
+    read: Callable[[], object] = lambda: None
+
+
+class VideoState(ABC):
+    """All that one video leaves behind in the memories of a family's network.
+
+    `arrived` names the objects, in the order of the channels, which is that of their arrival. What is held changes only
+    at the end of `step` and `remember`, once nothing can fail: where memory is full, they raise, and are called again.
+    """
+
+    def __init__(self, model: Network, config: Any):
+        self.model = model
+        self.config = config
+        self.arrived: list[int] = []
+
+    @abstractmethod
+    def encode(self, image: Tensor, ahead: bool = False) -> Any:
+        """All that only the image has a part in: image [1, 3, H', W'] on the grid -> what `step` takes as `seen`.
+
+        ahead: the frame's turn has not come, and another thread calls: what is held is neither read nor changed.
+        """
+
+    @abstractmethod
+    def step(self, seen: Any, given: Given | None, turn: Turn, pieces: Pieces, finish: Finish) -> Tensor:
+        """Predict all known objects, let a given mask override, remember: the frame is done.
+
+        finish: turns probabilities float32 [1, O + 1, H', W'], background first, on the grid (a network that upsamples
+        by itself: at the inference size), with the ids of its channels, into what is returned; called before anything
+        that is held changes. Where nothing has arrived yet, `given` is there.
+        """
+
+    @abstractmethod
+    def remember(self, seen: Any, given: Given, pieces: Pieces) -> None:
+        """Keep a key frame for good, before the first step. Raises InputError where the family cannot."""
+
+    def settle(self) -> None:  # noqa: B027 (most have nothing to do)
+        """After a step: bring what is held back within its limits. Where memory is full, it raises, having changed
+        nothing, and is called again."""
+
+    @abstractmethod
+    def use(self) -> MemoryUse:
+        """How much is held."""
+
+    def smaller(self, pieces: Pieces, objects: int) -> Pieces | None:
+        """Half as much at a time; None where that is least already. objects: that there are, or would be."""
+        at_once = min(pieces.objects or objects, objects)
+        return replace(pieces, objects=max(at_once // 2, 1)) if at_once > 1 else None
+
+    @abstractmethod
+    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that is held, as named tensors and as plain values that JSON can hold."""
+
+    @abstractmethod
+    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """The reverse of `save`, in a state that is new: it goes on as the saved one would have."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of networks.
+
+    name: in code; title: for people. network: the class of its networks. config: a frozen dataclass of its settings,
+    whose defaults are the released ones; released: makes one from keywords by the names that the released code uses.
+    recognises: whether names -> tensors are weights of this family; build: makes a network of them, in evaluation mode,
+    float32, on the CPU; raises InputError for weights that are not complete and finite.
+    open: a state for one video.
+    """
+
+    name: str
+    title: str
+    network: type[Network]
+    config: type
+    released: Callable[..., Any]
+    recognises: Callable[[Mapping[str, Any]], bool]
+    build: Callable[[Mapping[str, Any]], Network]
+    open: Callable[[Any, Any], VideoState]
+    grid: Grid = Grid()

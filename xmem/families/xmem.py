@@ -1,0 +1,182 @@
+"""XMem: sensory, working and long-term memory (Cheng and Schwing, ECCV 2022, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from xmem.config import MemoryConfig
+from xmem.errors import InputError
+from xmem.families.base import Family, Finish, Given, Turn, VideoState
+from xmem.memory import Memory, MemoryUse
+from xmem.networks.xmem import ImagePart, XMem, load_state, soft_aggregate
+from xmem.pieces import Pieces
+
+# The released names of settings, and those of the field.
+RELEASED_NAMES = {
+    "mem_every": "mem_every",
+    "deep_update_every": "deep_update_every",
+    "top_k": "top_k",
+    "enable_long_term": "long_term",
+    "min_mid_term_frames": "min_working_frames",
+    "max_mid_term_frames": "max_working_frames",
+    "num_prototypes": "prototypes",
+    "max_long_term_elements": "max_long_term",
+}
+READ_OFF_THE_WEIGHTS = ("hidden_dim", "key_dim", "value_dim")
+ALWAYS = {"enable_long_term_count_usage": True}
+
+
+class Seen(NamedTuple):
+    """A frame as the networks take it, what `encode_key` makes of it, and the decoder's part of it where it was made
+    ahead."""
+
+    image: Tensor
+    key: Tensor
+    shrinkage: Tensor
+    selection: Tensor
+    features: tuple[Tensor, Tensor, Tensor]
+    image_part: ImagePart | None
+
+
+class XMemState(VideoState):
+    """The memories of one video, and when they are written to."""
+
+    model: XMem
+    config: MemoryConfig
+
+    def __init__(self, model: XMem, config: MemoryConfig):
+        super().__init__(model, config)
+        self.memory = Memory(config)
+        self._last_memory: int | None = None  # the last memory frame, and the last one with a deep update
+        self._last_deep: int | None = None
+
+    def encode(self, image: Tensor, ahead: bool = False) -> Seen:
+        *keys, features = self.model.encode_key(image)
+        return Seen(image, *keys, features, self.model.decoder.image_part(features) if ahead else None)
+
+    def step(self, seen: Seen, given: Given | None, turn: Turn, pieces: Pieces, finish: Finish) -> Tensor:
+        config, memory = self.config, self.memory
+        due = turn.remember and _passed(self._last_memory, turn.index) >= config.mem_every
+        is_memory = not turn.last and (given is not None or due)
+        synchronised = config.deep_update_every < 0
+        beat = synchronised or _passed(self._last_deep, turn.index) >= config.deep_update_every
+        is_deep = config.sensory and is_memory and beat
+
+        prob, sensory, use, arrived = None, memory.sensory, None, self.arrived
+        is_read = any(given is None or i not in given.ids for i in arrived)
+        if is_read:
+            readout, use = memory.read(seen.key, seen.selection, pieces)
+        turn.read()
+        if is_read:
+            update = config.sensory and not turn.last and not (synchronised and is_deep)  # that would replace it unread
+            prob, sensory = self._decode(seen, readout, update, pieces)
+        if given:
+            prob, sensory, arrived = self._override(prob, given, sensory, seen.key.shape[-2:])
+        if is_memory:
+            objects = prob[:, 1:].to(seen.image.dtype)
+            values, deep = self.model.encode_value(seen.image, seen.features[0], objects, sensory, is_deep, pieces)
+        finished = finish(prob, arrived)
+        if is_memory:
+            memory.append(seen.key, seen.shrinkage, seen.selection, values)  # all, or nothing where memory is full
+
+        self._last_memory = turn.index if is_memory else self._last_memory
+        self._last_deep = turn.index if is_deep else self._last_deep
+        self.arrived, memory.sensory = arrived, deep if is_deep else sensory
+        memory.count(use)
+        return finished
+
+    def remember(self, seen: Seen, given: Given, pieces: Pieces) -> None:
+        """In permanent memory (as in XMem++, Bekuzarov et al., ICCV 2023). Known objects for which the mask does not
+        speak are predicted from the key frames remembered before."""
+        prob, sensory, use = None, self.memory.sensory, None
+        if any(i not in given.ids for i in self.arrived):
+            readout, use = self.memory.read(seen.key, seen.selection, pieces)
+            prob, sensory = self._decode(seen, readout, False, pieces)
+        prob, sensory, arrived = self._override(prob, given, sensory, seen.key.shape[-2:])
+        objects = prob[:, 1:].to(seen.image.dtype)
+        values, _ = self.model.encode_value(seen.image, seen.features[0], objects, sensory, False, pieces)
+        self.memory.append(seen.key, seen.shrinkage, seen.selection, values, permanent=True)
+        self.arrived, self.memory.sensory = arrived, sensory
+        self.memory.count(use)
+
+    def settle(self) -> None:
+        self.memory.consolidate()
+
+    def use(self) -> MemoryUse:
+        return self.memory.use()
+
+    def smaller(self, pieces: Pieces, objects: int) -> Pieces | None:
+        fewer = super().smaller(pieces, objects)
+        distances = self.memory.halved(pieces.distances, self.model.device)
+        if distances is None:
+            return fewer
+        return replace(fewer or pieces, distances=distances)
+
+    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, values = self.memory.save()
+        own = {"arrived": self.arrived, "last_memory": self._last_memory, "last_deep": self._last_deep}
+        return tensors, {"memory": values, **own}
+
+    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        self.memory.load(tensors, values["memory"])
+        self.arrived = [int(i) for i in values["arrived"]]
+        self._last_memory, self._last_deep = values["last_memory"], values["last_deep"]
+
+    def _decode(self, seen: Seen, readout: Tensor, update_sensory: bool, pieces: Pieces) -> tuple[Tensor, Tensor]:
+        """Predict all known objects: probabilities [1, O + 1, H', W'], and the sensory memory that follows."""
+        logits, sensory = self.model.decode(
+            seen.features, readout, self.memory.sensory, update_sensory, seen.image_part, pieces
+        )
+        return soft_aggregate(torch.sigmoid(logits.float())), sensory
+
+    def _override(
+        self, prob: Tensor | None, given: Given, sensory: Tensor | None, grid: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, list[int]]:
+        """Given masks override: others keep their probability, but not where a given mask claims the pixel.
+
+        Returns the probabilities [1, O + 1, H', W'], the sensory memory and the ids with those that are new.
+        """
+        new = [i for i in given.ids if i not in self.arrived]
+        arrived = self.arrived + new
+        claimed = given.masks.sum(1) > 0.5  # [1, H', W']
+        merged = [
+            given.masks[:, given.ids.index(i)] if i in given.ids else prob[:, channel].masked_fill(claimed, 0)
+            for channel, i in enumerate(arrived, start=1)
+        ]
+        if new:
+            zeros = self.model.initial_sensory(1, len(new), *grid)
+            sensory = zeros if sensory is None else torch.cat([sensory, zeros], 1)
+        return soft_aggregate(torch.stack(merged, 1)), sensory, arrived
+
+
+def released(**settings: Any) -> MemoryConfig:
+    """Settings by the released names; sizes that are read off the weights are passed over. Raises InputError."""
+    chosen = {}
+    for name, value in settings.items():
+        if name in RELEASED_NAMES:
+            chosen[RELEASED_NAMES[name]] = value
+        elif ALWAYS.get(name, value) != value or name not in (*READ_OFF_THE_WEIGHTS, *ALWAYS):
+            raise InputError(f"XMem has no setting {name} = {value!r}: choose among {', '.join(RELEASED_NAMES)}.")
+    return MemoryConfig(**chosen)
+
+
+def _passed(since: int | None, now: int) -> float:
+    """Frames from one that may never have been."""
+    return float("inf") if since is None else now - since
+
+
+XMEM = Family(
+    name="xmem",
+    title="XMem",
+    network=XMem,
+    config=MemoryConfig,
+    released=released,
+    recognises=lambda state: "key_proj.d_proj.weight" in state,
+    build=load_state,
+    open=XMemState,
+)
