@@ -88,15 +88,17 @@ def check_frames(count: int, name: str) -> None:
         )
 
 
-def inference_size(width: int, height: int, size: int | None) -> tuple[int, int]:
+def inference_size(width: int, height: int, size: int | None, longest: int | None = None) -> tuple[int, int]:
     """(height, width) in pixels at which the networks run on frames of width x height.
 
-    size: of the shorter side; None = the frames' own. The only place where this is computed, and bounded.
+    size: of the shorter side; None = the frames' own, made smaller where their longer side is above `longest`. The only
+    place where this is computed, and bounded.
     Raises InputError where the frames are too narrow, or the size is too large for them.
     """
     check_shape(width, height, "The frames are")
     if size is None:
-        found = height, width
+        scale = min(longest / max(width, height), 1) if longest else 1
+        found = int(height * scale), int(width * scale)
     elif height <= width:
         found = size, int(size * width / height)
     else:

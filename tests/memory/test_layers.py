@@ -52,3 +52,25 @@ def test_bytes_are_those_of_both_memories():
         memory.append(layers, t == 0, long_term=t != 1)
     rows = (2 + 2) * POSITIONS  # two frames each
     assert memory.bytes == rows * CHANNELS * 2 * LAYERS * 4
+
+
+def test_permanent_frames_count_in_no_limit_and_a_saved_memory_goes_on_as_it_would_have():
+    memory, frames = LayeredMemory(delay=2, max_frames=2), []
+
+    def come(memory: LayeredMemory, t: int) -> None:
+        memory.reserve(frames[t])
+        memory.append(frames[t], t < 3, True, permanent=t < 2)
+
+    for t in range(9):
+        frames.append(frame())
+        come(memory, t)
+        if t == 5:
+            other = LayeredMemory(delay=2, max_frames=2)
+            other.load(*memory.save())
+        elif t > 5:
+            come(other, t)
+    assert (memory.permanent_size, len(memory), memory.short_term_size) == (2 * POSITIONS, 4 * POSITIONS, 2 * POSITIONS)
+    for held in (memory, other):
+        for i, layer in enumerate(held.read()):
+            assert torch.equal(layer.long_value, torch.cat([frames[k][i][1] for k in (0, 1, 2, 8)]))
+            assert torch.equal(layer.short_key, frames[7][i][0])

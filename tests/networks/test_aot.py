@@ -14,6 +14,7 @@ from xmem.errors import InputError
 from xmem.networks.aot import IDENTITIES, LayerMemory, load_state
 from xmem.networks.aot.attention import HEADS, RADIUS, TILE, WINDOW, local_attention
 from xmem.networks.aot.transformer import position_code
+from xmem.pieces import Pieces
 
 REFERENCE = FOLDER / "families" / "aot"
 
@@ -104,16 +105,13 @@ def test_local_attention_is_that_of_each_query_over_its_window(grid):
 
 
 @torch.inference_mode()
-def test_fewer_queries_at_a_time_give_the_same_numbers(model):
+def test_fewer_affinities_at_a_time_give_the_same_numbers(model):
     torch.manual_seed(0)
     features = model.encode(torch.randn(1, 3, 49, 65))
     memory = [LayerMemory(*torch.randn(2, 60, 256), *torch.randn(2, 20, 256)) for _ in range(3)]
     expected, _ = model.propagate(features, memory)
-    try:
-        model.queries_at_once = 7
-        assert torch.allclose(model.propagate(features, memory)[0], expected, atol=1e-4)
-    finally:
-        model.queries_at_once = None
+    for distances in (300, 1):
+        assert torch.allclose(model.propagate(features, memory, Pieces(distances=distances))[0], expected, atol=1e-4)
 
 
 def test_prefixes_counters_and_half_precision_of_released_files_load(state, model):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,9 +27,9 @@ class Preparing:
     def __init__(self, model: Network, grid: Grid, size: int | None, frame_shape: tuple[int, int]):
         self.model = model
         self.grid = grid
-        self.size = inference_size(frame_shape[1], frame_shape[0], size)
+        self.size = inference_size(frame_shape[1], frame_shape[0], size, grid.longest)
         if grid.plus_one:
-            self._resized = tuple(math.ceil((side - 1) / grid.multiple) * grid.multiple + 1 for side in self.size)
+            self._resized = tuple(round((side - 1) / grid.multiple) * grid.multiple + 1 for side in self.size)
             self._padding = (0, 0, 0, 0)
         else:
             self._resized, self._padding = self.size, padding_to_stride(*self.size, grid.multiple)
@@ -62,7 +60,7 @@ class Preparing:
         """Padding taken off: [..., H', W'] -> [..., h, w]; what a network upsampled itself has none."""
         height, width = self.size
         left, _, top, _ = self._padding
-        if prob.shape[-2:] == self.size:
+        if not any(self._padding):
             return prob
         return prob[..., top : top + height, left : left + width]
 
@@ -84,6 +82,8 @@ class Preparing:
         size = self._resized
         if x.shape[-2:] == size:
             return x
+        if self.grid.plus_one:
+            return F.interpolate(x, size=size, mode="bicubic", align_corners=False)
         # enlarged, nothing can alias: the same numbers in less than half the time
         is_smaller = size[0] < x.shape[-2] or size[1] < x.shape[-1]
         return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=is_smaller)

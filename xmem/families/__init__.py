@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xmem.errors import InputError
+from xmem.families.aot import AOT_FAMILY
 from xmem.families.base import Family, Given, Grid, Turn, VideoState
 from xmem.families.xmem import XMEM
 from xmem.networks import Network
@@ -14,7 +15,7 @@ from xmem.networks.weights import named_tensors
 
 __all__ = ["FAMILIES", "Family", "Given", "Grid", "Turn", "VideoState", "build", "family_config", "family_of"]
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (XMEM,)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (XMEM, AOT_FAMILY)}
 
 
 def family_of(model: Network) -> Family:

@@ -26,13 +26,15 @@ Finish = Callable[[Tensor, list[int]], Tensor]
 class Grid:
     """How a frame becomes what the networks take, after it was resized to the inference size.
 
-    multiple: of both sides. plus_one: sides are n multiple + 1, and the image is resized to them; else it is padded
-    with zeros, evenly on both sides. pad_before_normalising: zeros are black, not the mean colour.
+    multiple: of both sides. plus_one: sides are n multiple + 1, the nearest ones, and the image is resized to them in
+    one step (bicubic); else it is padded with zeros, evenly on both sides. pad_before_normalising: zeros are black, not
+    the mean colour. longest: of the longer side, in pixels, where no inference size is asked for; None = any.
     """
 
     multiple: int = 16
     plus_one: bool = False
     pad_before_normalising: bool = False
+    longest: int | None = None
 
 
 class Given(NamedTuple):
@@ -83,7 +85,7 @@ class VideoState(ABC):
         """Predict all known objects, let a given mask override, remember: the frame is done.
 
         finish: turns probabilities float32 [1, O + 1, H', W'], background first, on the grid (a network that upsamples
-        by itself: at the inference size), with the ids of its channels, into what is returned; called before anything
+        by itself: at the frame's size), with the ids of its channels, into what is returned; called before anything
         that is held changes. Where nothing has arrived yet, `given` is there.
         """
 

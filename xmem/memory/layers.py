@@ -6,7 +6,8 @@ The long-term one is read all over and grows with the video; of the short-term o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -21,24 +22,28 @@ class LayeredMemory:
     """Keys and values of every layer, of the frames of one video; all frames have the same number HW of positions.
 
     delay: a frame reads as short-term memory the frame so many before it, or a later one whose mask was given.
-    max_frames: that long-term memory holds, at least 2, None = all that come; of more, see `KeptFrames`.
+    max_frames: that long-term memory holds besides permanent ones, at least 2, None = all that come; see `KeptFrames`.
     """
 
     def __init__(self, delay: int = 1, max_frames: int | None = None):
         self._long: list[tuple[RowBuffer, RowBuffer]] = []
         self._short: deque[LayerRows] = deque(maxlen=delay)
-        self._kept = KeptFrames(max_frames)
+        self._frames = KeptFrames(max_frames)  # without the permanent ones
+        self.permanent_size = 0
 
     def __len__(self) -> int:
-        """Elements of long-term memory: one = one position of one frame."""
+        """Elements of long-term memory and permanent ones: one = one position of one frame."""
         return len(self._long[0][0]) if self._long else 0
+
+    @property
+    def short_term_size(self) -> int:
+        """Elements of the frames that may yet be read as short-term memory."""
+        return sum(len(layers[0][0]) for layers in self._short)
 
     @property
     def bytes(self) -> int:
         """Of all that is held."""
-        rows = [buffer.rows for buffers in self._long for buffer in buffers]
-        rows += [tensor for frame in self._short for layer in frame for tensor in layer]
-        return sum(r.numel() * r.element_size() for r in rows)
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.save()[0].values())
 
     def read(self) -> list[LayerMemory]:
         """What each layer of the next frame reads: views, valid until the next `append`."""
@@ -53,9 +58,9 @@ class LayeredMemory:
             for buffer, new in zip(buffers, rows, strict=True):
                 buffer.make_room(len(new))
 
-    def append(self, layers: LayerRows, given: bool, long_term: bool) -> None:
+    def append(self, layers: LayerRows, given: bool, long_term: bool, permanent: bool = False) -> None:
         """Remember the frame after the last. given: its mask was, so that short-term memory begins anew with it.
-        long_term: keep it for good, where `reserve` has made room."""
+        long_term: there, too, where `reserve` has made room. permanent: outside all limits, before all that are not."""
         if given:
             self._short.clear()
         self._short.append(layers)
@@ -64,8 +69,38 @@ class LayeredMemory:
         for buffers, rows in zip(self._long, layers, strict=True):
             for buffer, new in zip(buffers, rows, strict=True):
                 buffer.append(new)
-        dropped = self._kept.add(given, temporary=False)
-        if dropped is not None:
-            positions = len(layers[0][0])
-            for buffer in (buffer for buffers in self._long for buffer in buffers):
-                buffer.replace(dropped * positions, positions, buffer.rows[:0], 0, 0)
+        positions = len(layers[0][0])
+        if permanent:
+            self.permanent_size += positions
+            return
+        dropped = self._frames.add(given, temporary=False)
+        for buffer in (buffer for buffers in self._long for buffer in buffers) if dropped is not None else ():
+            buffer.replace(self.permanent_size, 0, buffer.rows[:0], dropped * positions, positions)
+
+    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that is held, as named tensors and as plain values."""
+        frames = {"long": [(key.rows, value.rows) for key, value in self._long]}
+        frames |= {f"short{i}": layers for i, layers in enumerate(self._short)}
+        tensors = {
+            f"{frame}.{i}.{name}": rows
+            for frame, layers in frames.items()
+            for i, layer in enumerate(layers)
+            for name, rows in zip(("key", "value"), layer, strict=True)
+        }
+        values = {"layers": len(self._long), "short": len(self._short), "permanent_size": self.permanent_size}
+        return tensors, {**values, "frames": self._frames.save()}
+
+    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """The reverse of `save`, in a new memory."""
+
+        def layers(frame: str) -> LayerRows:
+            return [(tensors[f"{frame}.{i}.key"], tensors[f"{frame}.{i}.value"]) for i in range(values["layers"])]
+
+        held = layers("long")
+        self.reserve(held)
+        for buffers, rows in zip(self._long, held, strict=True):
+            for buffer, new in zip(buffers, rows, strict=True):
+                buffer.append(new)
+        self._short.extend(layers(f"short{i}") for i in range(values["short"]))
+        self.permanent_size = values["permanent_size"]
+        self._frames.load(values["frames"])

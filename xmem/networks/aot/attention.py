@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmem.pieces import WHOLE, Pieces
+
 HEADS = 8
 RADIUS = 7
 WINDOW = 2 * RADIUS + 1  # of the local attention, along an axis
@@ -22,11 +24,15 @@ def by_head(x: Tensor) -> Tensor:
     return x.unflatten(1, (HEADS, -1)).transpose(0, 1)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, queries_at_once: int | None = None) -> Tensor:
-    """softmax(q k / sqrt(d)) v in each head: query [Q, C], key and value [N, C] -> [Q, C]. The affinities [8, Q, N]
-    are not held as a whole; queries_at_once: fewer take less memory where a device's kernel does hold them."""
+def attend(query: Tensor, key: Tensor, value: Tensor, pieces: Pieces = WHOLE) -> Tensor:
+    """softmax(q k / sqrt(d)) v in each head: query [Q, C], key and value [N, C] -> [Q, C].
+
+    The affinities [8, Q, N] are not held as a whole, or where a device has no kernel for that, as many as `pieces`
+    allows.
+    """
     key, value = by_head(key)[None], by_head(value)[None]
-    parts = query.split(queries_at_once or len(query))
+    most = max(pieces.distances // key.shape[2], 1) if pieces.distances else len(query)
+    parts = query.split(most)
     out = [F.scaled_dot_product_attention(by_head(part)[None], key, value)[0] for part in parts]
     return torch.cat(out, 1).transpose(0, 1).flatten(1)
 
@@ -41,10 +47,10 @@ class SelfAttention(nn.Module):
         self.linear_V = nn.Linear(channels, channels)
         self.projection = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, position: Tensor, queries_at_once: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, position: Tensor, pieces: Pieces = WHOLE) -> Tensor:
         """x, position [HW, C] -> [HW, C]."""
         placed = x + position
-        return self.projection(attend(self.linear_Q(placed), self.linear_K(placed), self.linear_V(x), queries_at_once))
+        return self.projection(attend(self.linear_Q(placed), self.linear_K(placed), self.linear_V(x), pieces))
 
 
 class LongTermAttention(nn.Module):
@@ -54,9 +60,9 @@ class LongTermAttention(nn.Module):
         super().__init__()
         self.projection = nn.Linear(channels, channels)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, queries_at_once: int | None = None) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, pieces: Pieces = WHOLE) -> Tensor:
         """query [HW, C], key and value [N, C] -> [HW, C]."""
-        return self.projection(attend(query, key, value, queries_at_once))
+        return self.projection(attend(query, key, value, pieces))
 
 
 class ShortTermAttention(nn.Module):

@@ -15,6 +15,10 @@ class FrozenBatchNorm(nn.BatchNorm2d):
         super().__init__(channels)
         self.num_batches_tracked = None
 
+    def _load_from_state_dict(self, state_dict, prefix, metadata, *rest) -> None:
+        """As the version of torch's layout that has a count: for older ones, torch would add it."""
+        super()._load_from_state_dict(state_dict, prefix, {**metadata, "version": 2}, *rest)
+
 
 class ResNetEncoder(nn.Module):
     """ResNet-50 without its last stage and head: image [1, 3, H, W] -> f16 (1024 channels), f8 (512), f4 (256)."""

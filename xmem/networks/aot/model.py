@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xmem.errors import InputError
+from xmem.networks import Network
 from xmem.networks.aot.decoder import Decoder, ImagePart
 from xmem.networks.aot.encoder import F16, ResNetEncoder
 from xmem.networks.aot.transformer import LayerMemory, LayerTrace, LongShortTermTransformer, to_grid, to_rows
+from xmem.networks.weights import named_tensors, network_of
+from xmem.pieces import WHOLE, Pieces
 
 CHANNELS = 256  # C, of the embedding
 LAYERS = 3
@@ -29,15 +31,11 @@ class Features(NamedTuple):
     image_part: ImagePart
 
 
-class AOT(nn.Module):
+class AOT(Network):
     """The networks of R50-AOTL, without state between frames. All objects, up to ten, go through them together.
 
     Images have height and width of 16 n + 1, and h = (H - 1) / 16 + 1, w = (W - 1) / 16 + 1.
-    queries_at_once: positions that attend to the long-term memory together, None for all; fewer take less memory on
-    devices whose attention holds the affinities.
     """
-
-    queries_at_once: int | None = None
 
     def __init__(self):
         super().__init__()
@@ -46,14 +44,6 @@ class AOT(nn.Module):
         self.LSTT = LongShortTermTransformer(CHANNELS, LAYERS)
         self.decoder = Decoder((1 + LAYERS) * CHANNELS, CHANNELS, 1 + IDENTITIES)
         self.patch_wise_id_bank = nn.Conv2d(1 + IDENTITIES, CHANNELS, STRIDE + 1, STRIDE, STRIDE // 2)
-
-    @property
-    def device(self) -> torch.device:
-        return self.encoder_projector.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.encoder_projector.weight.dtype
 
     def encode(self, image: Tensor) -> Features:
         """Once per frame, whatever the number of objects: image [1, 3, H, W], normalised."""
@@ -66,16 +56,18 @@ class AOT(nn.Module):
         one_hot = F.one_hot(labels.long(), 1 + IDENTITIES)[None].permute(0, 3, 1, 2)  # [1, 11, H, W]
         return to_rows(self.patch_wise_id_bank(one_hot.to(self.dtype)))
 
-    def propagate(self, features: Features, memory: Sequence[LayerMemory]) -> tuple[Tensor, list[LayerTrace]]:
+    def propagate(
+        self, features: Features, memory: Sequence[LayerMemory], pieces: Pieces = WHOLE
+    ) -> tuple[Tensor, list[LayerTrace]]:
         """A frame, from each layer's memory: logits [1, 11, (H - 1) / 4 + 1, (W - 1) / 4 + 1], and what each layer
         leaves, which `remembered` makes memory of once the objects' places are known."""
-        outputs, traces = self.LSTT(features.embedding, features.grid, memory, None, self.queries_at_once)
+        outputs, traces = self.LSTT(features.embedding, features.grid, memory, None, pieces)
         z = to_grid(torch.cat([features.embedding, *outputs], 1), features.grid)
         return self.decoder(features.image_part, z), traces
 
-    def refer(self, features: Features, identity: Tensor) -> list[LayerTrace]:
+    def refer(self, features: Features, identity: Tensor, pieces: Pieces = WHOLE) -> list[LayerTrace]:
         """A frame whose objects are given, which attends to itself: identity [HW, C] -> what each layer leaves."""
-        return self.LSTT(features.embedding, features.grid, None, identity, self.queries_at_once)[1]
+        return self.LSTT(features.embedding, features.grid, None, identity, pieces)[1]
 
     def remembered(self, traces: Sequence[LayerTrace], identity: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values [HW, C] of each layer, of a frame with these identities [HW, C]."""
@@ -86,32 +78,8 @@ class AOT(nn.Module):
 def load_state(state: Mapping[str, Tensor | np.ndarray]) -> AOT:
     """A network in evaluation mode, float32, on the CPU, from weights whose names, shapes and values are checked.
 
-    A prefix "module." and counters of batches are taken off. Raises InputError where the weights are not a complete,
-    finite R50-AOTL.
+    Counters of batches, which other kinds of batch norm keep, are passed over. Raises InputError where the weights are
+    not a complete, finite R50-AOTL.
     """
-    tensors = {name.removeprefix("module."): torch.as_tensor(value) for name, value in state.items()}
-    tensors = {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
-    with torch.device("meta"):
-        model = AOT()
-    _check(tensors, model.state_dict())
-    model.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True, strict=False)
-    return model.eval().requires_grad_(False)
-
-
-def _check(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    missing = sorted(expected.keys() - tensors.keys())
-    extra = sorted(tensors.keys() - expected.keys())
-    if missing or extra:
-        what = f"lack '{missing[0]}'" if missing else f"hold an unknown '{extra[0]}'"
-        raise InputError(
-            f"These weights are not a complete R50-AOTL checkpoint: they {what} "
-            f"({len(missing)} tensors missing, {len(extra)} unknown); fetch the file again or choose another one."
-        )
-    for name, value in tensors.items():
-        if value.shape != expected[name].shape:
-            raise InputError(
-                f"These weights do not fit together: '{name}' is {list(value.shape)} where R50-AOTL has "
-                f"{list(expected[name].shape)}; choose another file."
-            )
-        if not torch.isfinite(value).all():
-            raise InputError(f"These weights are damaged: '{name}' holds values that are not finite; fetch them again.")
+    tensors = {name: value for name, value in named_tensors(state).items() if not name.endswith("num_batches_tracked")}
+    return network_of(AOT, tensors, "R50-AOTL")

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xmem.networks.aot.attention import LongTermAttention, SelfAttention, ShortTermAttention
+from xmem.pieces import WHOLE, Pieces
 
 FEED_FORWARD = 4  # times the channels
 NORM_GROUPS = 32
@@ -70,13 +71,13 @@ class Layer(nn.Module):
         grid: tuple[int, int],
         memory: LayerMemory | None,
         identity: Tensor | None,
-        queries_at_once: int | None = None,
+        pieces: Pieces = WHOLE,
     ) -> tuple[Tensor, LayerTrace]:
         """x, position [HW, C] -> the layer's output [HW, C], and what it leaves.
 
         memory: what is read; None on a reference frame, which reads itself, its values carrying `identity` [HW, C].
         """
-        x = x + self.self_attn(self.norm1(x), position, queries_at_once)
+        x = x + self.self_attn(self.norm1(x), position, pieces)
         content = self.norm2(x)
         key = self.linear_Q(content)  # of the query, too: one projection for both
         if memory is None:
@@ -84,7 +85,7 @@ class Layer(nn.Module):
             memory = LayerMemory(key, value, key, value)
         x = (
             x
-            + self.long_term_attn(key, memory.long_key, memory.long_value, queries_at_once)
+            + self.long_term_attn(key, memory.long_key, memory.long_value, pieces)
             + self.short_term_attn(key, memory.short_key, memory.short_value, grid)
         )
         x = x + self.linear2(self.activation(self.linear1(self.norm3(x)), grid))
@@ -110,14 +111,14 @@ class LongShortTermTransformer(nn.Module):
         grid: tuple[int, int],
         memory: Sequence[LayerMemory] | None,
         identity: Tensor | None,
-        queries_at_once: int | None = None,
+        pieces: Pieces = WHOLE,
     ) -> tuple[list[Tensor], list[LayerTrace]]:
         """x [HW, C]; memory: each layer's, or None on a reference frame, of which identity [HW, C] tells the objects
         -> each layer's normed output [HW, C], and what it leaves."""
         position = position_code(x.shape[1], grid, x.device).to(x.dtype)
         outputs, traces = [], []
         for i, (layer, norm) in enumerate(zip(self.layers, self.decoder_norms, strict=True)):
-            x, trace = layer(x, position, grid, memory and memory[i], identity, queries_at_once)
+            x, trace = layer(x, position, grid, memory and memory[i], identity, pieces)
             outputs.append(norm(x))
             traces.append(trace)
         return outputs, traces
