@@ -9,9 +9,10 @@ from reference_weights import FOLDER, family_state
 
 from xmem.errors import InputError
 from xmem.networks import padding_to_stride
+from xmem.networks.cpu import fold_batch_norm
 from xmem.networks.cutie import CutieSizes, load_state
 from xmem.networks.cutie.transformer import Attention, visible
-from xmem.networks.xmem import fold_batch_norm, soft_aggregate
+from xmem.networks.xmem import soft_aggregate
 
 TOLERANCE = 1e-4
 

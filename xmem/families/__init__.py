@@ -9,13 +9,14 @@ from typing import Any
 from xmem.errors import InputError
 from xmem.families.aot import AOT_FAMILY
 from xmem.families.base import Family, Given, Grid, Turn, VideoState
+from xmem.families.cutie import CUTIE
 from xmem.families.xmem import XMEM
 from xmem.networks import Network
 from xmem.networks.weights import named_tensors
 
 __all__ = ["FAMILIES", "Family", "Given", "Grid", "Turn", "VideoState", "build", "family_config", "family_of"]
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (XMEM, AOT_FAMILY)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (XMEM, AOT_FAMILY, CUTIE)}
 
 
 def family_of(model: Network) -> Family:

@@ -176,7 +176,7 @@ XMEM = Family(
     network=XMem,
     config=MemoryConfig,
     released=released,
-    recognises=lambda state: "key_proj.d_proj.weight" in state,
+    recognises=lambda state: "key_proj.d_proj.weight" in state and "key_proj.pix_feat_proj.weight" not in state,
     build=load_state,
     open=XMemState,
 )

@@ -6,12 +6,15 @@ others, the latest stay (a queue), or older ones become prototypes in long-term 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from xmem.memory.memory import Memory, MemoryUse
+from xmem.pieces import WHOLE, Pieces
 
 
 @dataclass(frozen=True)
@@ -87,25 +90,41 @@ class BucketMemory:
         """Objects in each bucket."""
         return [bucket.objects for bucket in self.buckets]
 
+    @property
+    def working_elements(self) -> list[int]:
+        """Of each bucket, elements beside long-term memory; as the released code counts, permanent ones among them."""
+        return [bucket.permanent_size + bucket.working_size for bucket in self.buckets]
+
+    @property
+    def permanent_elements(self) -> list[int]:
+        """Of each bucket, elements that stay for good."""
+        return [bucket.permanent_size for bucket in self.buckets]
+
+    @property
+    def long_term_elements(self) -> list[int]:
+        """Of each bucket, elements in long-term memory."""
+        return [bucket.long_term_size for bucket in self.buckets]
+
     def use(self) -> MemoryUse:
         """How much is held now, in all buckets together."""
         uses = [bucket.use() for bucket in self.buckets]
         counts = ("permanent", "working", "long_term", "bytes")
         return MemoryUse(*(sum(getattr(use, name) for use in uses) for name in counts))
 
-    def halve_chunks(self, device: torch.device) -> bool:
-        """Let reads hold half of the distances at once that they do now; False where that is little already."""
-        return any([bucket.halve_chunks(device) for bucket in self.buckets])
+    def halved(self, distances: int | None, device: torch.device) -> int | None:
+        """Half of the distances that reads hold at once (None: what suits the device); None where those are few."""
+        halves = [bucket.halved(distances, device) for bucket in self.buckets]
+        return max((half for half in halves if half is not None), default=None)
 
-    def read(self, key: Tensor, selection: Tensor) -> tuple[list[Tensor], list[Tensor | None]]:
+    def read(self, key: Tensor, selection: Tensor, pieces: Pieces = WHOLE) -> tuple[list[Tensor], list[Tensor | None]]:
         """key, selection [1, C_k, h, w] of the query frame -> each bucket's readout [1, O_b, C_v, h, w], and each
         bucket's use of its elements, for `count`."""
-        reads = [bucket.read(key, selection) for bucket in self.buckets]
+        reads = [bucket.read(key, selection, pieces) for bucket in self.buckets]
         return [readout for readout, _ in reads], [use for _, use in reads]
 
     def count(self, uses: list[Tensor | None]) -> None:
-        """Tell what a read told."""
-        for bucket, use in zip(self.buckets, uses, strict=True):
+        """Tell what a read told; buckets that have come since then were not read."""
+        for bucket, use in zip(self.buckets, uses, strict=False):
             bucket.count(use)
 
     def append(
@@ -132,3 +151,17 @@ class BucketMemory:
         """Keep every bucket's limits."""
         for bucket in self.buckets:
             bucket.consolidate()
+
+    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that is held, as named tensors and as plain values."""
+        saved = [bucket.save() for bucket in self.buckets]
+        tensors = {f"bucket{i}.{name}": tensor for i, (own, _) in enumerate(saved) for name, tensor in own.items()}
+        return tensors, {"objects": self.objects, "buckets": [values for _, values in saved]}
+
+    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """The reverse of `save`, in a new memory."""
+        for i, (objects, held) in enumerate(zip(values["objects"], values["buckets"], strict=True)):
+            start = f"bucket{i}."
+            own = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+            self.buckets.append(Bucket(self.config, objects, self._distances))
+            self.buckets[-1].load(own, held)

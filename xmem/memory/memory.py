@@ -86,7 +86,7 @@ class Memory:
         now = min(distances or chunk_elements(device), self._frame_elements * elements)
         if now <= SMALLEST_CHUNK_ELEMENTS:
             return None
-        self._distances = {}
+        self._distances.clear()
         return now // 2
 
     def read(self, key: Tensor, selection: Tensor | None, pieces: Pieces = WHOLE) -> tuple[Tensor, Tensor | None]:

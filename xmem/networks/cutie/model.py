@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +16,12 @@ from xmem.errors import InputError
 from xmem.networks.cutie.blocks import FusionBlock, position_frequencies, sum_of_others
 from xmem.networks.cutie.sizes import CutieSizes
 from xmem.networks.cutie.transformer import ObjectSummarizer, ObjectTransformer
+from xmem.networks.network import Network
+from xmem.networks.weights import named_tensors, network_of
 from xmem.networks.xmem.blocks import ResidualBlock, SensoryGRU, conv3x3, per_object
 from xmem.networks.xmem.decoder import KeyProjection, SensoryUpdate, doubled
 from xmem.networks.xmem.encoders import MaskTrunk, ResNetKeyEncoder, resnet_trunk
+from xmem.pieces import WHOLE, Pieces
 
 RESNETS = {"resnet50": torchvision.models.resnet50, "resnet18": torchvision.models.resnet18}
 FEATURE_CHANNELS = {"resnet50": (1024, 512, 256), "resnet18": (256, 128, 64)}  # f16, f8, f4
@@ -128,14 +132,8 @@ class MaskDecoder(nn.Module):
         return logits[:, :, 0], sensory
 
 
-class Cutie(nn.Module):
-    """The networks of Cutie, without state between frames; B clips, O objects, h = H / 16, w = W / 16.
-
-    objects_at_once: objects whose masks are encoded or decoded together, None for all: fewer take less memory, and on a
-    GPU more time.
-    """
-
-    objects_at_once: int | None = None
+class Cutie(Network):
+    """The networks of Cutie, without state between frames; B clips, O objects, h = H / 16, w = W / 16."""
 
     def __init__(self, sizes: CutieSizes):
         super().__init__()
@@ -151,12 +149,9 @@ class Cutie(nn.Module):
         self.mask_decoder = MaskDecoder(sizes)
 
     @property
-    def device(self) -> torch.device:
-        return self.mask_decoder.pred.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.mask_decoder.pred.weight.dtype
+    def variant(self) -> str:
+        """The kind of its image encoder, "resnet50" (base) or "resnet18" (small)."""
+        return self.sizes.encoder
 
     def encode_image(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Features]:
         """Once per frame, whatever the number of objects.
@@ -168,7 +163,7 @@ class Cutie(nn.Module):
         return *self.key_proj(f16), Features(self.pix_feat_proj(f16), f8, f4)
 
     def encode_masks(
-        self, image: Tensor, features: Features, masks: Tensor, sensory: Tensor
+        self, image: Tensor, features: Features, masks: Tensor, sensory: Tensor, pieces: Pieces = WHOLE
     ) -> tuple[Tensor, Tensor, Tensor]:
         """On memory frames: masks [B, O, H, W] in [0, 1] of all objects, sensory [B, O, C, h, w]
         -> values [B, O, C, h, w], sensory memory after its deep update, summaries float32 [B, O, Q, C + 1]."""
@@ -178,7 +173,7 @@ class Cutie(nn.Module):
         def encode(part: slice) -> tuple[Tensor, Tensor]:
             return self.mask_encoder(image, shared, own[:, part], others[:, part], sensory[:, part])
 
-        values, sensory = self._in_parts(encode, masks.shape[1])
+        values, sensory = self._in_parts(encode, masks.shape[1], pieces)
         return values, sensory, self.object_summarizer(values, masks)
 
     def transform(
@@ -193,7 +188,9 @@ class Cutie(nn.Module):
         fused = self.pixel_fuser(shared, readout, sensory, last_masks)
         return self.object_transformer(fused, summaries)[0]
 
-    def decode(self, features: Features, p16: Tensor, sensory: Tensor, update_sensory: bool) -> tuple[Tensor, Tensor]:
+    def decode(
+        self, features: Features, p16: Tensor, sensory: Tensor, update_sensory: bool, pieces: Pieces = WHOLE
+    ) -> tuple[Tensor, Tensor]:
         """p16: `transform` of all objects, sensory [B, O, C, h, w] -> logits at stride 4 [B, O, 4 h, 4 w], sensory
         memory."""
         skips = self.mask_decoder.decoder_feat_proc(features.f8, features.f4)
@@ -201,15 +198,17 @@ class Cutie(nn.Module):
         def decode(part: slice) -> tuple[Tensor, Tensor]:
             return self.mask_decoder(skips, p16[:, part], sensory[:, part], update_sensory)
 
-        return self._in_parts(decode, p16.shape[1])
+        return self._in_parts(decode, p16.shape[1], pieces)
 
-    def _in_parts(self, function: Callable[[slice], tuple[Tensor, Tensor]], objects: int) -> tuple[Tensor, Tensor]:
-        """The results of `function` for `objects_at_once` objects at a time, joined along their axis."""
-        most = self.objects_at_once or objects
-        parts = [function(slice(start, start + most)) for start in range(0, objects, most)]
-        if len(parts) == 1:
-            return parts[0]
-        first, second = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+    def _in_parts(
+        self, function: Callable[[slice], tuple[Tensor, Tensor]], objects: int, pieces: Pieces
+    ) -> tuple[Tensor, Tensor]:
+        """The results of `function` for some objects at a time, joined along their axis."""
+        most = pieces.objects or objects
+        slices = [slice(start, start + most) for start in range(0, objects, most)]
+        if len(slices) == 1:
+            return function(slices[0])
+        first, second = (torch.cat(part, 1) for part in zip(*map(function, slices), strict=True))
         return first, second
 
     def initial_sensory(self, batch: int, objects: int, height: int, width: int) -> Tensor:
@@ -224,18 +223,12 @@ def load_state(state: Mapping[str, Tensor | np.ndarray]) -> Cutie:
     Weights that were trained for one object get a zero channel for the other objects. What serves training alone is
     left out. Raises InputError where the weights are not a complete, finite Cutie network.
     """
-    tensors = {name: torch.as_tensor(value) for name, value in state.items() if hasattr(value, "shape")}
-    tensors = {name: value for name, value in tensors.items() if not name.startswith(TRAINING_ONLY)}
+    tensors = {name: value for name, value in named_tensors(state).items() if not name.startswith(TRAINING_ONLY)}
     sizes = CutieSizes.of(tensors)
     _take_constants(tensors, sizes)
     _add_channel(tensors, "mask_encoder.conv1.weight", 4)
     _add_channel(tensors, "pixel_fuser.sensory_compress.weight", sizes.channels + 1)
-    with torch.device("meta"):
-        model = Cutie(sizes)
-    check(tensors, model.state_dict(), "Cutie")
-    tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
-    model.load_state_dict(tensors, assign=True)
-    return model.eval().requires_grad_(False)
+    return network_of(partial(Cutie, sizes), tensors, "Cutie")
 
 
 def _take_constants(tensors: dict[str, Tensor], sizes: CutieSizes) -> None:
@@ -252,23 +245,3 @@ def _add_channel(tensors: dict[str, Tensor], name: str, channels: int) -> None:
     weight = tensors.get(name)
     if weight is not None and weight.dim() == 4 and weight.shape[1] == channels:
         tensors[name] = torch.cat([weight, torch.zeros_like(weight[:, :1])], 1)
-
-
-def check(tensors: dict[str, Tensor], expected: dict[str, Tensor], family: str) -> None:
-    """Raises InputError unless the tensors have the expected names and shapes, and finite values."""
-    missing = sorted(expected.keys() - tensors.keys())
-    extra = sorted(tensors.keys() - expected.keys())
-    if missing or extra:
-        what = f"lack '{missing[0]}'" if missing else f"hold an unknown '{extra[0]}'"
-        raise InputError(
-            f"These weights are not a complete {family} checkpoint: they {what} "
-            f"({len(missing)} tensors missing, {len(extra)} unknown); fetch the file again or choose another one."
-        )
-    for name, value in tensors.items():
-        if value.shape != expected[name].shape:
-            raise InputError(
-                f"These weights do not fit together: '{name}' is {list(value.shape)} where {family} has "
-                f"{list(expected[name].shape)}; choose another file."
-            )
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise InputError(f"These weights are damaged: '{name}' holds values that are not finite; fetch them again.")
