@@ -18,6 +18,7 @@ from tests.tiny_model import tiny_state, write_tiny_model
 from xmem import checkpoints, device
 from xmem.checkpoints import Checkpoint, download, fetch, find, load_model, read_state
 from xmem.errors import InputError
+from xmem.families import FAMILIES
 
 NAME = "tiny"
 
@@ -346,6 +347,14 @@ def test_load_model_takes_a_path_and_a_mapping_of_arrays(tmp_path):
     arrays = {name: value.numpy() for name, value in state.items()}
     for source in (path, str(path), arrays):
         assert torch.equal(load_model(source, device="cpu").decoder.pred.weight, state["decoder.pred.weight"])
+
+
+@pytest.mark.parametrize("record", checkpoints.REGISTRY.values(), ids=lambda record: record.name)
+def test_every_registered_checkpoint_says_what_it_is(record):
+    assert record.family in FAMILIES and record.variant in ("lite", "resnet")
+    assert record.licence and record.source and record.description
+    assert all(0 < figure < 100 for figure in record.figures.values())
+    assert record.url is None or (record.licence == "MIT" and record.paper.startswith("https://"))
 
 
 @pytest.mark.parametrize("name, hint", [("Xmem", "did you mean"), ("other", "choose one of"), ("a/b", "path")])

@@ -46,18 +46,7 @@ def _released(
 ) -> Checkpoint:
     file_name = f"{name}.pth"
     return Checkpoint(
-        name,
-        file_name,
-        RELEASES + file_name,
-        size,
-        parameters,
-        "xmem",
-        "resnet",
-        "MIT",
-        SOURCE,
-        PAPER,
-        description,
-        figures,
+        name, file_name, RELEASES + file_name, size, parameters, "resnet", "MIT", SOURCE, PAPER, description, figures
     )
 
 
