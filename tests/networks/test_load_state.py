@@ -6,7 +6,8 @@ import torch
 from reference_weights import released_shapes, released_state
 
 from xmem.errors import InputError
-from xmem.networks.xmem import XMem, fold_batch_norm, lite_sizes, load_state, xmem_sizes
+from xmem.networks.cpu import fold_batch_norm
+from xmem.networks.xmem import XMem, lite_sizes, load_state, xmem_sizes
 
 
 @pytest.fixture(scope="module")

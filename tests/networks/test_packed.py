@@ -1,5 +1,6 @@
 """Packed convolutions against the plain ones."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,6 @@ from torch import nn
 from xmem.checkpoints import load_model
 from xmem.networks.cpu import packed
 from xmem.networks.cpu.packed import ALL, PackedConv2d, use_packed
-from xmem.networks.cpu.winograd import WinogradConv2d
-from xmem.networks.xmem.encoders import conv_relu6
 
 LAYERS = {  # of xmem-lite: in, out, kernel, stride, padding, groups
     "stem": (3, 32, 3, 2, 1, 1),
@@ -26,6 +25,16 @@ def layer(kind: str, dtype: torch.dtype) -> nn.Conv2d:
     channels_in, channels_out, kernel, stride, padding, groups = LAYERS[kind]
     conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups)
     return conv.to(dtype, memory_format=torch.channels_last).requires_grad_(False)
+
+
+def packed_of(conv: nn.Conv2d) -> PackedConv2d:
+    """A copy that shares the weights."""
+    (own,) = use_packed(nn.Sequential(copy.copy(conv)))
+    return own
+
+
+def conv_relu6(conv: PackedConv2d, x: torch.Tensor, channels: slice = ALL) -> torch.Tensor:
+    return conv.part(x, ALL, channels, conv.bias[channels], relu6=True)
 
 
 def image(conv: nn.Conv2d, *size: int, channels: int | None = None) -> torch.Tensor:
@@ -45,7 +54,7 @@ def test_a_packed_layer_is_the_plain_one_at_every_size(kind, dtype):
     """Sizes in turn, and back: weights packed for one are not used in a wrong way for another. Where the CPU takes no
     bfloat16, a packed layer still computes."""
     conv = layer(kind, dtype)
-    own = PackedConv2d.of(conv)
+    own = packed_of(conv)
     for size in [(24, 40), (17, 23), (24, 40)]:
         x = image(conv, *size)
         assert near(own(x), conv(x)) and near(conv_relu6(own, x), F.relu6(conv(x)))
@@ -54,19 +63,19 @@ def test_a_packed_layer_is_the_plain_one_at_every_size(kind, dtype):
 @torch.no_grad()
 def test_parts_of_its_channels_sum_up():
     conv = layer("decoder", torch.float32)
-    own, x = PackedConv2d.of(conv), image(layer("decoder", torch.float32), 12, 20)
-    whole = own.partial(x[:, :10], slice(10), conv.bias) + own.partial(x[:, 10:], slice(10, None), None)
+    own, x = packed_of(conv), image(layer("decoder", torch.float32), 12, 20)
+    whole = own.of_channels(x[:, :10], slice(10), conv.bias) + own.of_channels(x[:, 10:], slice(10, None), None)
     assert near(whole, conv(x))
     some = slice(4, 12)
     assert near(own.part(x, ALL, some, conv.bias[some]), conv(x)[:, some])
     depthwise = layer("depthwise", torch.float32)
     x = image(depthwise, 12, 20)
-    assert near(conv_relu6(PackedConv2d.of(depthwise), x[:, some], some), F.relu6(depthwise(x))[:, some])
+    assert near(conv_relu6(packed_of(depthwise), x[:, some], some), F.relu6(depthwise(x))[:, some])
 
 
 def test_with_gradients_it_is_the_plain_layer():
     conv = layer("decoder", torch.float32)
-    own, x = PackedConv2d.of(conv), image(conv, 8, 8).requires_grad_()
+    own, x = packed_of(conv), image(conv, 8, 8).requires_grad_()
     own(x).sum().backward()
     assert x.grad.abs().sum() > 0 and not own._packed
 
@@ -79,7 +88,7 @@ def refused(*_):
 @torch.no_grad()
 def test_where_torch_has_no_such_operators_or_they_refuse_a_type_it_is_the_plain_layer(monkeypatch, operators):
     conv = layer("decoder", torch.bfloat16)
-    own, x = PackedConv2d.of(conv), image(conv, 8, 8)
+    own, x = packed_of(conv), image(conv, 8, 8)
     monkeypatch.setattr(packed, "torch", SimpleNamespace(**{**vars(torch), "ops": SimpleNamespace(mkldnn=operators)}))
     monkeypatch.setattr(packed, "is_available", packed.is_available.__wrapped__)
     assert not packed.is_available(torch.bfloat16)
@@ -89,7 +98,6 @@ def test_where_torch_has_no_such_operators_or_they_refuse_a_type_it_is_the_plain
 def test_the_embedded_model_is_packed_and_its_weights_keep_their_names():
     model = load_model("xmem-lite", "cpu")
     convs = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
-    assert {type(layer) for layer in convs} <= {PackedConv2d, WinogradConv2d}
-    assert sum(type(layer) is PackedConv2d for layer in convs) > len(convs) / 2
+    assert {type(layer) for layer in convs} == {PackedConv2d}
     before = list(model.state_dict())
     assert list(use_packed(model).state_dict()) == before

@@ -8,8 +8,9 @@ from reference_weights import FOLDER, TOLERANCE, family_state, released_shapes
 
 from xmem.errors import InputError
 from xmem.networks import padding_to_stride
+from xmem.networks.cpu import fold_batch_norm, optimise_for_cpu
 from xmem.networks.stcn import load_state
-from xmem.networks.xmem import fold_batch_norm, soft_aggregate, use_winograd
+from xmem.networks.xmem import soft_aggregate
 
 CLIP = FOLDER / "families" / "stcn" / "late-object.npz"
 MEAN, STD = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -30,7 +31,7 @@ def test_stage_tensors_match_the_released_implementation(state, is_folded):
     """Each network by itself, so that a difference on a frame can be placed; also as the engine runs them."""
     clip, network = np.load(CLIP), load_state(state)
     if is_folded:
-        network = use_winograd(fold_batch_norm(network).to(memory_format=torch.channels_last))
+        network = optimise_for_cpu(fold_batch_norm(network).to(memory_format=torch.channels_last), is_small=False)
 
     def image(t):
         x = torch.from_numpy(clip["frames"][t]).permute(2, 0, 1) / 255

@@ -8,8 +8,8 @@ from reference_weights import FOLDER, TOLERANCE, family_state
 
 from xmem.errors import InputError
 from xmem.networks import padding_to_stride
+from xmem.networks.cpu import fold_batch_norm, optimise_for_cpu
 from xmem.networks.stm import load_state
-from xmem.networks.xmem import fold_batch_norm, use_winograd
 
 CLIP = FOLDER / "families" / "stm" / "two-objects.npz"
 
@@ -30,7 +30,7 @@ def test_stage_tensors_match_the_released_implementation(state, is_folded):
     norm of the memory encoder's stem comes after the sum of three convolutions."""
     clip, network = np.load(CLIP), load_state(state)
     if is_folded:
-        network = use_winograd(fold_batch_norm(network).to(memory_format=torch.channels_last))
+        network = optimise_for_cpu(fold_batch_norm(network).to(memory_format=torch.channels_last), is_small=False)
 
     def image(t):
         return padded(torch.from_numpy(clip["frames"][t]).permute(2, 0, 1)[None] / 255)

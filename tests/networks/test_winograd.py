@@ -1,5 +1,7 @@
 """Winograd's convolutions give what direct ones give, and are used only where they may be."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,12 +17,19 @@ from xmem.networks.cpu.winograd import (
     use_winograd,
     winograd_conv,
 )
-from xmem.networks.xmem.blocks import add_own_half, shared_half
+from xmem.networks.xmem.blocks import JointConv2d
 
 
-def layer(in_channels: int, out_channels: int, bias: bool = True) -> torch.nn.Conv2d:
-    conv = torch.nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
+def layer(in_channels: int, out_channels: int, bias: bool = True) -> JointConv2d:
+    conv = JointConv2d(in_channels, out_channels, 3, padding=1, bias=bias)
     return conv.requires_grad_(False)
+
+
+def winograd_of(conv: JointConv2d) -> WinogradConv2d:
+    """A copy that shares the weights."""
+    conv = copy.copy(conv)
+    conv.__class__ = WinogradConv2d
+    return conv
 
 
 def test_one_dimensional_transforms_are_an_exact_correlation():
@@ -60,7 +69,7 @@ def test_a_layer_goes_winograds_way_only_where_it_was_measured_faster(monkeypatc
         return winograd_conv(x, kernels, bias)
 
     monkeypatch.setattr("xmem.networks.cpu.winograd.winograd_conv", counted)
-    wide, narrow = WinogradConv2d.of(layer(256, 256)), WinogradConv2d.of(layer(256, 64))
+    wide, narrow = winograd_of(layer(256, 256)), winograd_of(layer(256, 64))
     with torch.inference_mode():
         wide(torch.randn(1, 256, 30, 54))
         assert len(calls) == 1
@@ -83,9 +92,9 @@ def test_split_convolutions_use_the_right_half_of_the_kernels():
     conv = layer(512 + 256, 256)
     shared, own = torch.randn(1, 512, 30, 54), torch.randn(1, 2, 256, 30, 54)
     with torch.inference_mode():
-        plain = add_own_half(conv, shared_half(conv, shared), own)
-        winograd = WinogradConv2d.of(conv)
-        fast = add_own_half(winograd, shared_half(winograd, shared), own)
+        plain = conv.add_own_half(conv.shared_half(shared), own)
+        winograd = winograd_of(conv)
+        fast = winograd.add_own_half(winograd.shared_half(shared), own)
         whole = F.conv2d(torch.cat([shared, own[:, 1]], 1), conv.weight, conv.bias, padding=1)
     torch.testing.assert_close(fast, plain, rtol=0, atol=2e-5)
     torch.testing.assert_close(fast[:, 1], whole, rtol=0, atol=2e-5)

@@ -27,7 +27,7 @@ from xmem.device import choose_precision, select_device
 from xmem.errors import InputError
 from xmem.families import build
 from xmem.networks import Network
-from xmem.networks.cpu import fold_batch_norm, use_packed, use_winograd
+from xmem.networks.cpu import fold_batch_norm, optimise_for_cpu
 
 log = logging.getLogger("xmem")
 
@@ -44,8 +44,7 @@ def load_model(
     tensors; all sizes are read off the weights. device: see `select_device`, or a torch device. precision: see
     `choose_precision`; probabilities are float32 in any. winograd: compute large 3x3 convolutions with fewer products
     on a CPU in float32 (XMem: outputs within 1e-5, see `xmem.networks.cpu.winograd`); False computes all of
-    them directly.
-    On a CPU, a small network's weights are packed (see `xmem.networks.cpu.packed`).
+    them directly. On a CPU, layers are replaced by faster ones (see `xmem.networks.cpu`).
     Raises InputError for what cannot be found, fetched, or loaded as a network of a known family.
     """
     place = device if isinstance(device, torch.device) else select_device(device)
@@ -58,11 +57,9 @@ def load_model(
         model = network_of(_locate(source))
     # Channels-last: about half the time for the lite encoders' depthwise convolutions on a CPU, no loss elsewhere.
     model = fold_batch_norm(model).to(place, dtype, memory_format=torch.channels_last)
-    if place.type != "cpu":
-        return model
-    if winograd and dtype == torch.float32:
-        use_winograd(model)
-    return use_packed(model) if model.is_small else model
+    if place.type == "cpu":
+        optimise_for_cpu(model, model.is_small, winograd)
+    return model
 
 
 @dataclass(frozen=True)

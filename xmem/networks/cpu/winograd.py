@@ -14,8 +14,9 @@ from fractions import Fraction
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from xmem.networks.xmem.blocks import JointConv2d
 
 TILE, KERNEL = 4, 3
 PATCH = TILE + KERNEL - 1  # a tile's inputs along an axis
@@ -160,32 +161,22 @@ def gain(in_channels: int, out_channels: int, positions: int) -> float:
     return table[min(row, len(table) - 1)][column]
 
 
-class WinogradConv2d(nn.Conv2d):
+class WinogradConv2d(JointConv2d):
     """A 3x3 convolution, stride 1, padding 1, for inference: Winograd's way where that was measured faster.
 
     That is on a CPU, in float32, for the layers and sizes of `gain`; everything else goes the direct way. Transformed
     weights are kept from their first use on: four times the weights' memory.
     """
 
-    @classmethod
-    def of(cls, conv: nn.Conv2d) -> WinogradConv2d:
-        """A layer that shares the weights of `conv`."""
-        with torch.device("meta"):
-            layer = cls(conv.in_channels, conv.out_channels, KERNEL, padding=1, bias=conv.bias is not None)
-        layer.weight, layer.bias = conv.weight, conv.bias
-        return layer.train(conv.training)
-
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C_in, h, w] -> [N, C_out, h, w]."""
-        return self.partial(x, slice(None), self.bias)
+        return self.of_channels(x, slice(None), self.bias)
 
-    def partial(self, x: Tensor, channels: slice, bias: Tensor | None) -> Tensor:
-        """The convolution of some input channels: x [N, C, h, w], C as many as `channels` of the weights."""
-        weight = self.weight[:, channels]
-        positions = x.shape[-2] * x.shape[-1]
-        fits = x.is_cpu and x.dtype == weight.dtype == torch.float32 and not torch.is_grad_enabled()
-        if not fits or gain(weight.shape[1], weight.shape[0], positions) < LEAST_GAIN:
-            return F.conv2d(x, weight, bias, padding=1)
+    def of_channels(self, x: Tensor, channels: slice, bias: Tensor | None) -> Tensor:
+        """The convolution of some input channels, which are all that x [N, C, h, w] holds."""
+        fits = x.is_cpu and x.dtype == self.weight.dtype == torch.float32 and not torch.is_grad_enabled()
+        if not fits or gain(x.shape[1], self.out_channels, x.shape[-2] * x.shape[-1]) < LEAST_GAIN:
+            return super().of_channels(x, channels, bias)
         return winograd_conv(x, self._kernels[:, channels], bias)
 
     @cached_property
@@ -194,11 +185,11 @@ class WinogradConv2d(nn.Conv2d):
 
 
 def use_winograd(model: nn.Module) -> nn.Module:
-    """Replace, in place, every convolution of `model` that could ever gain; its weights must not change any more."""
-    for parent in list(model.modules()):
-        for name, layer in list(parent.named_children()):
-            if type(layer) is nn.Conv2d and _could_gain(layer):
-                setattr(parent, name, WinogradConv2d.of(layer))
+    """Let, in place, every convolution of `model` that could ever gain go this way; its weights must not change any
+    more."""
+    for layer in model.modules():
+        if type(layer) in (nn.Conv2d, JointConv2d) and _could_gain(layer):
+            layer.__class__ = WinogradConv2d
     return model
 
 

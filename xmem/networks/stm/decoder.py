@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xmem.networks.stm.encoders import R2, R3, VALUE_CHANNELS
-from xmem.networks.xmem.blocks import ResidualBlock, add_own_half, conv3x3, per_object, shared_half
+from xmem.networks.xmem.blocks import JointConv2d, ResidualBlock, conv3x3, per_object
 
 WIDTH = 256
 
@@ -38,7 +38,7 @@ class Decoder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.convFM = conv3x3(2 * VALUE_CHANNELS, WIDTH)
+        self.convFM = JointConv2d(2 * VALUE_CHANNELS, WIDTH, 3, padding=1)
         self.ResMM = ResidualBlock(WIDTH, WIDTH, 3)
         self.RF3 = Refine(R3)
         self.RF2 = Refine(R2)
@@ -46,7 +46,7 @@ class Decoder(nn.Module):
 
     def image_part(self, value: Tensor, r3: Tensor, r2: Tensor) -> ImagePart:
         """What the image has in the decoder, once for all objects; value [B, C_v, h, w] of the query."""
-        return shared_half(self.convFM, value), self.RF3.skip(r3), self.RF2.skip(r2)
+        return self.convFM.shared_half(value), self.RF3.skip(r3), self.RF2.skip(r2)
 
     def forward(self, image: ImagePart, readout: Tensor) -> Tensor:
         """image: `image_part` of its features; readout [B, O, C_v, h, w] -> logits [B, O, 16 h, 16 w].
@@ -54,7 +54,7 @@ class Decoder(nn.Module):
         A softmax over the two channels that the network predicts is the sigmoid of their difference.
         """
         shared, skip3, skip2 = image
-        m4 = per_object(self.ResMM, add_own_half(self.convFM, shared, readout))
+        m4 = per_object(self.ResMM, self.convFM.add_own_half(shared, readout))
         m2 = self.RF2(skip2, self.RF3(skip3, m4))
         background, foreground = per_object(lambda m: self.pred2(F.relu(m)), m2).unbind(2)  # [B, O, 4 h, 4 w]
         return F.interpolate(foreground - background, scale_factor=4, mode="bilinear", align_corners=False)

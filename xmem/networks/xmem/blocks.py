@@ -6,9 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xmem.networks.cpu.packed import ALL, PackedConv2d, conv_part
-from xmem.networks.cpu.winograd import WinogradConv2d
-
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, padding=1)
@@ -31,27 +28,25 @@ def per_object(function, x: Tensor) -> Tensor:
     return function(fold_objects(x)).unflatten(0, x.shape[:2])
 
 
-def shared_half(conv: nn.Conv2d, shared: Tensor) -> Tensor:
-    """The part of conv(concat[shared, x]) that `shared`, which is the same for all objects, has in it.
+class JointConv2d(nn.Conv2d):
+    """A convolution of concat[shared, own], of which `shared` is the same for all objects.
 
     A convolution is linear over its input channels, so the shared half is computed once and not once per object.
-    shared [B, C_s, h, w] -> [B, C_out, h, w].
     """
-    return conv_of_channels(conv, shared, slice(shared.shape[1]), conv.bias)
 
+    def shared_half(self, shared: Tensor) -> Tensor:
+        """What `shared` has in the convolution: [B, C_s, h, w] -> [B, C_out, h, w]."""
+        return self.of_channels(shared, slice(shared.shape[1]), self.bias)
 
-def add_own_half(conv: nn.Conv2d, shared: Tensor, x: Tensor) -> Tensor:
-    """What `shared_half` gave, [B, C_out, h, w], and the part of each object's x [B, O, C_x, h, w], together
-    -> [B, O, C_out, h, w]."""
-    own = conv_of_channels(conv, fold_objects(x), slice(conv.in_channels - x.shape[2], None), None)
-    return own.unflatten(0, x.shape[:2]) + shared[:, None]
+    def add_own_half(self, shared: Tensor, own: Tensor) -> Tensor:
+        """What `shared_half` gave, [B, C_out, h, w], and the part of each object's own [B, O, C_x, h, w], together
+        -> [B, O, C_out, h, w]."""
+        half = self.of_channels(fold_objects(own), slice(self.in_channels - own.shape[2], None), None)
+        return half.unflatten(0, own.shape[:2]) + shared[:, None]
 
-
-def conv_of_channels(conv: nn.Conv2d, x: Tensor, channels: slice, bias: Tensor | None) -> Tensor:
-    """conv over some of its input channels."""
-    if isinstance(conv, (WinogradConv2d, PackedConv2d)):
-        return conv.partial(x, channels, bias)
-    return conv_part(conv, x, channels, ALL, bias)
+    def of_channels(self, x: Tensor, channels: slice, bias: Tensor | None) -> Tensor:
+        """The convolution of some input channels, which are all that x [N, C, h, w] holds."""
+        return F.conv2d(x, self.weight[:, channels], bias, self.stride, self.padding)
 
 
 class ResidualBlock(nn.Module):
@@ -61,8 +56,8 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.downsample = None
         if in_channels != out_channels:
-            self.downsample = nn.Conv2d(in_channels, out_channels, shortcut_kernel, padding=shortcut_kernel // 2)
-        self.conv1 = conv3x3(in_channels, out_channels)
+            self.downsample = JointConv2d(in_channels, out_channels, shortcut_kernel, padding=shortcut_kernel // 2)
+        self.conv1 = JointConv2d(in_channels, out_channels, 3, padding=1)
         self.conv2 = conv3x3(out_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,13 +67,13 @@ class ResidualBlock(nn.Module):
 
     def shared_half(self, shared: Tensor) -> tuple[Tensor, Tensor]:
         """What [B, C_s, h, w], the same for all objects, has in the first convolution and in the skip."""
-        return shared_half(self.conv1, F.relu(shared)), shared_half(self.downsample, shared)
+        return self.conv1.shared_half(F.relu(shared)), self.downsample.shared_half(shared)
 
     def fuse(self, shared: tuple[Tensor, Tensor], x: Tensor) -> Tensor:
         """The block on concat[shared, x] for each object, shared as `shared_half` gives it: x [B, O, C_x, h, w]
         -> [B, O, C_out, h, w]."""
-        hidden = add_own_half(self.conv1, shared[0], F.relu(x))
-        return per_object(self.conv2, F.relu(hidden)) + add_own_half(self.downsample, shared[1], x)
+        hidden = self.conv1.add_own_half(shared[0], F.relu(x))
+        return per_object(self.conv2, F.relu(hidden)) + self.downsample.add_own_half(shared[1], x)
 
 
 class ChannelGate(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -11,14 +10,12 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.ops.misc import Conv2dNormActivation
 
-from xmem.networks.cpu.packed import ALL, PackedConv2d, conv_part
-from xmem.networks.xmem.blocks import Fuser, SensoryGRU, conv_of_channels, per_object
+from xmem.networks.xmem.blocks import Fuser, SensoryGRU, per_object
 from xmem.networks.xmem.sizes import ModelSizes
 
 # kernel, stride, expansion, output channels, repeats (EfficientNet-lite0, Tan and Le 2019, to stride 16)
 LITE_STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3))
 LITE_VALUE_BLOCKS = 7  # the value encoder stops two blocks into stride 16
-MOST_EXPANDED = 4 * 2**20  # values of a block's expanded channels that are held at once on a CPU (16 MiB)
 IMAGE_CHANNELS = 3
 MASK_CHANNELS = 2  # this object's mask, the sum of the others'
 
@@ -41,30 +38,13 @@ class ResNetKeyEncoder(nn.Module):
 
 
 class LiteLayer(Conv2dNormActivation):
-    """Convolution, batch norm and, unless activation_layer says otherwise, ReLU6.
-
-    With batch norm folded, a packed convolution computes ReLU6 in the same pass: a tenth less time for the key encoder
-    at 480p in bfloat16 (no difference in float32) on two cores of an AMD EPYC (Zen 4).
-    """
+    """Convolution, batch norm and, unless activation_layer says otherwise, ReLU6."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, **options):
         norm = partial(nn.BatchNorm2d, eps=1e-3)
         super().__init__(
             in_channels, out_channels, kernel, stride, **{"norm_layer": norm, "activation_layer": nn.ReLU6} | options
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        if len(self) == 3 and isinstance(self[1], nn.Identity):
-            return conv_relu6(self[0], x)
-        return super().forward(x)
-
-
-def conv_relu6(conv: nn.Conv2d, x: Tensor, channels: slice = ALL) -> Tensor:
-    """ReLU6 of conv(x), or of those of its output channels; for a depthwise conv, x holds just these channels."""
-    bias = conv.bias[channels]
-    if isinstance(conv, PackedConv2d):
-        return conv.part(x, ALL, channels, bias, relu6=True)
-    return conv_part(conv, x, ALL, channels, bias, relu6=True)
 
 
 class LiteBlock(nn.Module):
@@ -80,30 +60,8 @@ class LiteBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C_in, h, w] -> [N, C_out, h / stride, w / stride]."""
-        width = self.depthwise[0].in_channels
-        count = math.ceil(len(x) * width * x.shape[-2] * x.shape[-1] / MOST_EXPANDED)
-        is_folded = isinstance(self.project[1], nn.Identity)
-        if x.is_cpu and count > 1 and is_folded and isinstance(self.expand, nn.Sequential):
-            out = self._in_parts(x, width, 16 * math.ceil(width / count / 16))  # whole vectors of channels
-        else:
-            out = self.project(self.depthwise(self.expand(x)))
+        out = self.project(self.depthwise(self.expand(x)))
         return out + x if self.residual else out
-
-    def _in_parts(self, x: Tensor, width: int, part: int) -> Tensor:
-        """The block for `part` expanded channels at a time; the projection sums over them.
-
-        The widest block, 96 channels at half the image's size, so takes half the time on a CPU: its 40 MB at 480p would
-        come fresh from the system at each frame, to be cleared page by page.
-        """
-        expand, depthwise, project = self.expand[0], self.depthwise[0], self.project[0]
-        out = None
-        for start in range(0, width, part):
-            own = slice(start, min(start + part, width))
-            hidden = conv_relu6(depthwise, conv_relu6(expand, x, own), own)
-            bias = project.bias if out is None else None
-            summand = conv_of_channels(project, hidden, own, bias)
-            out = summand if out is None else out + summand
-        return out
 
 
 def lite_blocks() -> tuple[nn.ModuleList, list[int]]:
