@@ -36,5 +36,10 @@ class Pieces:
             return self.sharing.share(call, calls)
         return [call(i, 0) for i in range(calls)]
 
+    def of_objects(self, objects: int) -> list[slice]:
+        """Which of so many objects are done together."""
+        most = 1 if self.sharing else self.objects or objects
+        return [slice(start, start + most) for start in range(0, objects, most)]
+
 
 WHOLE = Pieces()

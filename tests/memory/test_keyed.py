@@ -7,6 +7,7 @@ import torch
 
 from xmem.memory import keyed
 from xmem.memory.keyed import KeyedMemory
+from xmem.pieces import Pieces
 
 OBJECTS, C_K, C_V, H, W = 2, 6, 4, 2, 3
 
@@ -27,13 +28,12 @@ def test_every_object_reads_all_elements_by_its_own_keys(chunk):
     """With a temporary latest frame, whatever the number of similarities that are held at once."""
     torch.manual_seed(0)
     memory, frames, temporary = KeyedMemory(), [], False
-    memory.chunk_elements = chunk
     for t in range(9):
         new, is_temporary = frame(), t % 3 > 0
         memory.append(*new, temporary=is_temporary)
         frames, temporary = [*(frames[:-1] if temporary else frames), new], is_temporary
         query = torch.randn(1, C_K, H, W)
-        assert torch.allclose(memory.read(query)[0].flatten(2), read(frames, query), atol=1e-5)
+        assert torch.allclose(memory.read(query, Pieces(distances=chunk))[0].flatten(2), read(frames, query), atol=1e-5)
         assert memory.use().working == len(memory) == len(frames) * H * W
     assert memory.use().bytes == 4 * len(frames) * H * W * OBJECTS * (C_K + C_V)
 
@@ -59,10 +59,10 @@ def test_chunks_halve_down_to_the_smallest(monkeypatch):
     monkeypatch.setattr(keyed, "SMALLEST_CHUNK_ELEMENTS", 8)
     memory = KeyedMemory()
     memory.append(*frame())
-    sizes = []
-    while memory.halve_chunks(torch.device("cpu")):
-        sizes.append(memory.chunk_elements)
-    assert sizes == [18, 9, 4]
+    sizes = [None]
+    while (half := memory.halved(sizes[-1], torch.device("cpu"))) is not None:
+        sizes.append(half)
+    assert sizes == [None, 18, 9, 4]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -11,6 +11,7 @@ from xmem.networks import padding_to_stride
 from xmem.networks.cpu import fold_batch_norm, optimise_for_cpu
 from xmem.networks.stcn import load_state
 from xmem.networks.xmem import soft_aggregate
+from xmem.pieces import WHOLE, Pieces
 
 CLIP = FOLDER / "families" / "stcn" / "late-object.npz"
 MEAN, STD = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -84,9 +85,9 @@ def test_fewer_objects_at_once_give_the_same_numbers(state):
     _, features = network.encode_key(image)
     image_part = network.image_part(features)
     results = []
-    for network.objects_at_once in (None, 2, 1):
-        values = network.encode_value(image, features[0], masks)
-        results.append((values, network.decode(image_part, values)))
+    for pieces in (WHOLE, Pieces(objects=2), Pieces(objects=1)):
+        values = network.encode_value(image, features[0], masks, pieces)
+        results.append((values, network.decode(image_part, values, pieces)))
     for values, logits in results[1:]:
         assert torch.allclose(values, results[0][0], atol=1e-4) and torch.allclose(logits, results[0][1], atol=1e-4)
 

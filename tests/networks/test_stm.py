@@ -10,7 +10,9 @@ from xmem.errors import InputError
 from xmem.networks import padding_to_stride
 from xmem.networks.cpu import fold_batch_norm, optimise_for_cpu
 from xmem.networks.stm import load_state
+from xmem.pieces import WHOLE, Pieces
 
+MEAN, STD = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 CLIP = FOLDER / "families" / "stm" / "two-objects.npz"
 
 
@@ -33,7 +35,7 @@ def test_stage_tensors_match_the_released_implementation(state, is_folded):
         network = optimise_for_cpu(fold_batch_norm(network).to(memory_format=torch.channels_last), is_small=False)
 
     def image(t):
-        return padded(torch.from_numpy(clip["frames"][t]).permute(2, 0, 1)[None] / 255)
+        return (padded(torch.from_numpy(clip["frames"][t]).permute(2, 0, 1)[None] / 255) - MEAN) / STD
 
     def check(name, value):
         assert np.abs(value.numpy() - clip[f"stage_{name}"]).max() < TOLERANCE, name
@@ -66,9 +68,9 @@ def test_the_others_masks_sum_to_one_at_most_and_fewer_objects_at_once_give_the_
     _, features = network.encode_query(image)
     image_part = network.image_part(features)
     results = []
-    for network.objects_at_once in (None, 2, 1):
-        keys, values = network.encode_memory(image, masks)
-        results.append((keys, values, network.decode(image_part, values)))
+    for pieces in (WHOLE, Pieces(objects=2), Pieces(objects=1)):
+        keys, values = network.encode_memory(image, masks, pieces)
+        results.append((keys, values, network.decode(image_part, values, pieces)))
     for result in results[1:]:
         assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(result, results[0], strict=True))
     pair = network.encode_memory(image, masks[:, :2])[0]
@@ -82,7 +84,9 @@ def test_the_others_masks_sum_to_one_at_most_and_fewer_objects_at_once_give_the_
         ("module.Encoder_M.conv1_o.weight", None, "they lack 'Encoder_M.conv1_o.weight'"),
         ("module.extra", np.zeros(3), "unknown 'extra'"),
         ("module.Encoder_M.conv1_m.weight", np.zeros((64, 2, 7, 7), np.float32), "'Encoder_M.conv1_m.weight' is"),
-        ("module.Encoder_M.mean", np.full((1, 3, 1, 1), np.nan, np.float32), "not finite"),
+        ("module.Encoder_M.mean", np.full((1, 3, 1, 1), 0.5, np.float32), "'Encoder_M.mean' is not"),
+        ("module.Encoder_Q.std", None, "'Encoder_Q.std' is not"),
+        ("module.Decoder.pred2.bias", np.full(2, np.nan, np.float32), "not finite"),
     ],
 )
 def test_damaged_or_foreign_weights_are_refused(state, name, value, sentence):

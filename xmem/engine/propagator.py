@@ -199,6 +199,7 @@ class Propagator:
         if self._preparing is None:
             self._preparing = Preparing(self.model, self.family.grid, self.size, shape)  # refuses what is too large
             self._frame_shape = shape
+            self.state.size = self._preparing.size
         return self._preparing
 
     def _encode(self, frame: np.ndarray, ahead: bool = False) -> Any:

@@ -64,6 +64,7 @@ class Turn:
 class VideoState(ABC):
     """All that one video leaves behind in the memories of a family's network.
 
+    `size` is that of its frames as networks see them, (h, w) before padding, which the engine sets with the first one.
     `arrived` names the objects, in the order of the channels, which is that of their arrival. What is held changes only
     at the end of `step` and `remember`, once nothing can fail: where memory is full, they raise, and are called again.
     """
@@ -71,6 +72,7 @@ class VideoState(ABC):
     def __init__(self, model: Network, config: Any):
         self.model = model
         self.config = config
+        self.size: tuple[int, int] | None = None
         self.arrived: list[int] = []
 
     @abstractmethod

@@ -12,6 +12,7 @@ from torch import Tensor
 from xmem.config import MemoryConfig
 from xmem.errors import InputError
 from xmem.families.base import Family, Finish, Given, Turn, VideoState
+from xmem.families.overriding import merge_given
 from xmem.memory import Memory, MemoryUse
 from xmem.networks.xmem import ImagePart, XMem, load_state, soft_aggregate
 from xmem.pieces import Pieces
@@ -141,17 +142,12 @@ class XMemState(VideoState):
 
         Returns the probabilities [1, O + 1, H', W'], the sensory memory and the ids with those that are new.
         """
-        new = [i for i in given.ids if i not in self.arrived]
-        arrived = self.arrived + new
-        claimed = given.masks.sum(1) > 0.5  # [1, H', W']
-        merged = [
-            given.masks[:, given.ids.index(i)] if i in given.ids else prob[:, channel].masked_fill(claimed, 0)
-            for channel, i in enumerate(arrived, start=1)
-        ]
+        merged, arrived = merge_given(prob, given, self.arrived)
+        new = arrived[len(self.arrived) :]
         if new:
             zeros = self.model.initial_sensory(1, len(new), *grid)
             sensory = zeros if sensory is None else torch.cat([sensory, zeros], 1)
-        return soft_aggregate(torch.stack(merged, 1)), sensory, arrived
+        return soft_aggregate(merged), sensory, arrived
 
 
 def released(**settings: Any) -> MemoryConfig:

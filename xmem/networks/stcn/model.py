@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xmem.networks import Network
 from xmem.networks.stcn.decoder import THIN_CHANNELS, Decoder, ImagePart
 from xmem.networks.stcn.encoders import F16, KEY_CHANNELS, OBJECT_CHANNELS, VALUE_CHANNELS, ValueEncoder
 from xmem.networks.weights import named_tensors, network_of
 from xmem.networks.xmem.blocks import conv3x3
 from xmem.networks.xmem.encoders import ResNetKeyEncoder
+from xmem.pieces import WHOLE, Pieces
 
 STEM = "value_encoder.conv1.weight"
 # Released weights take an object's own channels before the image's, our blocks after them: how many they are.
@@ -31,14 +33,8 @@ class KeyProjection(nn.Module):
         return self.key_proj(f16)
 
 
-class STCN(nn.Module):
-    """The networks of STCN, without state between frames; B clips, O objects, h = H / 16, w = W / 16.
-
-    objects_at_once: objects whose masks are encoded or decoded together, None for all: fewer take less memory, and on a
-    GPU more time.
-    """
-
-    objects_at_once: int | None = None
+class STCN(Network):
+    """The networks of STCN, without state between frames; B clips, O objects, h = H / 16, w = W / 16."""
 
     def __init__(self):
         super().__init__()
@@ -47,14 +43,6 @@ class STCN(nn.Module):
         self.key_comp = conv3x3(F16, THIN_CHANNELS)
         self.value_encoder = ValueEncoder()
         self.decoder = Decoder()
-
-    @property
-    def device(self) -> torch.device:
-        return self.decoder.pred.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.decoder.pred.weight.dtype
 
     def encode_key(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Once per frame, whatever the number of objects.
@@ -69,21 +57,16 @@ class STCN(nn.Module):
         f16, f8, f4 = features
         return self.decoder.image_part(self.key_comp(f16), f8, f4)
 
-    def encode_value(self, image: Tensor, f16: Tensor, masks: Tensor) -> Tensor:
+    def encode_value(self, image: Tensor, f16: Tensor, masks: Tensor, pieces: Pieces = WHOLE) -> Tensor:
         """On memory frames: image [B, 3, H, W], masks [B, O, H, W] in [0, 1] -> values [B, O, C_v, h, w]."""
         others = masks.sum(1, keepdim=True) - masks
         shared = self.value_encoder.fuser.block1.shared_half(f16)
-        parts = self._parts(masks.shape[1])
+        parts = pieces.of_objects(masks.shape[1])
         return torch.cat([self.value_encoder(image, shared, masks[:, p], others[:, p]) for p in parts], 1)
 
-    def decode(self, image: ImagePart, readout: Tensor) -> Tensor:
+    def decode(self, image: ImagePart, readout: Tensor, pieces: Pieces = WHOLE) -> Tensor:
         """image: `image_part` of its features; readout [B, O, C_v, h, w] -> object logits [B, O, H, W]."""
-        return torch.cat([self.decoder(image, readout[:, part]) for part in self._parts(readout.shape[1])], 1)
-
-    def _parts(self, objects: int) -> list[slice]:
-        """`objects_at_once` of so many objects, or all."""
-        most = self.objects_at_once or objects
-        return [slice(start, start + most) for start in range(0, objects, most)]
+        return torch.cat([self.decoder(image, readout[:, p]) for p in pieces.of_objects(readout.shape[1])], 1)
 
 
 def load_state(state: Mapping[str, Tensor | np.ndarray]) -> STCN:

@@ -1,4 +1,4 @@
-"""STM's two encoders, each a ResNet-50 to stride 16 that normalises its image itself (Oh et al., 2019, section 3.1)."""
+"""STM's two encoders, each a ResNet-50 to stride 16 (Oh et al., 2019, section 3.1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IMAGE_CHANNELS, MASK_CHANNELS = 3, 2
 
 
 class Encoder(nn.Module):
-    """ResNet-50 without its last stage and head, and the image's normalisation, which its weights hold."""
+    """ResNet-50 without its last stage and head, on an image and masks."""
 
     def __init__(self, mask_channels: int = 0):
         super().__init__()
@@ -22,16 +22,13 @@ class Encoder(nn.Module):
         self.conv1 = nn.Conv2d(IMAGE_CHANNELS + mask_channels, 64, 7, stride=2, padding=3, bias=False)
         self.bn1, self.relu, self.maxpool = network.bn1, network.relu, network.maxpool
         self.res2, self.res3, self.res4 = network.layer1, network.layer2, network.layer3
-        self.register_buffer("mean", torch.zeros(1, IMAGE_CHANNELS, 1, 1))
-        self.register_buffer("std", torch.ones(1, IMAGE_CHANNELS, 1, 1))
 
     def forward(self, image: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """image [N or 1, 3, H, W] in [0, 1]; masks, where the encoder takes them, [N, 2, H, W]: the object's and the
-        sum of the others' -> r4 [N, 1024, h, w], r3 and r2 at twice and four times that size."""
-        x = (image - self.mean) / self.std
+        """image [1, 3, H, W], normalised; masks, where the encoder takes them, [N, 2, H, W]: the object's and the sum
+        of the others' -> r4 [N, 1024, h, w], r3 and r2 at twice and four times that size."""
         if masks is not None:
-            x = torch.cat([x.expand(len(masks), -1, -1, -1), masks], 1)
-        r2 = self.res2(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
+            image = torch.cat([image.expand(len(masks), -1, -1, -1), masks], 1)
+        r2 = self.res2(self.maxpool(self.relu(self.bn1(self.conv1(image)))))
         r3 = self.res3(r2)
         return self.res4(r3), r3, r2
 

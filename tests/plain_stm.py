@@ -4,6 +4,13 @@ import torch
 import torch.nn.functional as F
 from plain_steps import log_odds, one_hot, padded, unpadded
 
+MEAN, STD = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+
+def _image(frame):
+    """Padded before it is normalised."""
+    return (padded(torch.from_numpy(frame).permute(2, 0, 1)[None] / 255) - MEAN) / STD
+
 
 @torch.inference_mode()
 def plain_stm(network, frames, mask, mem_every=5, channels=11):
@@ -13,10 +20,10 @@ def plain_stm(network, frames, mask, mem_every=5, channels=11):
     objects = one_hot(mask, ids)
     prob = torch.cat([(1 - objects.sum(0))[None], objects])
     answers, kept_keys, kept_values, elements = [prob], [], [], 0
-    image = padded(torch.from_numpy(frames[0]).permute(2, 0, 1)[None] / 255)
+    image = _image(frames[0])
     for t, frame in enumerate(frames[1:], start=1):
         new_keys, new_values = network.encode_memory(image, padded(prob[None, 1:]))  # [1, O, C, h, w]
-        image = padded(torch.from_numpy(frame).permute(2, 0, 1)[None] / 255)
+        image = _image(frame)
         query, features = network.encode_query(image)
         keys = torch.cat([*kept_keys, new_keys[0].flatten(2)], 2)  # [O, C_k, N]
         values = torch.cat([*kept_values, new_values[0].flatten(2)], 2)
