@@ -7,12 +7,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from playwright.sync_api import Page
 
 PROJECT = Path(__file__).parents[2]
 sys.path.insert(0, str(PROJECT / "tests"))
@@ -24,6 +26,7 @@ MARKERS = {  # (x, y) by video size
 }
 MARKER_COLOR = (255, 0, 255)
 START_SECONDS = 120
+VIEWPORT = {"width": 1000, "height": 760}
 
 
 @pytest.fixture(scope="session")
@@ -71,18 +74,39 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
     pytest.fail(f"The server did not start:\n{log.read_text()}")
 
 
-@pytest.fixture
-def page(server, browser):
-    """A fresh visit of the page."""
-    context = browser.new_context(viewport={"width": 1000, "height": 760}, accept_downloads=True)
-    visit = context.new_page()
-    failures = []
-    visit.on("pageerror", lambda error: failures.append(str(error)))
-    visit.set_default_timeout(60_000)
-    visit.goto(server)
-    visit.wait_for_selector("#run")
-    yield visit
+@pytest.fixture(scope="session")
+def window(browser) -> Iterator[Page]:
+    """One window for all visits: what the page is made of is fetched and compiled once. Its scripts must not fail."""
+    context = browser.new_context(viewport=VIEWPORT, accept_downloads=True)
+    opened = context.new_page()
+    opened.set_default_timeout(60_000)
+    yield opened
     context.close()
+
+
+@pytest.fixture
+def page(server, window) -> Iterator[Page]:
+    """A fresh visit of the page, in the same window as those before."""
+    with visiting(window, server):
+        yield window
+
+
+@contextmanager
+def visiting(window: Page, server: str) -> Iterator[None]:
+    """A visit: each time the page is loaded it is another visitor's, with nothing on it."""
+    failures: list[str] = []
+
+    def note(error) -> None:
+        failures.append(str(error))
+
+    window.on("pageerror", note)
+    window.set_viewport_size(VIEWPORT)
+    window.goto(server)
+    window.wait_for_selector("#run")
+    try:
+        yield
+    finally:
+        window.remove_listener("pageerror", note)
     assert not failures, "no script of the page fails"
 
 

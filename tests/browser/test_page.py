@@ -32,6 +32,19 @@ PAINTED = """() => {
   return found;
 }"""
 
+# Resolves once an element has not moved for ten pictures in a row.
+STILL = """(selector) => new Promise((done) => {
+  const element = document.querySelector(selector);
+  let before = "", count = 0;
+  const look = () => {
+    const box = element.getBoundingClientRect(), now = [box.x, box.y, box.width, box.height].join();
+    count = now === before ? count + 1 : 0;
+    before = now;
+    count < 10 ? requestAnimationFrame(look) : done();
+  };
+  look();
+})"""
+
 
 def press(page, selector: str) -> None:
     """A click that does not wait for the page to hold still, which it does not while it works."""
@@ -42,7 +55,12 @@ def upload(page, path: Path) -> None:
     page.set_input_files("#video input[type=file]", str(path))
     page.wait_for_selector(".p-root[data-frame='0']")
     page.evaluate("document.querySelector('.p-view').scrollIntoView({block: 'center'})")
-    page.wait_for_timeout(400)
+    still(page, ".p-view")
+
+
+def still(page, selector: str) -> None:
+    """Wait until the element has been where it is for some pictures on the screen."""
+    page.evaluate(STILL, selector)
 
 
 def markers_on_screen(page) -> list[tuple[float, float]]:
@@ -193,7 +211,7 @@ def test_the_timeline_and_the_video_lead_to_frames(page, clips):
     run(page)
     page.wait_for_selector(".t-plot")
     page.evaluate("document.querySelector('.t-plot').scrollIntoView({block: 'center'})")
-    page.wait_for_timeout(600)
+    still(page, ".t-plot")
     box = page.locator(".t-plot").bounding_box()
     page.mouse.click(box["x"] + box["width"] * 8 / (FRAMES - 1), box["y"] + box["height"] / 2)
     shows(page, 8)

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.browser.conftest import visiting
 from tests.browser.test_page import dab, markers_on_screen, press, run, says, settled, upload
 from xmem.video import FrameReader, probe
 
@@ -18,22 +19,14 @@ FRAMES = 12
 
 
 @pytest.fixture(scope="module")
-def visit(server, browser, clips):
-    """A visitor who painted one object and ran."""
-    context = browser.new_context(viewport={"width": 1000, "height": 760}, accept_downloads=True)
-    page = context.new_page()
-    failures = []
-    page.on("pageerror", lambda error: failures.append(str(error)))
-    page.set_default_timeout(60_000)
-    page.goto(server)
-    page.wait_for_selector("#run")
-    upload(page, clips[640, 360])
-    dab(page, *markers_on_screen(page)[0])
-    settled(page)
-    run(page)
-    yield page
-    context.close()
-    assert not failures, "no script of the page fails"
+def visit(server, window, clips):
+    """A visitor who painted one object and ran; what a test leaves on the page is there for the next one."""
+    with visiting(window, server):
+        upload(window, clips[640, 360])
+        dab(window, *markers_on_screen(window)[0])
+        settled(window)
+        run(window)
+        yield window
 
 
 def tab(page, name: str) -> None:
@@ -148,6 +141,7 @@ def test_two_memories_are_set_side_by_side(visit):
     assert page.locator("#compare-report tbody tr").count() == 2
     assert page.inner_text("#compare-report .verdict").startswith("Long-term memory keeps a summary")
     page.wait_for_selector("#compare-video video")
+    page.wait_for_selector("#compare-file:visible")  # it comes after the video
     with page.expect_download() as download:
         press(page, "#compare-file")
     assert download.value.suggested_filename == "marked-640x360-comparison.mp4"
