@@ -6,6 +6,9 @@ import ctypes
 import logging
 import math
 import os
+import re
+import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +24,9 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")  # a
 _NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # instructions that multiply bfloat16 as such
 KEPT_BYTES, OWN_BLOCK_BYTES = 512 << 20, 32 << 20  # freed memory that stays ours; blocks above that never do
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names of glibc's settings
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # control groups, version 2: "QUOTA PERIOD" or "max PERIOD"
+_CONTAINER = Path("/sys/fs/cgroup")  # control groups, version 2
+CPU_QUOTA = _CONTAINER / "cpu.max"  # "QUOTA PERIOD" or "max PERIOD"
+_RESET_PEAK = "5"  # what Linux takes for: forget the highest resident size so far
 
 
 def select_device(choice: str = "auto") -> torch.device:
@@ -162,3 +167,62 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:  # other C libraries have other ways, or none
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(_M_MMAP_THRESHOLD, OWN_BLOCK_BYTES)
+
+
+def start_memory_count(device: torch.device) -> None:
+    """Forget earlier peaks; where the system does not allow that, the count goes back to the start of the process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):  # another system, or not allowed
+            Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
+
+
+def used_memory(device: torch.device) -> int | None:
+    """Bytes in use now: allocated on a CUDA device, else resident of this process; None where not told."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _resident("VmRSS")
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes at most in use: allocated on a CUDA device, else resident of this process; None where not told."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    found = _resident("VmHWM")  # Linux's own count: getrusage's would begin with the parent's
+    if found is not None:
+        return found
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that this process may still take on a device; None where the system does not tell."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    if device.type != "cpu":
+        return None
+    available = _kilobytes(Path("/proc/meminfo"), "MemAvailable")
+    if available is None:
+        return None
+    try:  # a container's limit; pages of files that it has read can be given up
+        limit, used = (int((_CONTAINER / name).read_text()) for name in ("memory.max", "memory.current"))
+        files = int(re.search(r"inactive_file (\d+)", (_CONTAINER / "memory.stat").read_text())[1])
+    except (OSError, ValueError, TypeError):  # none, or no limit ("max")
+        return available
+    return min(available, limit - used + files)
+
+
+def _resident(name: str) -> int | None:
+    return _kilobytes(Path("/proc/self/status"), name)
+
+
+def _kilobytes(path: Path, name: str) -> int | None:
+    """A size in bytes that Linux tells in a file of /proc; None elsewhere."""
+    try:
+        found = re.search(rf"{name}:\s+(\d+) kB", path.read_text())
+    except OSError:
+        return None
+    return 1024 * int(found[1]) if found else None

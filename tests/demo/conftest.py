@@ -1,5 +1,6 @@
 """Short real clips and a tiny network, made once for all tests of the page."""
 
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from tiny_model import write_tiny_model
 
 from demo.html import pictures
 from demo.visit import studio
+from demo.visit.workspace import Workspaces
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +34,6 @@ def clip(tmp_path_factory) -> Path:
 @pytest.fixture
 def workspaces(tmp_path, monkeypatch):
     """A root of its own for the workspaces of one test."""
-    from demo.visit.workspace import Workspaces
-
     made = Workspaces(tmp_path)
     monkeypatch.setattr(studio, "workspaces", lambda: made)
     yield made
@@ -72,3 +72,26 @@ def act(visitor) -> Callable[..., tuple[Any, Any, Any]]:
 def painted() -> Callable[..., str]:
     """What the canvas sends of a mask: painted(box, ...) with boxes (id, top, bottom, left, right)."""
     return lambda *boxes: pictures.mask_uri(index_of(*boxes))
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, tiny_model):
+    """The page, served from this process."""
+    patch = pytest.MonkeyPatch()
+    root = Workspaces(tmp_path_factory.mktemp("root"))
+    patch.setattr(studio, "workspaces", lambda: root)
+    patch.setenv("XMEM_MODEL", str(tiny_model))
+    patch.setenv("GRADIO_TEMP_DIR", str(root.cache))
+    patch.setenv("no_proxy", "127.0.0.1,localhost")
+    from demo.page import build_demo  # Gradio looks at GRADIO_TEMP_DIR when components are made
+
+    demo, options = build_demo()
+    with socket.socket() as probe_socket:
+        probe_socket.bind(("127.0.0.1", 0))
+        port = probe_socket.getsockname()[1]
+    options["allowed_paths"].append(str(root.root))  # a test's folder need not be below the temporary folder
+    demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port, **options)
+    yield f"http://127.0.0.1:{port}"
+    demo.close()
+    patch.undo()
+    root.close()

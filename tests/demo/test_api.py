@@ -1,6 +1,5 @@
 """The page's endpoints, called as any program would through gradio_client, against a real server."""
 
-import socket
 import zipfile
 from pathlib import Path
 
@@ -9,8 +8,6 @@ import pytest
 from demo_clips import index_of
 from PIL import Image
 
-from demo.visit import studio
-from demo.visit.workspace import Workspaces
 from xmem.render.masks import write_index_mask
 from xmem.video import probe
 
@@ -25,32 +22,15 @@ FIRST, LATER = (1, 60, 90, 40, 120), (1, 60, 90, 64, 144)
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory, tiny_model):
-    """The page, served from this process."""
-    patch = pytest.MonkeyPatch()
-    root = Workspaces(tmp_path_factory.mktemp("root"))
-    patch.setattr(studio, "workspaces", lambda: root)
-    patch.setenv("XMEM_MODEL", str(tiny_model))
-    patch.setenv("GRADIO_TEMP_DIR", str(root.cache))
-    patch.setenv("no_proxy", "127.0.0.1,localhost")
-    from demo.page import build_demo
-
-    demo, options = build_demo()
-    with socket.socket() as probe_socket:
-        probe_socket.bind(("127.0.0.1", 0))
-        port = probe_socket.getsockname()[1]
-    options["allowed_paths"].append(str(root.root))  # a test's folder need not be below the temporary folder
-    demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port, **options)
-    yield f"http://127.0.0.1:{port}"
-    demo.close()
-    patch.undo()
-    root.close()
+def program(address):
+    return gradio_client.Client(address, verbose=False)
 
 
 @pytest.fixture
-def client(address):
-    """A program of its own, with a session of its own."""
-    return gradio_client.Client(address, verbose=False)
+def client(program):
+    """A program with a session of its own."""
+    program.reset_session()
+    return program
 
 
 @pytest.fixture

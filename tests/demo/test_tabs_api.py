@@ -1,6 +1,5 @@
 """The tabs by program, as docs/api.md shows: looks, files, a bundle that resumes, scores and a comparison."""
 
-import socket
 import zipfile
 from pathlib import Path
 
@@ -8,36 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.visit import studio
-from demo.visit.workspace import Workspaces
 from tests.demo.tabs_visitor import FRAMES, painting
 from xmem.render.masks import write_index_mask
 from xmem.video import probe
 
 gradio_client = pytest.importorskip("gradio_client")
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory, tiny_model):
-    """The page, served from this process."""
-    patch = pytest.MonkeyPatch()
-    root = Workspaces(tmp_path_factory.mktemp("root"))
-    patch.setattr(studio, "workspaces", lambda: root)
-    patch.setenv("XMEM_MODEL", str(tiny_model))
-    patch.setenv("GRADIO_TEMP_DIR", str(root.cache))
-    patch.setenv("no_proxy", "127.0.0.1,localhost")
-    from demo.page import build_demo
-
-    demo, options = build_demo()
-    with socket.socket() as probe_socket:
-        probe_socket.bind(("127.0.0.1", 0))
-        port = probe_socket.getsockname()[1]
-    options["allowed_paths"].append(str(root.root))  # a test's folder need not be below the temporary folder
-    demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port, **options)
-    yield f"http://127.0.0.1:{port}"
-    demo.close()
-    patch.undo()
-    root.close()
 
 
 @pytest.fixture(scope="module")

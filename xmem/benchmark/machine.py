@@ -15,8 +15,10 @@ from xmem.device import (
     choose_precision,
     describe_device,
     is_native,
+    peak_memory,
     precision_name,
     select_device,
+    used_memory,
 )
 
 NAMES = ("processor", "cores", "device", "torch")  # what must be the same for rows to stand side by side
@@ -57,9 +59,4 @@ def processor() -> str:
 
 def process_bytes(device: torch.device) -> int | None:
     """Bytes of this process: resident now, or most allocated on a CUDA device so far; None where not told."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        return 1024 * int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
-    except (OSError, TypeError):
-        return None
+    return peak_memory(device) if device.type == "cuda" else used_memory(device)

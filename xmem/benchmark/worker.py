@@ -18,10 +18,9 @@ from xmem.benchmark.cases import Case
 from xmem.benchmark.machine import process_bytes
 from xmem.benchmark.passes import Bench, run_engine, run_stages, run_whole
 from xmem.benchmark.results import Pass, Row, Sample
-from xmem.device import is_out_of_memory, select_device
+from xmem.device import is_out_of_memory, peak_memory, select_device
 from xmem.engine.propagator import Propagator
 from xmem.errors import InputError
-from xmem.scoring.evaluation import peak_memory
 from xmem.video import first_frame
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from xmem.checkpoints.download import megabytes
 from xmem.cli.common import add_engine, load, memory_config, progress_bar
 from xmem.config import MemoryConfig
-from xmem.device import precision_name
+from xmem.device import peak_memory, precision_name, start_memory_count
 from xmem.networks import Network
 from xmem.scoring import evaluation
 from xmem.scoring.evaluation import Evaluation, SequenceScore
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     config = memory_config(args)
     sequences = evaluation.find_sequences(args.root, args.sequences)
     model = load(args)
-    evaluation.start_memory_count(model.device)
+    start_memory_count(model.device)
     scores = []
     _say("" if args.json else f"{'sequence':<24} objects  frames      J      F    J&F  frames/s")
     with progress_bar("evaluating", sum(len(sequence.masks) for sequence in sequences)) as bar:
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             score = evaluation.score_sequence(sequence, model, config, args.size, on_frame=bar.update)
             scores.append(score)
             _say("" if args.json else _row(score.name, len(score.objects), score.frames, score))
-    result = evaluation.Evaluation(tuple(scores), evaluation.peak_memory(model.device))
+    result = evaluation.Evaluation(tuple(scores), peak_memory(model.device))
     if args.json:
         print(json.dumps(_as_json(result, args, config, model), indent=2))
     else:

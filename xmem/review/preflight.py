@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from xmem.device import describe_device
+from xmem.device import describe_device, free_memory
 from xmem.networks import Network
-from xmem.review.trial import Trial, Work, free_memory, run_trial
+from xmem.review.trial import Trial, Work, run_trial
 from xmem.session import Session, TrackSettings
 from xmem.video import FrameAccess, VideoInfo, probe
 from xmem.video.access import HELD_BYTES

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xmem.config import MemoryConfig
+from xmem.device import peak_memory, start_memory_count, used_memory
 from xmem.engine.propagator import Propagator
 from xmem.memory.attention import chunk_elements
 from xmem.networks import Network
@@ -27,8 +25,6 @@ from xmem.video import FrameAccess
 _WARM_UP = 2  # frames: the first one carries the mask, the second is the first to read memory
 _MEAN_FRAMES = 3  # memory frames that the trial itself has when it is timed, with the one remembered at first
 _RADIUS = 0.3  # of a stand-in object, of the room that it has
-_CONTAINER = Path("/sys/fs/cgroup")  # control groups, version 2
-_RESET_PEAK = "5"  # what Linux takes for: forget the highest resident size so far
 
 
 @dataclass(frozen=True)
@@ -63,14 +59,15 @@ def run_trial(access: FrameAccess, settings: TrackSettings, model: Network, work
     Every second frame is a memory frame; their share in the run is then put right. Nothing is kept.
     """
     job = _job(access, settings, model, work, timed_frames)
-    before, highest = _watch_memory(model.device)
+    start_memory_count(model.device)
+    before = used_memory(model.device)
     with tempfile.TemporaryDirectory() as folder:
         frames = _frame_seconds(job, Path(folder))
     (engine,) = job.engines
     share, ahead = 1 / settings.memory.mem_every, engine.frames_ahead
-    network, peak = _mean(engine.seconds, share, ahead), highest()
+    network, peak = _mean(engine.seconds, share, ahead), peak_memory(model.device)
     rise = engine.bytes_to_come(settings.memory, work) + work.held_bytes
-    if peak is None:
+    if peak is None or before is None:
         return Trial(max(_mean(frames, share, ahead), network), network, None, rise)
     return Trial(max(_mean(frames, share, ahead), network), network, peak + rise, max(0, peak - before) + rise)
 
@@ -197,43 +194,3 @@ def _mean(seconds: list[float], memory_share: float, ahead: int) -> float:
     memory, plain = timed[::2], timed[1::2] or timed[::2]
     usual = float(np.median(plain))
     return usual + memory_share * max(0.0, float(np.median(memory)) - usual)
-
-
-def _watch_memory(device: torch.device) -> tuple[int | None, Callable[[], int | None]]:
-    """Bytes in use now, and a function that tells their peak since."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return torch.cuda.memory_allocated(device), lambda: torch.cuda.max_memory_allocated(device)
-    if device.type == "cpu":
-        with suppress(OSError):  # another system, or not allowed: then the peak may be one from before
-            Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
-        return _status("VmRSS"), lambda: _status("VmHWM")
-    return None, lambda: None
-
-
-def _status(name: str) -> int | None:
-    """A size in bytes that Linux tells of this process; None elsewhere."""
-    try:
-        found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that this process may still take on a device; None where the system does not tell."""
-    if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + kept
-    if device.type != "cpu":
-        return None
-    try:
-        available = int(re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())[1]) * 1024
-    except (OSError, TypeError):
-        return None
-    try:  # a container's limit; pages of files that it has read can be given up
-        limit, used = (int((_CONTAINER / name).read_text()) for name in ("memory.max", "memory.current"))
-        files = int(re.search(r"inactive_file (\d+)", (_CONTAINER / "memory.stat").read_text())[1])
-    except (OSError, ValueError, TypeError):  # none, or no limit ("max")
-        return available
-    return min(available, limit - used + files)

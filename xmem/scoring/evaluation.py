@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
+from xmem.device import peak_memory, start_memory_count
 from xmem.engine.masks import index_mask
 from xmem.engine.propagator import Propagator
 from xmem.errors import InputError
@@ -252,25 +251,3 @@ def read_truth(path: Path, shape: tuple[int, int]) -> np.ndarray:
     if is_white_on_black:
         return (values > VOID // 2).astype(np.uint8)
     return np.where(values == VOID, 0, values).astype(np.uint8)
-
-
-def start_memory_count(device: torch.device) -> None:
-    """Forget earlier peaks of a GPU's memory; a CPU's count goes back to the start of the process."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def peak_memory(device: torch.device) -> int | None:
-    """Bytes at most in use: allocated on a CUDA device, else resident of this process; None where not told."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:  # Linux's own count: getrusage's would begin with the parent's
-        status = Path("/proc/self/status").read_text()
-        return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
