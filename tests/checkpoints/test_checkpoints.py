@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import http.server
 import os
 import re
@@ -235,6 +236,16 @@ def test_a_network_of_another_kind_than_the_name_says_is_refused(site, monkeypat
     assert "another network" in refusal()
 
 
+def test_a_file_with_another_sum_than_its_authors_state_is_thrown_away(site, content, monkeypatch):
+    record = replace(checkpoints.REGISTRY[NAME], md5=hashlib.md5(content).hexdigest())
+    monkeypatch.setitem(checkpoints.REGISTRY, NAME, replace(record, md5="0" * 32))
+    assert "another MD5 sum" in refusal()
+    assert kept_names() == set()
+    monkeypatch.setitem(checkpoints.REGISTRY, NAME, record)
+    list(fetch(NAME))
+    assert "tiny.pth" in kept_names()
+
+
 def test_weights_that_are_not_finite_are_thrown_away(site, tmp_path):
     state = tiny_state()
     state["decoder.pred.weight"][0, 0, 0, 0] = float("nan")
@@ -351,7 +362,8 @@ def test_load_model_takes_a_path_and_a_mapping_of_arrays(tmp_path):
 
 @pytest.mark.parametrize("record", checkpoints.REGISTRY.values(), ids=lambda record: record.name)
 def test_every_registered_checkpoint_says_what_it_is(record):
-    assert record.family in FAMILIES and record.variant in ("lite", "resnet")
+    assert record.family in FAMILIES
+    assert record.variant in {"xmem": ("lite", "resnet"), "cutie": ("resnet50",)}.get(record.family, ("",))
     assert record.licence and record.source and record.description
     assert all(0 < figure < 100 for figure in record.figures.values())
     assert record.url is None or (record.licence == "MIT" and record.paper.startswith("https://"))

@@ -1,6 +1,7 @@
 """Cutie through the public way gives the released implementation's numbers, and in every setting the plain form's."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from reference_weights import FOLDER, family_state
 from tiny_cutie import tiny_state
 
 import xmem
+from xmem.checkpoints import REGISTRY
 from xmem.errors import InputError
 from xmem.families.cutie import CutieConfig
 from xmem.networks.cutie import load_state
@@ -246,6 +248,24 @@ def test_weights_of_another_family_are_told_apart(tiny):
         xmem.load_model({name: value for name, value in tiny_state().items() if "mask_decoder" not in name})
     with pytest.raises(InputError, match="MemoryConfig holds no settings of Cutie"):
         xmem.Propagator(tiny, xmem.MemoryConfig())
+
+
+def test_the_released_file_is_found_by_its_name(tmp_path, monkeypatch):
+    """With all that a released file holds: what serves training alone, and a formula's values."""
+    monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
+    name = "Cutie-base-mega"
+    monkeypatch.setitem(REGISTRY, name, replace(REGISTRY[name], variant="resnet18"))  # a small file
+    names = ("object_transformer.spatial_pe.inv_freq", "object_summarizer.pos_enc.inv_freq")
+    position = dict.fromkeys(names, 128.0 ** (-torch.arange(8) / 8))
+    aside = {"aux_computer.sensory_aux.projection.bias": torch.zeros(33)}
+    torch.save({**tiny_state(), **position, **aside}, tmp_path / "cutie-base-mega.pth")
+    assert xmem.families.family_of(xmem.load_model(name, device="cpu")).name == "cutie"
+
+
+def test_the_registry_tells_the_released_networks_size():
+    buffers = ("running_mean", "running_var", "num_batches_tracked", "inv_freq")
+    learned = [value.size for name, value in family_state("cutie").items() if not name.endswith(buffers)]
+    assert REGISTRY["Cutie-base-mega"].parameters == sum(learned)
 
 
 def test_defaults_are_the_released_ones():

@@ -23,6 +23,7 @@ class Checkpoint:
     url: where it is fetched from; None for the embedded one, which comes with the project.
     size_bytes: of the file, None where not known for certain; parameters: weights that training learned.
     family, variant: of its network, as `xmem.families.FAMILIES` and `Network.variant` name them.
+    md5: of the file, where its authors state it.
     figures: J&F (YouTube-VOS: its own mean G) by data set, in percent; published, but for HELD_BACK, which is measured
         by `xmem evaluate` on five clips of another split (see the model card) and cannot be put beside the others.
     """
@@ -39,6 +40,7 @@ class Checkpoint:
     description: str
     figures: Mapping[str, float] = field(default_factory=dict)
     family: str = "xmem"
+    md5: str | None = None
 
 
 def _released(
@@ -83,6 +85,20 @@ REGISTRY: dict[str, Checkpoint] = {
             "without sensory memory, for frames that do not follow each other in space",
             {D17: 85.1, YV18: 84.4},
             parameters=59_783_560,
+        ),
+        Checkpoint(
+            "Cutie-base-mega",
+            "cutie-base-mega.pth",
+            "https://github.com/hkchengrex/Cutie/releases/download/v1.0/cutie-base-mega.pth",
+            None,
+            35_024_186,
+            "resnet50",
+            "MIT",
+            "https://github.com/hkchengrex/Cutie",
+            "https://arxiv.org/abs/2310.12982",
+            "Cutie, XMem's successor: objects are remembered as objects, too; trained on several data sets",
+            family="cutie",
+            md5="a6071de6136982e396851903ab4c083a",
         ),
     )
 }

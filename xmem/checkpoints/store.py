@@ -126,6 +126,10 @@ def _take_place(record: Checkpoint, part: Path, place: Path) -> None:
     digest = file_hash(part)
     try:
         network_of(part, record)
+        if record.md5 not in (None, file_hash(part, "md5")):
+            raise InputError(
+                f"Its authors state another MD5 sum, {record.md5}: fetch it again, or put it there by hand."
+            )
     except InputError as error:
         part.unlink()
         raise InputError(f"What was fetched as {record.name} is not usable and was thrown away. {error}") from error
@@ -148,8 +152,8 @@ def accept(name: str) -> None:
     _hash_file(folder() / REGISTRY[name].file_name).unlink(missing_ok=True)
 
 
-def file_hash(path: Path) -> str:
-    digest = hashlib.sha256()
+def file_hash(path: Path, algorithm: str = "sha256") -> str:
+    digest = hashlib.new(algorithm, usedforsecurity=algorithm == "sha256")
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
