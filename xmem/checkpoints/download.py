@@ -63,6 +63,10 @@ def release(part: Path, lock: BaseFileLock) -> None:
     lock.release()
 
 
+class _ShorterError(Exception):
+    """The file at the address has become shorter than the part that is here (416)."""
+
+
 def _bytes_at(path: Path) -> int:
     """Size of a file that another process may take away at any time."""
     try:
@@ -93,8 +97,9 @@ def _download(url: str, handle: FileIO, name: str) -> Iterator[FetchProgress]:
     validator = _kept_validator(validator_file, url)
     # the last byte is asked for again, so that a part that is whole already gets an answer like any other
     handle.truncate(0 if validator is None else max(_size(handle) - 1, 0))
-    response = _open(url, name, _size(handle), validator)
-    if response is None:
+    try:
+        response = _open(url, name, _size(handle), validator)
+    except _ShorterError:
         handle.truncate(0)
         response = _open(url, name, 0, None)
     with response:
@@ -133,8 +138,8 @@ def _keep_validator(path: Path, url: str, response: http.client.HTTPResponse) ->
         path.unlink(missing_ok=True)
 
 
-def _open(url: str, name: str, offset: int, validator: str | None) -> http.client.HTTPResponse | None:
-    """Ask for the file from byte `offset` on; None where it has become shorter than that (416)."""
+def _open(url: str, name: str, offset: int, validator: str | None) -> http.client.HTTPResponse:
+    """Ask for the file from byte `offset` on. Raises _ShorterError where it has fewer bytes by now, else InputError."""
     request = Request(url, headers={"User-Agent": "xmem", "Accept-Encoding": "identity"})
     if offset:
         request.add_header("Range", f"bytes={offset}-")
@@ -144,7 +149,7 @@ def _open(url: str, name: str, offset: int, validator: str | None) -> http.clien
         return urlopen(request, timeout=TIMEOUT_SECONDS)
     except HTTPError as error:
         if error.code == 416 and offset:
-            return None
+            raise _ShorterError from error
         hint = "the file is not at that address (any more)" if error.code in (404, 410) else "try again later"
         raise InputError(f"{name} cannot be fetched: {host} answered {error.code} {error.reason} ({hint}).") from error
     except (URLError, OSError, http.client.HTTPException) as error:

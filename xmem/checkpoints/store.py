@@ -118,7 +118,7 @@ def fetch_with_bar(name: str) -> Path:
     """`fetch` with a progress bar on standard error; returns the file."""
     for _ in with_bar(name):
         pass
-    return find(name)
+    return folder() / REGISTRY[name].file_name
 
 
 def _take_place(record: Checkpoint, part: Path, place: Path) -> None:

@@ -103,15 +103,14 @@ class StopSignals:
 def _given_masks(texts: list[str], info: VideoInfo) -> dict[int, GivenMask]:
     """Frame -> mask, of arguments "MASK.png" and "FRAME:MASK.png"; says what was found in each."""
     given: dict[int, GivenMask] = {}
+    frames = info.exact_frame_count
     for text in texts:
         numbered = None if Path(text).exists() else re.fullmatch(r"(\d+):(.+)", text)
         frame, path = (int(numbered[1]), numbered[2]) if numbered else (0, text)
         if frame in given:
             raise InputError(f"Two masks are given for frame {frame}: leave one out, or write --mask FRAME:MASK.png.")
-        if info.frame_count_exact and frame >= info.frame_count:
-            raise InputError(
-                f"There is no frame {frame} for {path}: the video's frames are 0 to {info.frame_count - 1}."
-            )
+        if frames is not None and frame >= frames:
+            raise InputError(f"There is no frame {frame} for {path}: the video's frames are 0 to {frames - 1}.")
         mask = given[frame] = read_mask(path, info.width, info.height)
         count, ids = len(mask.objects), ", ".join(map(str, mask.objects))
         note = f"; {mask.note}" if mask.note else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +18,7 @@ from xmem.export.render import renderer
 from xmem.export.source import ExportSource
 from xmem.render.tracked import TrackedFrame
 from xmem.video.colour import BT601
+from xmem.video.writer import add_video_stream
 
 MAX_SIDE = 360  # pixels of the shorter side
 MAX_RATE = 15  # frames per second
@@ -41,7 +42,7 @@ class _Animation:
     def open(path: Path, kind: str, codec: str, pix_fmt: str, size: tuple[int, int], clock: Fraction) -> _Animation:
         """kind: the container, which repeats for ever. size: width, height."""
         container = av.open(str(path), "w", format=kind, options={"loop": "0"})
-        stream = container.add_stream(codec, rate=MAX_RATE)
+        stream = add_video_stream(container, codec, MAX_RATE)
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
         stream.time_base = stream.codec_context.time_base = clock
@@ -64,7 +65,7 @@ class _Animation:
             self.container.close()
 
 
-def write_gif(source: ExportSource, path: Path) -> Iterator[None]:
+def write_gif(source: ExportSource, path: Path) -> Generator[None, None, None]:
     """An animated GIF of one palette for all frames, made from some of them, with ordered dithering.
 
     What does not change between two frames stays as it is, and a fixed pattern of dithering leaves it so.
@@ -79,13 +80,14 @@ def write_gif(source: ExportSource, path: Path) -> Iterator[None]:
     def encode(image: np.ndarray) -> av.VideoFrame:
         dithered = Image.fromarray(cv2.subtract(cv2.add(image, pattern[0]), pattern[1]))
         index = np.asarray(dithered.quantize(palette=palette, dither=Image.Dither.NONE))
-        return av.VideoFrame.from_ndarray((index, colours), format="pal8")
+        # PyAV takes a pair for this format, which its stub does not say.
+        return av.VideoFrame.from_ndarray((index, colours), format="pal8")  # type: ignore[arg-type]
 
     animation = _Animation.open(path, "gif", "gif", "pal8", size, _GIF_CLOCK)
     yield from _write(source, animation, lambda tracked: encode(_small(render(tracked), size)))
 
 
-def write_webp(source: ExportSource, path: Path) -> Iterator[None]:
+def write_webp(source: ExportSource, path: Path) -> Generator[None, None, None]:
     """An animated WebP. Each frame is a picture of its own, so that none has to be kept."""
     size, render = small_size(source), renderer(source)
 
@@ -112,7 +114,7 @@ def small_size(source: ExportSource) -> tuple[int, int]:
 
 def _write(
     source: ExportSource, animation: _Animation, picture: Callable[[TrackedFrame], av.VideoFrame]
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Write every frame that is due. Each waits for the next one, which ends it."""
     waiting: tuple[av.VideoFrame, Fraction] | None = None
     origin, end = None, Fraction(0)

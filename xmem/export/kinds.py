@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ class ExportKind:
     label: str
     suffix: str
     description: str
-    write: Callable[[ExportSource, Path], Iterator[object]]
+    write: Callable[[ExportSource, Path], Generator[None, None, None]]
     needs_objects: bool = True
 
 

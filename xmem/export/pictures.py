@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import cv2
@@ -14,7 +14,7 @@ from xmem.export.source import ExportSource, cut_out, plain_name, visible_object
 from xmem.render.masks import write_index_mask
 
 
-def write_index_pngs(source: ExportSource, path: Path) -> Iterator[None]:
+def write_index_pngs(source: ExportSource, path: Path) -> Generator[None, None, None]:
     """`NAME.png`: ids with the DAVIS palette."""
     with zipfile.ZipFile(path, "w") as archive:
         for tracked in source.frames():
@@ -24,7 +24,7 @@ def write_index_pngs(source: ExportSource, path: Path) -> Iterator[None]:
             yield
 
 
-def write_binary_pngs(source: ExportSource, path: Path) -> Iterator[None]:
+def write_binary_pngs(source: ExportSource, path: Path) -> Generator[None, None, None]:
     """`ID-OBJECT/NAME.png`: 255 where the object is, 0 elsewhere, 8 bits of grey."""
     objects = [(item.id, plain_name(f"{item.id}-{item.name}")) for item in visible_objects(source)]
     with zipfile.ZipFile(path, "w") as archive:
@@ -35,7 +35,7 @@ def write_binary_pngs(source: ExportSource, path: Path) -> Iterator[None]:
             yield
 
 
-def write_rgba_pngs(source: ExportSource, path: Path) -> Iterator[None]:
+def write_rgba_pngs(source: ExportSource, path: Path) -> Generator[None, None, None]:
     """`NAME.png`: the visible objects with straight alpha."""
     ids = [item.id for item in visible_objects(source)]
     with zipfile.ZipFile(path, "w") as archive:

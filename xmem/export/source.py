@@ -56,7 +56,7 @@ def union_matte(tracked: TrackedFrame, ids: Sequence[int]) -> np.ndarray:
 
     Shares of a pixel add up, so that no seam shows where two objects touch.
     """
-    total = np.zeros(tracked.mask.shape, np.uint8)
+    total: np.ndarray = np.zeros(tracked.mask.shape, np.uint8)
     for object_id in ids:
         total = cv2.add(total, tracked.matte(object_id))  # saturates
     return total

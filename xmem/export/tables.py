@@ -6,7 +6,7 @@ import csv
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -44,7 +44,7 @@ class _Shape:
     area: int
 
 
-def write_csv(source: ExportSource, path: Path) -> Iterator[None]:
+def write_csv(source: ExportSource, path: Path) -> Generator[None, None, None]:
     """One row per frame and visible object, in UTF-8.
 
     frame: its number in the whole video; time: seconds from the first exported frame; source_time: from the video's.
@@ -67,7 +67,7 @@ def write_csv(source: ExportSource, path: Path) -> Iterator[None]:
             yield
 
 
-def write_coco(source: ExportSource, path: Path) -> Iterator[None]:
+def write_coco(source: ExportSource, path: Path) -> Generator[None, None, None]:
     """COCO's instances with the additions of its video variants.
 
     videos: one; images: one per frame, with its place in the video; categories: one per visible object, by its name;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -59,24 +59,24 @@ PRORES = VideoPreset(
 )
 
 
-def write_overlay(source: ExportSource, path: Path) -> Iterator[None]:
+def write_overlay(source: ExportSource, path: Path) -> Generator[None, None, None]:
     """The video in the source's style, as an H.264 MP4."""
     return _write(source, path, H264, renderer(source))
 
 
-def write_matte(source: ExportSource, path: Path) -> Iterator[None]:
+def write_matte(source: ExportSource, path: Path) -> Generator[None, None, None]:
     """All visible objects white on black, as an H.264 MP4 without sound."""
     ids = [item.id for item in visible_objects(source)]
     return _write(source, path, MATTE, lambda tracked: np.repeat(union_matte(tracked, ids)[..., None], 3, axis=2))
 
 
-def write_webm(source: ExportSource, path: Path) -> Iterator[None]:
+def write_webm(source: ExportSource, path: Path) -> Generator[None, None, None]:
     """The visible objects on nothing, as a WebM: VP9 with alpha, Opus."""
     ids = [item.id for item in visible_objects(source)]
     return _write(source, path, WEBM, lambda tracked: cut_out(tracked, ids))
 
 
-def write_prores(source: ExportSource, path: Path) -> Iterator[None]:
+def write_prores(source: ExportSource, path: Path) -> Generator[None, None, None]:
     """The visible objects on nothing, as a MOV: ProRes 4444, AAC or PCM."""
     ids = [item.id for item in visible_objects(source)]
     return _write(source, path, PRORES, lambda tracked: cut_out(tracked, ids))
@@ -84,7 +84,7 @@ def write_prores(source: ExportSource, path: Path) -> Iterator[None]:
 
 def _write(
     source: ExportSource, path: Path, preset: VideoPreset, picture: Callable[[TrackedFrame], np.ndarray]
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Frames and masks are read in one thread, drawn in another and encoded by the caller; yields once per frame."""
     with (
         source.access() as reader,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -61,7 +62,7 @@ def read_mask(source: str | Path | np.ndarray | Image.Image, width: int, height:
     return GivenMask(index, objects, "; ".join(notes))
 
 
-def write_index_mask(path: str | Path, index: np.ndarray) -> None:
+def write_index_mask(path: str | Path | IO[bytes], index: np.ndarray) -> None:
     """Write uint8 [H, W] ids as a palette PNG with the DAVIS palette."""
     image = Image.fromarray(np.ascontiguousarray(index, np.uint8)).convert("L")
     image.putpalette(DAVIS_PALETTE.tobytes())
@@ -79,7 +80,11 @@ def read_index_mask(path: Path) -> np.ndarray:
 def _open(path: Path, width: int, height: int) -> Image.Image:
     if not path.is_file():
         raise InputError(f"There is no mask file {path.name!r}; check the path.")
-    return read_still(path, f"The mask {path.name!r}", "give a PNG", lambda *size: _check_aspect(*size, width, height))
+
+    def check(own_width: int, own_height: int) -> None:
+        _check_aspect(own_width, own_height, width, height)
+
+    return read_still(path, f"The mask {path.name!r}", "give a PNG", check)
 
 
 def _of_image(image: Image.Image) -> Regions:

@@ -100,7 +100,10 @@ def _object(index: np.ndarray, object_id: int, margin: int = 0) -> tuple[np.ndar
 
 
 def _drop_specks(index: np.ndarray, object_id: int) -> None:
-    part, mask = _object(index, object_id)
+    found = _object(index, object_id)
+    if found is None:
+        return
+    part, mask = found
     # Outlines tell pieces apart several times faster than labelled components do.
     outlines, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     pieces = [outline for outline, links in zip(outlines, tree[0], strict=True) if links[3] < 0]  # and no holes
@@ -117,7 +120,10 @@ def _enclosed(outline: np.ndarray) -> float:
 
 
 def _fill_holes(index: np.ndarray, object_id: int) -> None:
-    part, mask = _object(index, object_id)
+    found = _object(index, object_id)
+    if found is None:
+        return
+    part, mask = found
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = cv2.drawContours(np.zeros_like(mask), outlines, -1, 255, cv2.FILLED)
     np.copyto(part, object_id, where=(filled > 0) & (part == 0))

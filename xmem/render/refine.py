@@ -45,7 +45,7 @@ def refine_mask(image: np.ndarray, index: np.ndarray, object_id: int) -> np.ndar
     painted = cv2.inRange(index, object_id, object_id)
     if cv2.countNonZero(painted) < _MIN_PAINTED:
         raise InputError("There is too little paint to refine: sketch more of the object first.")
-    others = cv2.bitwise_and(cv2.compare(index, 0, cv2.CMP_NE), cv2.bitwise_not(painted))
+    others = cv2.bitwise_and(cv2.inRange(index, 1, 255), cv2.bitwise_not(painted))
     if is_scribbled(image, painted):
         core, sketch = painted, _search(image, painted, others)
     else:
@@ -69,8 +69,8 @@ def is_scribbled(image: np.ndarray, painted: np.ndarray) -> bool:
     distance = cv2.distanceTransform(cv2.bitwise_not(inside), cv2.DIST_L2, 5) / view.scale
     ring = cv2.inRange(distance, band, 2.5 * band)
     lab = cv2.cvtColor(view.image, cv2.COLOR_RGB2LAB)
-    colours = [cv2.calcHist([lab], [0, 1, 2], part, [8, 32, 32], [0, 256] * 3) for part in (inside, ring)]
-    alike = 1 - cv2.compareHist(*colours, cv2.HISTCMP_BHATTACHARYYA) ** 2  # Bhattacharyya coefficient, 0 to 1
+    within, around = (cv2.calcHist([lab], [0, 1, 2], part, [8, 32, 32], [0, 256] * 3) for part in (inside, ring))
+    alike = 1 - cv2.compareHist(within, around, cv2.HISTCMP_BHATTACHARYYA) ** 2  # Bhattacharyya coefficient, 0 to 1
     return bool(2 * depth.max() / view.scale < (_THIN + (alike - _ALIKE) / 2) * size)
 
 
@@ -146,9 +146,10 @@ def _grab_cut(image: np.ndarray, labels: np.ndarray, rounds: int) -> np.ndarray:
     if is_object.all() or not is_object.any() or not doubtful.any() or image[doubtful].std(axis=0).max() < _FLAT:
         raise _not_found()
     cv2.setRNGSeed(0)  # the same sketch always gives the same mask
-    models = np.zeros((1, 65)), np.zeros((1, 65))
+    background, foreground = np.zeros((1, 65)), np.zeros((1, 65))  # the colours' models
+    nowhere, mode = (0, 0, 0, 0), cv2.GC_INIT_WITH_MASK  # labels say it, no box
     try:
-        cv2.grabCut(np.ascontiguousarray(image), labels, None, *models, rounds, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(np.ascontiguousarray(image), labels, nowhere, background, foreground, rounds, mode)
     except cv2.error as error:
         raise _not_found() from error
     found = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
@@ -175,7 +176,10 @@ class _View:
 
     def __init__(self, image: np.ndarray, painted: np.ndarray, margin: int, longest: int) -> None:
         self._shape = painted.shape
-        rows, columns = box_of(painted, margin)
+        box = box_of(painted, margin)
+        if box is None:
+            raise ValueError("There is no paint to look at.")
+        rows, columns = box
         self._box = (
             slice(rows.start, min(rows.stop, self._shape[0])),
             slice(columns.start, min(columns.stop, self._shape[1])),
@@ -189,13 +193,13 @@ class _View:
     def small(self, mask: np.ndarray, share: float = 0.5) -> np.ndarray:
         """A mask of the frame, uint8 [H, W] of 0 and 255, in this view: pixels covered to more than `share`."""
         part = cv2.resize(mask[self._box], self._size, interpolation=cv2.INTER_AREA)
-        return cv2.compare(part, 255 * share, cv2.CMP_GT)
+        return cv2.inRange(part, math.floor(255 * share) + 1, 255)
 
     def whole(self, mask: np.ndarray) -> np.ndarray:
         """A mask of this view, uint8 [h, w] of 0 and 255, on an empty frame, uint8 [H, W]."""
         result = np.zeros(self._shape, np.uint8)
         part = cv2.resize(mask, self._part_size, interpolation=cv2.INTER_LINEAR)
-        result[self._box] = cv2.compare(part, 127, cv2.CMP_GT)
+        result[self._box] = cv2.inRange(part, 128, 255)
         return result
 
     def open_sides(self, pixels: int) -> list[tuple[slice, slice]]:

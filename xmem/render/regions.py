@@ -92,7 +92,8 @@ def _flat_colours(image: np.ndarray, valid: np.ndarray) -> _Flat:
     used = np.flatnonzero(counts)
     bins, counts = _CELLS[used], counts[used]
     least = max(1, int(counts.sum() * _MIN_SHARE))
-    colours, covered = [], 0
+    colours: list[np.ndarray] = []
+    covered = 0
     remaining = counts.copy()
     while len(colours) < _MAX_COLOURS and remaining.sum() > 0:
         centre = bins[remaining.argmax()]
@@ -194,7 +195,7 @@ def _with_ids(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
         flat = labels.ravel()
         first = {int(number): int((flat == number).argmax()) for number in np.unique(flat) if number}
         ids = [0] * len(colours)
-        for place, number in enumerate(sorted(first, key=first.get), start=1):
+        for place, number in enumerate(sorted(first, key=first.__getitem__), start=1):
             ids[number - 1] = place
     return np.array([0, *ids], np.uint8)[labels]
 

@@ -140,6 +140,7 @@ class StyleRenderer:
         return self._hidden(image, index, 0, self._cell, lambda a, b: mosaic(a, b, self._cell))
 
     def _cutout_colour(self, image: np.ndarray, index: np.ndarray, _progress: float) -> np.ndarray:
+        assert self._backdrop is not None  # a cut-out has one
         return self._over(image, index, self._backdrop.copy(), _CUT_INSIDE)
 
     _cutout_image = _cutout_colour

@@ -54,7 +54,7 @@ class FrameAccess:
     @property
     def frame_count(self) -> int:
         """Exact."""
-        return self._frames.info.frame_count
+        return len(self._frames)
 
     @property
     def time_base(self) -> Fraction:
@@ -132,12 +132,15 @@ class _FolderFrames:
     def __init__(self, path: Path, table: Mapping | None) -> None:
         self._images = list_images(path)
         self._names = zlib.crc32("\n".join(image.name for image in self._images).encode())
-        is_mine = table is not None and table.get("names") == self._names
-        self.info = info_of_table(table["info"]) if is_mine else folder_info(self._images)
+        mine = table if table is not None and table.get("names") == self._names else None
+        self.info = folder_info(self._images) if mine is None else info_of_table(mine["info"])
         self.time_base = 1 / IMAGE_RATE
         self.colour = colour_of_images(self.info.width, self.info.height)
         self.sample_aspect = Fraction(1)
         self.start = Fraction(0)
+
+    def __len__(self) -> int:
+        return len(self._images)
 
     def table(self) -> dict:
         return {"names": self._names, "info": info_table(self.info)}
@@ -159,6 +162,9 @@ class _FileFrames:
     def __init__(self, path: Path, table: Mapping | None) -> None:
         index = FrameIndex.of_table(table, path) if table is not None else None
         self._seeker = PictureSeeker(path, index)
+
+    def __len__(self) -> int:
+        return len(self._seeker.index)
 
     def table(self) -> dict:
         return self._seeker.index.table()

@@ -1,7 +1,7 @@
 """The source's sound beside the new video: copied where browsers play it in MP4, else re-encoded to AAC."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class AudioTrack:
         self._source = source
         self._output = output
         self._origin = origin
+        self._base = source.time_base or Fraction(1, source.rate)  # seconds per tick
         self._target = self._add_stream()
         self._packets = self._timed()
         self._pending = next(self._packets, None)
@@ -69,17 +70,16 @@ class AudioTrack:
     def _take(self, time: Fraction, packet: av.Packet) -> None:
         raise NotImplementedError
 
-    def _timed(self) -> Iterator[tuple[Fraction, av.Packet]]:
+    def _timed(self) -> Generator[tuple[Fraction, av.Packet], None, None]:
         """Packets with their start in output time (seconds), strictly increasing."""
-        base = self._source.time_base
-        timeline = Timeline(base, Fraction(1024, self._source.rate))
+        timeline = Timeline(self._base, Fraction(1024, self._source.rate))
         try:
             for packet in self._container.demux(self._source):
                 if packet.size == 0:
                     continue
                 stamp = timeline.place(packet.dts if packet.pts is None else packet.pts)
-                time = stamp * base - self._origin
-                if time + (packet.duration or 0) * base > -_PREROLL:
+                time = stamp * self._base - self._origin
+                if time + (packet.duration or 0) * self._base > -_PREROLL:
                     yield time, packet
         except (av.error.FFmpegError, OSError) as error:
             _log.warning("The sound ends early: its file is damaged or cut (%s).", error.strerror)
@@ -90,8 +90,8 @@ class _CopiedTrack(AudioTrack):
         return self._output.add_stream_from_template(self._source)
 
     def _take(self, time: Fraction, packet: av.Packet) -> None:
-        packet.pts = packet.dts = round(time / self._source.time_base)
-        packet.time_base = self._source.time_base
+        packet.pts = packet.dts = round(time / self._base)
+        packet.time_base = self._base
         packet.stream = self._target
         self._output.mux(packet)
 
@@ -113,32 +113,32 @@ class _EncodedTrack(AudioTrack):
             frames = self._source.decode(packet)
         except av.error.FFmpegError:
             return  # one damaged packet of sound; the filter fills its place with silence
+        stamp = packet.dts if packet.pts is None else packet.pts
         for frame in frames:
-            if frame.pts is None:
-                frame.pts = None
-            else:
-                shift = time - (packet.dts if packet.pts is None else packet.pts) * self._source.time_base
-                frame.pts = round((frame.pts * frame.time_base + shift) * frame.sample_rate)
+            if frame.pts is not None and stamp is not None:
+                shift = time - stamp * self._base
+                frame.pts = round((frame.pts * (frame.time_base or self._base) + shift) * frame.sample_rate)
                 frame.time_base = Fraction(1, frame.sample_rate)
-            self._filter(frame)
+            if self._graph is None:
+                self._graph = self._make_graph(frame)
+            self._filter(self._graph, frame)
 
     def finish(self, end: Fraction | None) -> None:
         self._end = end
         self.advance(end)
         if self._graph is not None:
-            self._filter(None)
+            self._filter(self._graph, None)
             self._mux(self._target.encode(None))
 
-    def _filter(self, frame: av.AudioFrame | None) -> None:
+    def _filter(self, graph: av.filter.Graph, frame: av.AudioFrame | None) -> None:
         """Resample, and keep in step with the clock: silence fills gaps, what lies before the first frame goes."""
-        if self._graph is None:
-            self._graph = self._make_graph(frame)
-        self._graph.push(frame)
+        graph.push(frame)
         while True:
             try:
-                resampled = self._graph.pull()
+                resampled = graph.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
+            assert isinstance(resampled, av.AudioFrame)
             self._mux(self._target.encode(resampled))
 
     def _make_graph(self, frame: av.AudioFrame) -> av.filter.Graph:
@@ -158,7 +158,7 @@ class _EncodedTrack(AudioTrack):
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
-            if self._end is None or packet.pts * packet.time_base < self._end:
+            if self._end is None or packet.pts is None or packet.pts * packet.time_base < self._end:
                 self._output.mux(packet)
 
 

@@ -130,7 +130,7 @@ class MemoryGate:
         if is_cut:
             self._shut = True
             return False
-        if self._shut and certainty >= _SEEN_AGAIN * max(np.mean(self._usual or 0.0), _LEAST_CERTAINTY):
+        if self._shut and certainty >= _SEEN_AGAIN * max(float(np.mean(self._usual or 0.0)), _LEAST_CERTAINTY):
             self._shut = False
         if not self._shut:
             self._usual.append(certainty)

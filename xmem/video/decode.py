@@ -2,15 +2,17 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
 import numpy as np
 from av import VideoFrame
+from av.buffer import Buffer
 from av.video.reformatter import VideoReformatter
 
 from xmem.errors import InputError
@@ -35,7 +37,7 @@ class Orientation:
     @classmethod
     def of(cls, frame: VideoFrame) -> "Orientation":
         """The orientation in a frame's display matrix; upright where it has none."""
-        data = frame.side_data.get("DISPLAYMATRIX")
+        data = cast(Mapping[str, Buffer], frame.side_data).get("DISPLAYMATRIX")  # which the stub leaves out
         if data is None:
             return cls()
         a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5]  # x' = a x + c y, y' = b x + d y
@@ -146,7 +148,7 @@ class VideoDecoder:
     def _plausible(self, aspect: Fraction) -> Fraction:
         """The aspect of a pixel, or 1 where pictures would then have a shape that none may have."""
         width, height = self._size
-        longer, shorter = max(width * aspect, height), min(width * aspect, height)
+        shorter, longer = sorted((width * aspect, Fraction(height)))
         if longer <= limits().aspect * shorter:
             return aspect
         if self._warns:
@@ -181,7 +183,7 @@ class VideoDecoder:
             self._warn(error)
             return []
 
-    def _warn(self, error: OSError) -> None:
+    def _warn(self, error: av.error.FFmpegError | OSError) -> None:
         if self._warns and not self.is_damaged:
             _log.warning("%s is damaged or cut (%s); using what can be decoded.", self.path.name, error.strerror)
         self.is_damaged = True

@@ -123,8 +123,8 @@ def index_by_decoding(path: Path, info: VideoInfo) -> FrameIndex:
             checks.append(checksum(timed.picture, decoder.lasting_stamp(timed.picture)))
     finally:
         decoder.close()
-    if info.frame_count_exact and info.frame_count > len(stamps):
-        told = info.frame_count
+    told = info.exact_frame_count
+    if told is not None and told > len(stamps):
         _log.warning("%s is cut or damaged: %d of %d frames could be read.", path.name, len(stamps), told)
     info = replace(info, frame_count=len(stamps), frame_count_exact=True)
     columns = (np.array(column, np.int64) for column in (stamps, times, keys, checks))
@@ -145,8 +145,9 @@ def checksum(picture: VideoFrame, stamp: int | None) -> int:
     """A sum of the picture and its stamp, the same whenever it is decoded."""
     total = zlib.crc32(repr(stamp).encode())
     for plane in picture.planes:
-        rows = np.frombuffer(plane, np.uint8, plane.height * plane.line_size).reshape(plane.height, plane.line_size)
-        total = zlib.crc32(np.ascontiguousarray(rows[:, : plane.width]), total)  # beyond the width lies anything
+        rows = np.frombuffer(memoryview(plane), np.uint8, plane.height * plane.line_size)
+        rows = rows.reshape(plane.height, plane.line_size)
+        total = zlib.crc32(np.ascontiguousarray(rows[:, : plane.width]).data, total)  # beyond the width lies anything
     return total
 
 

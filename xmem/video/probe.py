@@ -35,6 +35,11 @@ class VideoInfo:
     codec: str
     is_folder: bool
 
+    @property
+    def exact_frame_count(self) -> int | None:
+        """frame_count where it is exact, else None."""
+        return self.frame_count if self.frame_count_exact else None
+
 
 def probe(source: str | Path) -> VideoInfo:
     """Describe a video file or a folder of images; decodes no more than the first frame.
@@ -117,8 +122,11 @@ class _Scan:
 def _scan(container: av.container.InputContainer, stream: av.VideoStream) -> _Scan:
     """Count packets and look at their times; the whole file only where the container does not tell its frame count."""
     stamps: list[int] = []  # of the first packets only
-    packets, hidden, first, last, complete = 0, 0, None, None, True
-    nominal = max(1, round(1 / (stream_rate(stream) * stream.time_base)))  # ticks per frame
+    packets, hidden, complete = 0, 0, True
+    first: int | None = None
+    last: int | None = None
+    time_base = stream.time_base or 1 / stream_rate(stream)
+    nominal = max(1, round(1 / (stream_rate(stream) * time_base)))  # ticks per frame
     try:
         for packet in container.demux(stream):
             if packet.size == 0 or packet.is_discard:
@@ -136,7 +144,7 @@ def _scan(container: av.container.InputContainer, stream: av.VideoStream) -> _Sc
                 break
     except (av.error.FFmpegError, OSError):  # a damaged end; the decoder warns about it
         pass
-    duration = (last - first) * stream.time_base if first is not None and last is not None else None
+    duration = (last - first) * time_base if first is not None and last is not None else None
     return _Scan(packets, hidden, complete, duration or None, _varies(stamps, packets <= _SCANNED_PACKETS and complete))
 
 

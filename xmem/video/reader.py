@@ -98,7 +98,7 @@ class FrameReader:
         if self._decoder is not None:
             self._decoder.close()
 
-    def _iterate(self) -> Iterator[Frame]:
+    def _iterate(self) -> Generator[Frame, None, None]:
         frames = self._of_folder() if self._decoder is None else self._of_file(self._decoder)
         self._count = yield from frames
         self.finished = True

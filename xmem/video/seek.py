@@ -34,22 +34,22 @@ class PictureSeeker:
         self._sought = False  # whether a seek led there
         self._can_seek = True
         self._warns = True  # of damage, once
-        self._current: tuple[int, VideoFrame] | None = None
+        self._current: tuple[int, VideoFrame | None] | None = None
         self.index = index or index_file(self.decoder)
 
     @property
     def decoder(self) -> VideoDecoder:
         """The decoder in use: what is the same of all pictures, and their conversion."""
-        if self._decoder is None:
-            self._begin()
-        return self._decoder
+        return self._begin() if self._decoder is None else self._decoder
 
     def picture(self, frame: int) -> VideoFrame | None:
         """The picture of a frame; None where a damaged file turns out not to have it."""
-        if self._current is None or self._current[0] != frame:
-            self._current = None  # one held is enough
-            self._current = (frame, self._reach(frame))
-        return self._current[1]
+        if self._current is not None and self._current[0] == frame:
+            return self._current[1]
+        self._current = None  # one held is enough
+        picture = self._reach(frame)
+        self._current = (frame, picture)
+        return picture
 
     def close(self) -> None:
         """Free the file; repeated calls do nothing."""
@@ -116,22 +116,25 @@ class PictureSeeker:
         self._begin()
         return self._decode_to(frame)
 
-    def _begin(self) -> None:
+    def _begin(self) -> VideoDecoder:
         self.close()
         self._decoder = decoder = VideoDecoder(self._path, self._warns)
         self._pictures = (timed.picture for timed in decoder)
         self._next, self._sought = 0, False
+        return decoder
 
     def _decode_to(self, frame: int) -> VideoFrame | None:
         """None, and no position, where something else comes than the index says."""
         index = self.index
         for picture in self._pictures:
             place = self._next
+            if place is None:
+                break
             # From the start, counting is enough, unless packets told what to expect.
             is_checked = self._sought or index.checks is None
             if is_checked and not index.is_frame(place, picture, self.decoder.lasting_stamp(picture)):
                 break
-            self._next += 1
+            self._next = place + 1
             if place == frame:
                 return picture
         self.close()

@@ -40,7 +40,7 @@ def read_still(
     with _opened(source, what, advice) as image:
         _check(image, what, check)
         try:
-            turn = _UPRIGHT.get(_orientation(image)) if upright else None
+            turn = _UPRIGHT.get(_orientation(image) or 1) if upright else None
             image.load()
             return image if turn is None else image.transpose(turn)
         except Exception as error:  # as in _opened

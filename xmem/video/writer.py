@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
 
 from xmem.video.audio import AudioTrack
 from xmem.video.colour import Colour, to_yuv420
@@ -76,7 +77,7 @@ class VideoWriter:
         self._reader = reader
         self._preset = preset
         self._reformatter = VideoReformatter()
-        self._container: av.container.OutputContainer | None = None
+        self._container: OutputContainer | None = None
         self._partial: Path | None = None
         self._audio: AudioTrack | None = None
         self._origin = Fraction(0)  # source seconds of the first frame written
@@ -100,9 +101,8 @@ class VideoWriter:
         if self._closed:
             raise ValueError("The writer is closed.")
         try:
-            if self._container is None:
-                self._open(image, frame)
-            self._encode(image, frame)
+            container = self._open(image, frame) if self._container is None else self._container
+            self._encode(container, image, frame)
         except BaseException:
             self._discard()
             raise
@@ -112,10 +112,10 @@ class VideoWriter:
         if self._closed:
             return
         self._closed = True
-        if self._container is None:
+        if self._container is None or self._partial is None:
             return
         try:
-            self._mux(self._video.encode(None))
+            self._mux(self._container, self._video.encode(None))
             if self._audio is not None:
                 self._audio.finish(None if self._has_all() else self._end)
             self._container.close()
@@ -126,27 +126,28 @@ class VideoWriter:
         finally:
             self._close_audio()
 
-    def _open(self, image: np.ndarray, frame: Frame) -> None:
+    def _open(self, image: np.ndarray, frame: Frame) -> OutputContainer:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{self._path.stem}-", suffix=".part", dir=self._path.parent)
         os.close(handle)
         self._partial = Path(name)
         self._partial.chmod(0o644)
-        self._container = av.open(
+        self._container = container = av.open(
             name, "w", format=self._preset.container, container_options=dict(self._preset.container_options)
         )
         self._origin = frame.time
-        self._add_video(image.shape[1], image.shape[0])
+        self._video = self._add_video(container, image.shape[1], image.shape[0])
         if self._reader.audio_path is not None and self._preset.sound is not None:
             start = self._reader.start + self._origin
-            self._audio = self._preset.sound(self._reader.audio_path, self._container, start)
+            self._audio = self._preset.sound(self._reader.audio_path, container, start)
+        return container
 
-    def _add_video(self, width: int, height: int) -> None:
+    def _add_video(self, container: OutputContainer, width: int, height: int) -> VideoStream:
         info, colour = self._reader.info, self._reader.colour
         clock = self._reader.time_base
         self._clock = clock if clock.denominator <= _FINEST_CLOCK else _MPEG_CLOCK
         rate = info.rate.limit_denominator(65535)
-        stream = self._container.add_stream(self._preset.codec, rate=rate, options=dict(self._preset.options))
+        stream = add_video_stream(container, self._preset.codec, rate, self._preset.options)
         stream.metadata.update(self._preset.stream_metadata)
         stream.time_base = self._clock
         context = stream.codec_context
@@ -161,9 +162,9 @@ class VideoWriter:
         context.color_primaries = colour.primaries
         context.color_trc = colour.transfer
         context.color_range = ColorRange.MPEG
-        self._video = stream
+        return stream
 
-    def _encode(self, image: np.ndarray, frame: Frame) -> None:
+    def _encode(self, container: OutputContainer, image: np.ndarray, frame: Frame) -> None:
         time = frame.time - self._origin
         tick = round(time / self._clock)
         if tick <= self._last_tick:
@@ -176,23 +177,25 @@ class VideoWriter:
         picture.pts = tick
         picture.time_base = self._clock
         picture.duration = duration
-        self._mux(self._video.encode(picture))
+        self._mux(container, self._video.encode(picture))
         if self._audio is not None:
             self._audio.advance(time)
 
     def _has_all(self) -> bool:
         """Whether the source's last frame was written."""
-        return self._reader.finished and self._last_index == self._reader.frame_count - 1
+        return self._reader.finished and self._reader.frame_count == self._last_index + 1
 
     def _picture(self, image: np.ndarray) -> av.VideoFrame:
         if self._preset.has_alpha:
             return _to_yuva(image, self._preset.pix_fmt, self._reader.colour, self._reformatter)
         return to_yuv420(_even(image), self._reader.colour, self._reformatter)
 
-    def _mux(self, packets: list[av.Packet]) -> None:
+    def _mux(self, container: OutputContainer, packets: list[av.Packet]) -> None:
         for packet in packets:
-            packet.duration = self._durations.pop(packet.pts, packet.duration)
-            self._container.mux(packet)
+            duration = None if packet.pts is None else self._durations.pop(packet.pts, None)
+            if duration is not None:
+                packet.duration = duration
+            container.mux(packet)
 
     def _discard(self) -> None:
         """Leave nothing behind after a failure."""
@@ -207,6 +210,15 @@ class VideoWriter:
     def _close_audio(self) -> None:
         if self._audio is not None:
             self._audio.close()
+
+
+def add_video_stream(
+    container: OutputContainer, codec: str, rate: Fraction | int, options: Mapping[str, str] | None = None
+) -> VideoStream:
+    """A new stream of a video codec (FFmpeg's name, with its encoder's options), rate in frames per second."""
+    stream = container.add_stream(codec, rate=rate, options=dict(options or {}))
+    assert isinstance(stream, VideoStream)
+    return stream
 
 
 def _even(image: np.ndarray) -> np.ndarray:
@@ -238,5 +250,5 @@ def _set_alpha(frame: av.VideoFrame, alpha: np.ndarray) -> None:
     """Store uint8 [H, W] exactly: swscale's own is off by one, and with 10 bits full opacity is not full."""
     deep = frame.format.name.endswith("10le")
     plane = frame.planes[3]
-    values = np.frombuffer(plane, np.uint16 if deep else np.uint8).reshape(plane.height, -1)
+    values = np.frombuffer(memoryview(plane), np.uint16 if deep else np.uint8).reshape(plane.height, -1)
     values[:, : plane.width] = alpha.astype(np.uint16) << 2 | alpha >> 6 if deep else alpha
