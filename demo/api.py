@@ -276,7 +276,7 @@ def set_post(grow: int, fill_holes: bool, drop_specks: bool, request: gr.Request
 def render(request: gr.Request) -> Iterator[str]:
     """The result as a video (mp4) in the session's style."""
     session = studio.session_of(request)
-    if not studio.has_result(session):
+    if not session.has_results:
         raise xmem.InputError("There is no result yet: set a key frame and call propagate.")
     with rendering.rendered(session, studio.workspace_of(request)) as path:
         yield str(path)

@@ -30,7 +30,7 @@ def show(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
     Stops where the visitor asked to; what was shown before stays then. Without a result it does nothing.
     """
     session = studio.session_of(request)
-    if not studio.has_result(session):
+    if not session.has_results:
         yield gr.skip(), gr.skip(), gr.skip()
         return
     yield from _show(session, studio.workspace_of(request))
@@ -103,4 +103,4 @@ def set_opacity(opacity: float, request: gr.Request) -> Any:
         return gr.skip()
     with studio.editing(request) as session:
         session.set_style(replace(session.style, opacity=float(opacity)))
-        return stamp() if studio.has_result(session) else gr.skip()
+        return stamp() if session.has_results else gr.skip()

@@ -214,7 +214,7 @@ def finish(frame: float, request: gr.Request) -> tuple[Any, ...]:
         return *idle, gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
     session = studio.session_of(request)
     shown = scene.of_frame(session, min(max(int(frame), session.first), session.last))
-    has_result = gr.update(visible=studio.has_result(session))
+    has_result = gr.update(visible=session.has_results)
     return *idle, shown, has_result, has_result, has_result, stamp()
 
 

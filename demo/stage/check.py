@@ -112,5 +112,5 @@ def set_post(grow: float, fill_holes: bool, drop_specks: bool, frame: float, req
     with studio.editing(request) as session:
         session.set_post(PostProcessing(int(grow), fill_holes, drop_specks))
         shown = scene.of_frame(session, min(max(int(frame), session.first), session.last))
-        has_result = studio.has_result(session)
+        has_result = session.has_results
     return shown, "", stamp(), stamp() if has_result else gr.skip()

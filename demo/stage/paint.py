@@ -168,7 +168,7 @@ def _step(event: gr.EventData, request: gr.Request, step: Callable[[Session], bo
     with studio.editing(request) as session:
         frame = changed_frame(session, step, int(data["frame"]))
         shown = scene.of_frame(session, frame, data["ack"])
-        restyles = not session.pending() and studio.has_result(session)
+        restyles = not session.pending() and session.has_results
     return shown, stamp(), stamp() if restyles else gr.skip()
 
 
@@ -234,7 +234,7 @@ def _edit(
         note = change(session, data)
         make = scene.of_frame if with_picture else scene.of_state
         answer = make(session, _shown(session, data), data["ack"], note=note)
-        restyles = restyles and studio.has_result(session)
+        restyles = restyles and session.has_results
     return answer, stamp(), stamp() if restyles else gr.skip()
 
 

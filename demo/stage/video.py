@@ -174,7 +174,7 @@ def opened(session: Session, note: str) -> Opened:
     """What the page shows of a session that was just begun or resumed."""
     first = session.key_frames[0].frame if session.key_frames else session.first
     frame = min(max(first, session.first), session.last)
-    has_result = studio.has_result(session)
+    has_result = session.has_results
     shown, block = gr.update(visible=has_result), gr.update(visible=True)
     slider = {"minimum": 1, "maximum": max(2, session.frame_count), "interactive": session.frame_count > 1}
     return (
@@ -227,7 +227,7 @@ def trim(first: float, last: float, request: gr.Request) -> tuple[Any, ...]:
         lowest, highest = sorted((int(first) - 1, int(last) - 1))
         session.set_trim(lowest, highest)
         shown = scene.of_frame(session, lowest)
-        has_result = studio.has_result(session)
+        has_result = session.has_results
     count = highest - lowest + 1
     note = f"Frames {lowest + 1} to {highest + 1} are worked on: {count} of {session.frame_count}."
     said = panels.message(note) if count < session.frame_count else ""

@@ -14,7 +14,6 @@ from demo.visit import workspace as workspaces_on_disk
 from demo.visit.workspace import Workspace, Workspaces
 from xmem.session import Session
 
-PROJECT = "project.json"
 RUN = "track-"  # how the folder of a run that changes the work begins
 WAIT_SECONDS = 5  # for another click of the same visitor to be done
 
@@ -31,21 +30,16 @@ def workspace_of(request: gr.Request | None) -> Workspace:
 
 
 def has_session(request: gr.Request | None) -> bool:
-    return (workspace_of(request).session_folder / PROJECT).exists()
+    return Session.is_in(workspace_of(request).session_folder)
 
 
 def session_of(request: gr.Request | None) -> Session:
     """The visitor's work, opened for reading. Raises InputError where there is no video yet."""
     workspace = workspace_of(request)
-    if not (workspace.session_folder / PROJECT).exists():
+    if not Session.is_in(workspace.session_folder):
         raise xmem.InputError("There is no video yet: upload one, or take the sample.")
     workspace.keep_alive()
     return Session.open(workspace.session_folder)
-
-
-def has_result(session: Session) -> bool:
-    """Whether anything was computed for the objects that there are."""
-    return bool(session.objects) and any(session.folder.glob("spans/*/masks/*.png"))
 
 
 def is_running(request: gr.Request | None) -> bool:

@@ -55,6 +55,27 @@ def test_one_key_frame_gives_what_segment_video_gives(session, network, clip, tm
         assert np.array_equal(session.mask(frame), mask), f"frame {frame}"
 
 
+def test_what_was_given_and_whether_anything_was_computed_can_be_asked_for(session, network, tmp_path):
+    assert Session.is_in(session.folder) and not Session.is_in(tmp_path)
+    assert not session.has_results
+    session.set_key_frame(0, square(4))
+    assert np.array_equal(session.given_mask(0), square(4)) and not session.has_results
+    with pytest.raises(InputError, match="no key frame"):
+        session.given_mask(4)
+    next(steps := session.propagate(SETTINGS, network))
+    steps.close()
+    assert session.has_results, "also where a run was stopped"
+    session.remove_object(1)
+    assert not session.has_results, "nothing is there without its objects"
+
+
+def test_a_time_is_a_frame_of_the_trimmed_range(session):
+    rate = float(session.info.rate)
+    assert session.frame_at(0) == 0 and session.frame_at(4.2 / rate) == 4
+    session.set_trim(3, 9)
+    assert session.frame_at(0) == 3 and session.frame_at(2.2 / rate) == 5 and session.frame_at(100) == 9
+
+
 def test_a_correction_computes_only_the_spans_beside_it_and_leaves_the_bytes_of_all_others(session, network):
     for frame in (0, 8, 16):
         session.set_key_frame(frame, square(4 + 2 * frame))

@@ -18,7 +18,6 @@ from xmem.checkpoints import load_model
 from xmem.config import MemoryConfig
 from xmem.errors import InputError
 from xmem.networks import Network
-from xmem.render.masks import read_index_mask
 from xmem.render.overlay import Colors, tint
 from xmem.render.palette import color_of
 from xmem.scoring.metrics import region_similarity
@@ -139,8 +138,7 @@ def _sibling(session: Session, folder: Path, settings: TrackSettings) -> Session
     sibling.set_post(session.post)
     colors = {item.id: item.color for item in session.objects}
     for key in session.key_frames:
-        index = read_index_mask(session.folder / "keyframes" / f"{key.mask}.png")
-        sibling.set_key_frame(key.frame, np.where(np.isin(index, list(colors)), index, 0), colors)
+        sibling.set_key_frame(key.frame, session.given_mask(key.frame), colors)
     return sibling
 
 

@@ -98,6 +98,11 @@ class Session:
         folder = Path(folder)
         return cls(folder, read_project(folder / PROJECT))
 
+    @staticmethod
+    def is_in(folder: str | PathLike) -> bool:
+        """Whether there is a session in `folder`."""
+        return (Path(folder) / PROJECT).exists()
+
     @classmethod
     def open_bundle(cls, bundle: str | PathLike, folder: str | PathLike) -> Session:
         """Unpack a bundle (see `save_bundle`) into `folder` (new or empty) and go on with it."""
@@ -298,9 +303,21 @@ class Session:
         found = self._computed(frame)
         if key is None:
             return post_process(found, self.post)
-        given = self._existing(self._read_mask(key.mask))
+        given = self.given_mask(frame)
         spoken_for = spoken(self.key_frames, self._ids, frame)
         return np.where(given > 0, given, np.where(np.isin(found, spoken_for), 0, found)).astype(np.uint8)
+
+    def given_mask(self, frame: int) -> np.ndarray:
+        """The index mask uint8 [H, W] that was given on a key frame. Raises InputError where `frame` is none."""
+        key = self._key(frame)
+        if key is None:
+            raise InputError(f"Frame {frame} is no key frame: choose one of those listed.")
+        return self._existing(self._read_mask(key.mask))
+
+    @property
+    def has_results(self) -> bool:
+        """Whether anything was computed for the objects that there are."""
+        return bool(self.objects) and any(result.frames() for result in self._results.all)
 
     def has_result(self, frame: int) -> bool:
         """Whether the frame has a mask, computed or given."""
