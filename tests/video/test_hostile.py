@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.hostile import MEGABYTE, claiming_samples, gif, memory_rise, mutated, png
-from tests.video.clips import copy_clip, flat_images, write_clip
+from tests.video.clips import copy_clip, flat_images, read_all, write_clip
 from xmem.errors import InputError
 from xmem.limits import Limits
 from xmem.video import FrameAccess, FrameReader, probe
@@ -202,6 +202,31 @@ def _remux(old: av.container.InputContainer, new: av.container.OutputContainer) 
         if packet.size:
             packet.stream = stream
             new.mux(packet)
+
+
+def test_a_clock_finer_than_any_player_takes_keeps_the_order_of_frames(tmp_path):
+    path = write_clip(tmp_path / "fine.ivf", flat_images(6), codec="libvpx-vp9")
+    head = bytearray(path.read_bytes())
+    head[16:20] = struct.pack("<I", 1_073_741_849)  # ticks per second
+    path.write_bytes(head)
+    assert len(read_all(copy_clip(path, tmp_path / "out.mp4"))) == 6
+
+
+def test_pictures_in_colours_that_nobody_knows_are_refused(tmp_path):
+    path = write_clip(tmp_path / "odd.mov", codec="prores_ks", pix_fmt="yuv422p10le")
+    movie = bytearray(path.read_bytes())
+    movie[movie.index(b"icpf") + 20] = 14  # the matrix of the first picture: ICtCp
+    path.write_bytes(movie)
+    with pytest.raises(InputError, match="colours cannot be read"):
+        read_all(path)
+
+
+def test_sound_that_cannot_be_copied_leaves_no_half_written_file(tmp_path):
+    path = write_clip(tmp_path / "sound.mkv", audio="libopus", audio_seconds=0.2)
+    path.write_bytes(path.read_bytes().replace(b"\x63\xa2\x93OpusHead", b"\x53\xa2\x93OpusHead"))
+    with pytest.raises(InputError, match="sound are damaged"):
+        copy_clip(path, tmp_path / "out" / "out.mp4")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 # Mutations of real files

@@ -118,8 +118,15 @@ class VideoDecoder:
         yield from self._pictures
 
     def to_rgb(self, picture: VideoFrame) -> np.ndarray:
-        """uint8 [height, width, 3] RGB, upright; a picture of another size than the first is resized to it."""
-        return self.orientation.apply(to_rgb(picture, self._reformatter, *self._size))
+        """uint8 [height, width, 3] RGB, upright; a picture of another size than the first is resized to it.
+
+        Raises InputError for a picture whose form or colours FFmpeg cannot convert.
+        """
+        try:
+            return self.orientation.apply(to_rgb(picture, self._reformatter, *self._size))
+        except av.error.FFmpegError as error:
+            name = self.path.name
+            raise InputError(f"{name!r} has pictures whose colours cannot be read; convert it to H.264 MP4.") from error
 
     def stamp(self, picture: VideoFrame) -> int | None:
         """The file's own time of a picture in ticks of time_base, as it stands there; None where there is none."""

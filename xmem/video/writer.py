@@ -1,5 +1,6 @@
 """Frames to a video with the source's timing, colours and sound: an H.264 MP4 that plays in browsers, or others."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
+from xmem.errors import InputError
 from xmem.video.audio import AudioTrack
 from xmem.video.colour import Colour, to_yuv420
 from xmem.video.reader import Frame, FrameReader
@@ -82,6 +84,7 @@ class VideoWriter:
         self._audio: AudioTrack | None = None
         self._origin = Fraction(0)  # source seconds of the first frame written
         self._end = Fraction(0)  # output seconds at which the last frame ends
+        self._last_time = Fraction(-1)
         self._last_tick = -1
         self._last_index = -1  # of the frame written last
         self._durations: dict[int, int] = {}  # ticks by tick, of frames inside the encoder
@@ -103,6 +106,9 @@ class VideoWriter:
         try:
             container = self._open(image, frame) if self._container is None else self._container
             self._encode(container, image, frame)
+        except av.error.FFmpegError as error:
+            self._discard()
+            raise self._of_source(error) from error
         except BaseException:
             self._discard()
             raise
@@ -120,11 +126,20 @@ class VideoWriter:
                 self._audio.finish(None if self._has_all() else self._end)
             self._container.close()
             os.replace(self._partial, self._path)
+        except av.error.FFmpegError as error:
+            self._discard()
+            raise self._of_source(error) from error
         except BaseException:
             self._discard()
             raise
         finally:
             self._close_audio()
+
+    def _of_source(self, error: av.error.FFmpegError) -> Exception:
+        """What to raise where a muxer refuses: the disk's fault as it is; else times or sound of the source are."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EROFS):
+            return error
+        return InputError("The video's time stamps or its sound are damaged beyond writing; convert it to MP4 first.")
 
     def _open(self, image: np.ndarray, frame: Frame) -> OutputContainer:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,9 +181,10 @@ class VideoWriter:
 
     def _encode(self, container: OutputContainer, image: np.ndarray, frame: Frame) -> None:
         time = frame.time - self._origin
-        tick = round(time / self._clock)
-        if tick <= self._last_tick:
+        if time <= self._last_time:
             raise ValueError(f"Frame {frame.index} is not later than the frame before it.")
+        self._last_time = time
+        tick = max(round(time / self._clock), self._last_tick + 1)  # the source's clock may be finer
         self._last_tick, self._last_index = tick, frame.index
         duration = max(1, round(frame.duration / self._clock))
         self._durations[tick] = duration
