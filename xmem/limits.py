@@ -88,21 +88,21 @@ def check_frames(count: int, name: str) -> None:
         )
 
 
+def check_key_frames(count: int) -> None:
+    """Refuse more key frames than `limits()` allows. Raises InputError."""
+    if count > limits().key_frames:
+        raise InputError(f"A session may have {limits().key_frames:,} key frames at most; take one back first.")
+
+
 def inference_size(width: int, height: int, size: int | None, longest: int | None = None) -> tuple[int, int]:
     """(height, width) in pixels at which the networks run on frames of width x height.
 
     size: of the shorter side; None = the frames' own, made smaller where their longer side is above `longest`. The only
-    place where this is computed, and bounded.
+    place where this is bounded.
     Raises InputError where the frames are too narrow, or the size is too large for them.
     """
     check_shape(width, height, "The frames are")
-    if size is None:
-        scale = min(longest / max(width, height), 1) if longest else 1
-        found = int(height * scale), int(width * scale)
-    elif height <= width:
-        found = size, int(size * width / height)
-    else:
-        found = int(size * height / width), size
+    found = scaled(width, height, size, longest)
     allowed = limits().inference_pixels
     if found[0] * found[1] > allowed:
         raise InputError(
@@ -110,6 +110,14 @@ def inference_size(width: int, height: int, size: int | None, longest: int | Non
             f"here; choose a shorter side of at most {_largest(width, height, allowed)} pixels."
         )
     return found
+
+
+def scaled(width: int, height: int, size: int | None, longest: int | None = None) -> tuple[int, int]:
+    """`inference_size` without any bound: for comparing, not for making room."""
+    if size is None:
+        scale = min(longest / max(width, height), 1) if longest else 1
+        return int(height * scale), int(width * scale)
+    return (size, int(size * width / height)) if height <= width else (int(size * height / width), size)
 
 
 def _largest(width: int, height: int, pixels: int) -> int:

@@ -174,6 +174,19 @@ def test_damage_that_shows_only_in_decoding_takes_frames_away_and_is_told(tmp_pa
     assert caplog.text.count("decoded once to see") == 1
 
 
+def test_damage_that_shows_going_backwards_is_told_the_same(tmp_path):
+    """Frames that were decoded already have other numbers then, for an earlier one turns out to be missing, too."""
+    path = write_clip(tmp_path / "clip.mov", moving_images(), codec="mjpeg", pix_fmt="yuvj420p")
+    path.write_bytes(_overwritten(path, (1, 2, COUNT - 1), b"\x11"))
+    expected = read_all(path)
+    assert len(expected) == COUNT - 3
+    with FrameAccess(path) as access:
+        frames = list(access.backward(COUNT - 1, COUNT - 5))
+    assert [frame.index for frame in frames] == [COUNT - 4, COUNT - 5]
+    for given in frames:
+        assert_same(given, expected[given.index])
+
+
 def test_a_frame_costs_no_more_than_its_group_of_pictures(tmp_path, monkeypatch):
     """Random access decodes from the nearest key picture, and converts the wanted picture alone."""
     path = write_clip(tmp_path / "clip.mp4", moving_images(160), options={"g": "8", "bf": "0"})

@@ -7,15 +7,16 @@ from dataclasses import replace
 
 from xmem.errors import InputError
 from xmem.render.palette import OBJECT_COLORS
-from xmem.session.project import Edit, KeyFrame, SessionObject
+from xmem.session.project import MAX_NAME, Edit, KeyFrame, SessionObject
 
-MAX_NAME = 40  # characters of an object's name
 COLORS = len(OBJECT_COLORS)
 
 
 def with_key_frame(edit: Edit, key: KeyFrame, colors: Mapping[int, int]) -> Edit:
     """With a key frame added or replaced; ids that are new become objects, of `colors` where these name them."""
     objects = list(edit.objects)
+    for color in colors.values():
+        _check_color(color)
     for i in key.objects:
         if all(item.id != i for item in objects):
             used = {item.color for item in objects}
@@ -37,8 +38,8 @@ def without_key_frame(edit: Edit, frame: int) -> Edit:
 def with_object(edit: Edit, object_id: int, name: str | None, color: int | None, visible: bool | None) -> Edit:
     """With an object's name, colour or visibility changed; an object that has the colour already takes its old one."""
     old = object_of(edit, object_id)
-    if color is not None and not 0 <= color < COLORS:
-        raise InputError(f"Colours count from 0 to {COLORS - 1}, not {color}.")
+    if color is not None:
+        _check_color(color)
     new = SessionObject(
         object_id,
         old.name if name is None else _one_line(name),
@@ -71,4 +72,9 @@ def object_of(edit: Edit, object_id: int) -> SessionObject:
 
 
 def _one_line(name: str) -> str:
-    return " ".join(name.split())[:MAX_NAME] or "Object"
+    return " ".join(name.split())[:MAX_NAME].rstrip() or "Object"
+
+
+def _check_color(color: int) -> None:
+    if type(color) is not int or not 0 <= color < COLORS:
+        raise InputError(f"Colours are whole numbers from 0 to {COLORS - 1}, not {color!r}.")

@@ -10,17 +10,22 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
 import cv2
 import numpy as np
+from pydantic import TypeAdapter
 
 from xmem.engine.pipeline import Behind
+from xmem.errors import InputError
+from xmem.limits import MIN_SIZE, limits, scaled
 from xmem.render.masks import read_index_mask, write_index_mask
-from xmem.session.spans import Span, span_as_json, span_of_json
+from xmem.session.schema import read_json
+from xmem.session.spans import Span, SpanTable, span_as_json, span_of_table
 from xmem.session.stats import ObjectStats, StatsFile, measure, read_stats
+from xmem.video.stills import png_header, still_size
 
 _WAITING = 4  # frames or their figures that may wait to be written
 
@@ -39,8 +44,9 @@ class SpanResult:
 
     @staticmethod
     def read(folder: Path) -> SpanResult:
-        values = json.loads((folder / "span.json").read_text())
-        return SpanResult(int(folder.name), folder, span_of_json(values), values["signature"], bool(values["complete"]))
+        """Raises InputError where span.json is missing, or not as `write` leaves it."""
+        table = read_json(folder / "span.json", _FORM, "The table of a result", _MAX_BYTES)
+        return SpanResult(int(folder.name), folder, span_of_table(table), table.signature, table.complete)
 
     def write(self) -> None:
         """Write span.json in one replace."""
@@ -59,16 +65,70 @@ class SpanResult:
 
     def probabilities(self, frame: int) -> np.ndarray | None:
         """float32 [O, h, w] at inference size, in order of `span.objects`; None on a frame without."""
+        stacked = self._stacked(frame)
+        return None if stacked is None else _unpacked(stacked)
+
+    def probability(self, frame: int, object_id: int) -> np.ndarray | None:
+        """float32 [h, w] of one object of the span; None on a frame without."""
+        stacked = self._stacked(frame)
+        return None if stacked is None else _unpacked(stacked[self.span.objects.index(object_id)])
+
+    def _stacked(self, frame: int) -> np.ndarray | None:
+        """uint16 [O, h, w]. Raises InputError where the file is not as the writer left it."""
         path = self.folder / "probabilities" / f"{frame:05d}.png"
-        stacked = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.exists() else None
-        if stacked is None:
+        if not path.exists():
             return None
-        return (stacked.astype(np.float32) / 65535).reshape(len(self.span.objects), -1, stacked.shape[1])
+        self._check_probabilities(path)
+        stacked = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if stacked is None or stacked.dtype != np.uint16 or stacked.ndim != 2:
+            raise _damaged(path)
+        return stacked.reshape(len(self.span.objects), -1, stacked.shape[1])
+
+    def _check_probabilities(self, path: Path) -> tuple[int, int]:
+        """(h, w) by the header alone: grey of 16 bits, as many pictures one below another as there are objects."""
+        width, height, is_deep = png_header(path)
+        if not is_deep or height % len(self.span.objects) or width * height > limits().stacked_pixels:
+            raise _damaged(path)
+        return height // len(self.span.objects), width
+
+    def check(self, width: int, height: int, frame_count: int) -> None:
+        """Compare all files with a video of width x height pixels, without decoding any. Raises InputError.
+
+        Probabilities have the inference size that the signature names, if any; masks are of the video's size.
+        """
+        if max(self.span.last, *(end.frame for end in (self.span.start, self.span.end) if end), 0) >= frame_count:
+            raise InputError("The table of a result names frames that the video does not have: save the bundle again.")
+        size = self.signature.get("size")
+        if size is not None and (type(size) is not int or size < MIN_SIZE):
+            raise InputError("The table of a result is damaged (its inference size): save the bundle again.")
+        expected = scaled(width, height, size)
+        for path in sorted((self.folder / "masks").glob("*.png")):
+            if still_size(path, f"The mask {path.name!r}", _ADVICE) != (width, height):
+                raise _damaged(path)
+        for path in sorted((self.folder / "probabilities").glob("*.png")):
+            found = self._check_probabilities(path)
+            smaller = size is None and found[0] <= height and found[1] <= width  # as some networks choose themselves
+            if found != expected and not smaller:
+                raise _damaged(path)
+        self.stats()
 
     def stats(self) -> dict[tuple[int, int], ObjectStats]:
-        """Figures by (frame, object)."""
+        """Figures by (frame, object) of the span. Raises InputError where they are no table."""
         path = self.folder / "stats.csv"
-        return read_stats(path) if path.exists() else {}
+        return read_stats(path, range(self.span.first, self.span.last + 1), self.span.objects)
+
+
+_FORM = TypeAdapter(SpanTable)
+_MAX_BYTES = 1 << 20  # of span.json
+_ADVICE = "save the bundle again"
+
+
+def _unpacked(stacked: np.ndarray) -> np.ndarray:
+    return stacked.astype(np.float32) / 65535
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"The result file {path.name!r} in {path.parent.name!r} is damaged; compute the frames again.")
 
 
 class ResultWriter:
@@ -128,6 +188,7 @@ class Results:
         self._frame_count = frame_count
         folders = sorted((path for path in folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
         self.all = [SpanResult.read(path) for path in folders if (path / "span.json").exists()]
+        self._by_ends = _grouped(self.all)
 
     def new(self, span: Span, signature: dict) -> SpanResult:
         """A new, empty result for `span`."""
@@ -139,14 +200,19 @@ class Results:
         self.all.append(result)
         return result
 
+    def complete(self, result: SpanResult) -> None:
+        """Note, also on disk, that the run of a result came to its end."""
+        done = replace(result, complete=True)
+        done.write()
+        self.all = [done if other is result else other for other in self.all]
+        self._by_ends = _grouped(self.all)
+
     def serving(self, span: Span, signature: dict | None) -> SpanResult | None:
         """The newest complete result of what `span` asks for; signature None: under whatever settings."""
         fitting = (
             result
-            for result in reversed(self.all)
-            if result.complete
-            and span.is_served_by(result.span)
-            and (signature is None or signature == result.signature)
+            for result in reversed(self._by_ends.get(_ends(span), ()))
+            if span.is_served_by(result.span) and (signature is None or signature == result.signature)
         )
         return next(fitting, None)
 
@@ -174,3 +240,21 @@ class Results:
             if result.number not in numbers:
                 shutil.rmtree(result.folder, ignore_errors=True)
         self.all = [result for result in self.all if result.number in numbers]
+        self._by_ends = _grouped(self.all)
+
+
+_Ends = tuple[tuple[int, str] | None, ...]
+
+
+def _ends(span: Span) -> _Ends:
+    """The key frames at the ends, which have to be the same in a result that serves a span."""
+    return tuple(end and (end.frame, end.mask) for end in (span.start, span.end))
+
+
+def _grouped(results: Iterable[SpanResult]) -> dict[_Ends, list[SpanResult]]:
+    """Complete results by their ends."""
+    groups: dict[_Ends, list[SpanResult]] = {}
+    for result in results:
+        if result.complete:
+            groups.setdefault(_ends(result.span), []).append(result)
+    return groups

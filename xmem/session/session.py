@@ -18,9 +18,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from pydantic import TypeAdapter
 
 from xmem.checkpoints import REGISTRY, load_model
 from xmem.errors import InputError
+from xmem.limits import check_key_frames
 from xmem.memory import MemoryUse
 from xmem.networks import Network
 from xmem.render.masks import read_index_mask, write_index_mask
@@ -30,10 +32,21 @@ from xmem.render.styles import Style, StyleRenderer
 from xmem.render.tracked import TrackedFrame
 from xmem.session import corrections, files
 from xmem.session.bundle import read_bundle, write_bundle
+from xmem.session.foreign import check_files, check_session
 from xmem.session.passes import PassFrame, SpanJob, compute_span
-from xmem.session.project import Edit, KeyFrame, Project, SessionObject, TrackSettings, read_project, write_project
+from xmem.session.project import (
+    MAX_TITLE,
+    Edit,
+    KeyFrame,
+    Project,
+    SessionObject,
+    TrackSettings,
+    read_project,
+    write_project,
+)
 from xmem.session.results import Results, SpanResult
-from xmem.session.spans import Anchor, Span, plan, spoken
+from xmem.session.schema import FrameNumber, read_json
+from xmem.session.spans import Anchor, Span, anchors_of, plan, spoken
 from xmem.session.stats import ObjectStats
 from xmem.session.suggestions import Suggestion, suggest
 from xmem.video import VideoInfo
@@ -42,6 +55,8 @@ from xmem.video.access import FrameAccess
 Table = dict[tuple[int, int], ObjectStats]
 
 PROJECT, INDEX, CUTS = "project.json", "index.json", "cuts.json"
+_CUTS = TypeAdapter(tuple[FrameNumber, ...])
+_MAX_CUTS = 16 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -88,7 +103,8 @@ class Session:
             files.write_table(folder / INDEX, access.index)
         for part in ("keyframes", "spans"):
             (folder / part).mkdir()
-        session = cls(folder, Project(video, name or source.stem, count, 0, count - 1))
+        title = (name or source.stem).encode(errors="replace").decode()[:MAX_TITLE]
+        session = cls(folder, Project(video, title, count, 0, count - 1))
         session._save()
         return session
 
@@ -105,17 +121,23 @@ class Session:
 
     @classmethod
     def open_bundle(cls, bundle: str | PathLike, folder: str | PathLike) -> Session:
-        """Unpack a bundle (see `save_bundle`) into `folder` (new or empty) and go on with it."""
+        """Unpack a bundle (see `save_bundle`) into `folder` (new or empty) and go on with it.
+
+        Raises InputError, and leaves nothing behind, where anything in it is not what a session has.
+        """
         folder = Path(folder)
         files.check_new(folder)
         read_bundle(Path(bundle), folder)
         try:
             session = cls.open(folder)
-            session._check_foreign()
-            (folder / INDEX).unlink(missing_ok=True)  # another program may have written it: counted anew
-            with session.access() as access:
-                if access.frame_count != session.frame_count:
-                    raise InputError("The bundle's video does not have the frames that its project names.")
+            project = session._project
+            image = [project.style.image] if project.style.image else []
+            check_files(folder, [project.video, *image, *(f"keyframes/{mask}.png" for mask in project.masks)])
+            check_session(folder, project, session.cuts(), session.info)
+            session.set_style(session.style)  # its image can be read, or an error
+            if project.settings.model not in REGISTRY:
+                settings = replace(project.settings, model=TrackSettings().model)
+                session._change(replace(project, settings=settings))
             return session
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -231,6 +253,7 @@ class Session:
                 f"The mask is {index.shape[1]}x{index.shape[0]} but the video {shape[1]}x{shape[0]}: "
                 "give a mask of the video's size."
             )
+        check_key_frames(len(self.key_frames) + (self._key(frame) is None))
         ids = tuple(int(i) for i in np.unique(index) if i)
         key = KeyFrame(frame, self._store_mask(index.astype(np.uint8)), ids)
         self._edit(corrections.with_key_frame(self._project.edit, key, colors or {}))
@@ -377,7 +400,8 @@ class Session:
 
     def cuts(self) -> list[int]:
         """First frames of new shots, as far as runs have seen them."""
-        return files.read_table(self.folder / CUTS) or []
+        path = self.folder / CUTS
+        return list(read_json(path, _CUTS, "The table of cuts", _MAX_CUTS)) if path.exists() else []
 
     def suggestions(self, count: int = 8) -> list[Suggestion]:
         """The frames most worth checking, the worst first."""
@@ -407,7 +431,7 @@ class Session:
     def save_bundle(self, path: str | PathLike, exports: Iterable[str | PathLike] = ()) -> Path:
         """Write a ZIP that holds the video, project.json, key frames and results, and the files `exports`."""
         used = [PROJECT, self._project.video]
-        used += [f"keyframes/{mask}.png" for mask in self._all_masks()]
+        used += [f"keyframes/{mask}.png" for mask in self._project.masks]
         used += [f"spans/{result.number}" for result in self._in_use()]
         used += [name for name in (CUTS, self._project.style.image) if name and (self.folder / name).exists()]
         steps = write_bundle(self.folder, Path(path), [Path(item) for item in exports], used)
@@ -439,7 +463,7 @@ class Session:
         return plan(self.key_frames, self._ids, self.first, self.last, settings.direction)
 
     def _anchors(self) -> list[Anchor]:
-        return [Anchor(key.frame, key.mask, spoken(self.key_frames, self._ids, key.frame)) for key in self.key_frames]
+        return anchors_of(self.key_frames, self._ids)
 
     def _compute(self, job: SpanJob) -> Generator[PassFrame, None, None]:
         result = self._results.new(job.span, job.settings.signature)
@@ -447,8 +471,7 @@ class Session:
         steps = compute_span(job, result, cuts)
         try:
             yield from steps
-            self._results.all[-1] = result = replace(result, complete=True)
-            result.write()
+            self._results.complete(result)
         finally:
             steps.close()
             self._add_cuts(cuts)
@@ -489,8 +512,7 @@ class Session:
     def _matte(self, frame: int, mask: np.ndarray, object_id: int) -> np.ndarray:
         owner, own = self._owners[frame], None
         if owner is not None and self._key(frame) is None and object_id in owner.span.objects:
-            probabilities = owner.probabilities(frame)
-            own = None if probabilities is None else probabilities[owner.span.objects.index(object_id)]
+            own = owner.probability(frame, object_id)
         return soft_mask(mask, object_id, own, processed=self.post != PostProcessing())
 
     def _key(self, frame: int) -> KeyFrame | None:
@@ -508,10 +530,6 @@ class Session:
     def _read_mask(self, name: str) -> np.ndarray:
         return read_index_mask(self.folder / "keyframes" / f"{name}.png")
 
-    def _all_masks(self) -> set[str]:
-        edits = (self._project.edit, *self._project.past, *self._project.future)
-        return {key.mask for edit in edits for key in edit.key_frames}
-
     def _in_use(self) -> list[SpanResult]:
         """Results that speak for a frame, now or after undo and redo."""
         kept = {owner.number: owner for owner in self._owners if owner is not None}
@@ -526,7 +544,7 @@ class Session:
     def _prune(self) -> None:
         """Remove results and masks that nothing leads to any more."""
         self._results.prune(self._in_use())
-        masks = self._all_masks()
+        masks = self._project.masks
         for path in (self.folder / "keyframes").glob("*.png"):
             if path.stem not in masks:
                 path.unlink()
@@ -534,23 +552,6 @@ class Session:
     def _check_frame(self, frame: int) -> None:
         if not 0 <= frame < self.frame_count:
             raise InputError(f"There is no frame {frame}: the video's frames are 0 to {self.frame_count - 1}.")
-
-    def _check_foreign(self) -> None:
-        """A project from elsewhere may name nothing but what lies in its own folder."""
-        project = self._project
-        files = [project.video, *([project.style.image] if project.style.image else [])]
-        files += [f"keyframes/{mask}.png" for mask in self._all_masks()]
-        for name in files:
-            path = (self.folder / name).resolve()
-            if not path.exists() or self.folder.resolve() not in path.parents:
-                raise InputError("The bundle's project names a file that is not in it: save the bundle again.")
-        for mask in self._all_masks():
-            if self._read_mask(mask).shape != (self.info.height, self.info.width):
-                raise InputError("The bundle's masks do not have the size of its video: save the bundle again.")
-        if not 0 <= project.first <= project.last < project.frame_count:
-            raise InputError("The bundle's project has a range of frames that its video does not have.")
-        if project.settings.model not in REGISTRY:
-            self._change(replace(project, settings=replace(project.settings, model=TrackSettings().model)))
 
     def _edit(self, edit: Edit) -> None:
         self._change(self._project.edited(edit))

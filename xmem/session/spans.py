@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field, JsonValue
+
+from xmem.errors import InputError
 from xmem.session.project import KeyFrame
+from xmem.session.schema import FrameNumber, MaskName, ObjectId
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,24 @@ def plan(key_frames: Sequence[KeyFrame], objects: Sequence[int], first: int, las
 
     key_frames: ascending. objects: ids that exist; others in the masks are passed over.
     """
-    keys = [key for key in key_frames if first <= key.frame <= last]
-    anchors = [Anchor(key.frame, key.mask, spoken(key_frames, objects, key.frame)) for key in keys]
+    existing = frozenset(objects)
+    anchors = [anchor for anchor in anchors_of(key_frames, objects) if first <= anchor.frame <= last]
+    later = _introduced_from(key_frames, existing)
     spans = []
     for start, end in zip([None, *anchors], [*anchors, None], strict=True):
-        span = _span(key_frames, objects, start, end, (first, last), direction)
+        span = _span(later, start, end, (first, last), direction)
         if span is not None:
             spans.append(span)
     return spans
+
+
+def anchors_of(key_frames: Sequence[KeyFrame], objects: Sequence[int]) -> list[Anchor]:
+    """Every key frame with what it speaks for: the ids introduced there or on an earlier one."""
+    existing, known, anchors = frozenset(objects), set(), []
+    for key in key_frames:
+        known |= existing & set(key.objects)
+        anchors.append(Anchor(key.frame, key.mask, tuple(sorted(known))))
+    return anchors
 
 
 def spoken(key_frames: Sequence[KeyFrame], objects: Sequence[int], frame: int) -> tuple[int, ...]:
@@ -86,9 +100,17 @@ def spoken(key_frames: Sequence[KeyFrame], objects: Sequence[int], frame: int) -
     return tuple(sorted(known & set(objects)))
 
 
+def _introduced_from(key_frames: Sequence[KeyFrame], existing: Set[int]) -> dict[int, tuple[int, ...]]:
+    """Ids on a key frame or a later one, by its frame; under 0 those of all."""
+    known, found = set(), {}
+    for key in reversed(key_frames):
+        known |= existing & set(key.objects)
+        found[key.frame] = tuple(sorted(known))
+    return found | {0: tuple(sorted(known))}
+
+
 def _span(
-    key_frames: Sequence[KeyFrame],
-    objects: Sequence[int],
+    introduced_from: Mapping[int, tuple[int, ...]],
     start: Anchor | None,
     end: Anchor | None,
     trim: tuple[int, int],
@@ -102,13 +124,27 @@ def _span(
         backward = False
     if last < first or not (forward or backward):
         return None
-    if direction == "forward":
-        reached = spoken(key_frames, objects, start.frame)
-    else:
-        oldest = end.frame if direction == "backward" else 0
-        introduced = {i for key in key_frames if key.frame >= oldest for i in key.objects}
-        reached = tuple(sorted(introduced & set(objects)))
+    oldest = end.frame if direction == "backward" else 0
+    reached = start.speaks if direction == "forward" else introduced_from[oldest]
     return Span(first, last, start, end, reached, forward, backward) if reached else None
+
+
+_End = tuple[FrameNumber, MaskName, tuple[ObjectId, ...]]
+
+
+@dataclass(frozen=True)
+class SpanTable:
+    """The form of span.json: a span, and of its result the signature of the settings and whether it is complete."""
+
+    start: _End | None
+    end: _End | None
+    first: FrameNumber
+    last: FrameNumber
+    objects: Annotated[tuple[ObjectId, ...], Field(min_length=1, max_length=255)]
+    forward: bool
+    backward: bool
+    signature: dict[str, JsonValue]
+    complete: bool
 
 
 def span_as_json(span: Span) -> dict[str, Any]:
@@ -126,18 +162,18 @@ def span_as_json(span: Span) -> dict[str, Any]:
     }
 
 
-def span_of_json(values: dict[str, Any]) -> Span:
-    """The reverse of `span_as_json`; other entries are passed over."""
-
-    def anchor(value: list | None) -> Anchor | None:
-        return None if value is None else Anchor(value[0], value[1], tuple(value[2]))
-
-    return Span(
-        values["first"],
-        values["last"],
-        anchor(values["start"]),
-        anchor(values["end"]),
-        tuple(values["objects"]),
-        values["forward"],
-        values["backward"],
+def span_of_table(table: SpanTable) -> Span:
+    """The reverse of `span_as_json`. Raises InputError for a span that no plan has."""
+    start, end = (None if one is None else Anchor(*one) for one in (table.start, table.end))
+    span = Span(table.first, table.last, start, end, table.objects, table.forward, table.backward)
+    is_sound = (
+        span.first <= span.last
+        and (start is None or start.frame == span.first)
+        and (end is None or end.frame == span.last + 1)
+        and not (span.forward and start is None)
+        and not (span.backward and end is None)
+        and list(span.objects) == sorted(set(span.objects))
     )
+    if not is_sound:
+        raise InputError("The table of a result is damaged (its span contradicts itself): start again from the video.")
+    return span

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 import cv2
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from xmem.errors import InputError
+from xmem.session.schema import Coordinate, Count, FrameNumber, ObjectId, Share
 
 log = logging.getLogger("xmem")
 
@@ -131,19 +134,25 @@ class StatsFile:
         return ",".join(_COLUMNS) + "\n"
 
 
-def read_stats(path: str | PathLike) -> dict[tuple[int, int], ObjectStats]:
+def read_stats(
+    path: str | PathLike, frames: range | None = None, objects: Collection[int] | None = None
+) -> dict[tuple[int, int], ObjectStats]:
     """The rows of a StatsFile by (frame, object); of several rows for the same, the last. Empty where there is no file.
 
-    Lines that are no row (a write was cut short) are left out, and the log says how many.
+    frames, objects: those that are of use; others are passed over. Lines that are no row (a write was cut short) are
+    left out, and the log says how many.
+    Raises InputError for a file that is no table of text.
     """
     rows, broken = {}, 0
-    for cells in _lines(Path(path)):
-        try:
+    try:
+        for cells in _lines(Path(path)):
             row = _row(cells)
-        except (ValueError, IndexError):
-            broken += 1
-            continue
-        rows[row.frame, row.object] = row
+            if row is None:
+                broken += 1
+            elif (frames is None or row.frame in frames) and (objects is None or row.object in objects):
+                rows[row.frame, row.object] = row
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"The table {Path(path).name!r} is damaged; compute the frames again.") from error
     if broken:
         log.warning("%d incomplete lines of %s were left out.", broken, Path(path).name)
     return rows
@@ -164,14 +173,18 @@ def _cells(row: ObjectStats) -> list[object]:
     return [row.frame, row.object, row.area, row.certainty, row.overlap, *box, *centroid]
 
 
-def _row(cells: list[str]) -> ObjectStats:
-    """Raises ValueError or IndexError for a line that is no whole row."""
-    if len(cells) != len(_COLUMNS):
-        raise ValueError(f"A row has {len(_COLUMNS)} cells, not {len(cells)}.")
-    frame, i, area = (int(cell) for cell in cells[:3])
-    certainty, overlap = (float(cell) for cell in cells[3:5])
-    box = tuple(int(cell) for cell in cells[5:9]) if cells[5] else None
-    centroid = tuple(float(cell) for cell in cells[9:11]) if cells[9] else None
-    if not (math.isfinite(certainty) and math.isfinite(overlap)):
-        raise ValueError("A measure is a number.")
-    return ObjectStats(frame, i, area, certainty, overlap, box, centroid)
+_Side, _Centre = Count | None, Coordinate | None  # None: an empty cell, of an object without a pixel
+_CELLS = TypeAdapter(tuple[FrameNumber, ObjectId, Count, Share, Share, _Side, _Side, _Side, _Side, _Centre, _Centre])
+
+
+def _row(cells: list[str]) -> ObjectStats | None:
+    """None for a line that is no whole row."""
+    try:
+        frame, i, area, certainty, overlap, *box, x, y = _CELLS.validate_python([cell or None for cell in cells])
+    except ValidationError:
+        return None
+    if len({value is None for value in (*box, x, y)}) > 1:
+        return None
+    return ObjectStats(
+        frame, i, area, certainty, overlap, None if x is None else tuple(box), None if x is None else (x, y)
+    )

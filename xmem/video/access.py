@@ -197,8 +197,10 @@ class _FileFrames:
         """In runs that are decoded forwards and held, not yet converted, until they were given."""
         count = max(_HELD_FRAMES, HELD_BYTES // self._seeker.decoder.picture_bytes)
         while last >= first:
-            begin = max(first, last - count + 1)
+            begin, known = max(first, last - count + 1), self._seeker.index
             held = [self._seeker.picture(index) for index in range(begin, last + 1)]
+            if self._seeker.index is not known:  # the file turned out to be damaged: frames have other numbers now
+                continue
             while held:
                 picture = held.pop()
                 if picture is not None:

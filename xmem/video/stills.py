@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -57,6 +58,16 @@ def still_size(source: Path | BinaryIO, what: str, advice: str, upright: bool = 
             raise _unreadable(what, advice) from error
         width, height = image.size
         return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+
+
+def png_header(path: Path) -> tuple[int, int, bool]:
+    """Width, height, and whether it is grey of 16 bits, of a PNG. Raises InputError where it is none."""
+    with open(path, "rb") as file:
+        head = file.read(33)
+    if len(head) < 33 or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
+        raise InputError(f"The file {path.name!r} is no PNG; save it again.")
+    width, height, depth, kind = struct.unpack(">IIBB", head[16:26])
+    return width, height, (depth, kind) == (16, 0)
 
 
 def _opened(source: Path | BinaryIO, what: str, advice: str) -> Image.Image:
