@@ -108,10 +108,8 @@ def accuracy(name: str) -> str:
         )
     elif name in REGISTRY:
         figures = ", ".join(f"{value} ({data})" for data, value in REGISTRY[name].figures.items())
-        text = (
-            f"Expect J&F {figures}, as published. On a CPU it takes many times as long as {EMBEDDED}, "
-            f"whose J&F is {own} ({HELD_BACK})."
-        )
+        expected = f"Expect J&F {figures}, as published." if figures else "Its published J&F is not quoted here."
+        text = f"{expected} On a CPU it takes many times as long as {EMBEDDED}, whose J&F is {own} ({HELD_BACK})."
     else:
         text = "No score is known for this file: try it on a clip that you know."
     return panels.accuracy(text)

@@ -366,7 +366,7 @@ def test_every_registered_checkpoint_says_what_it_is(record):
     assert record.variant in {"xmem": ("lite", "resnet"), "cutie": ("resnet50",)}.get(record.family, ("",))
     assert record.licence and record.source and record.description
     assert all(0 < figure < 100 for figure in record.figures.values())
-    assert record.url is None or (record.licence == "MIT" and record.paper.startswith("https://"))
+    assert record.url is None or (record.url.startswith("https://") and record.paper.startswith("https://"))
 
 
 @pytest.mark.parametrize("name, hint", [("Xmem", "did you mean"), ("other", "choose one of"), ("a/b", "path")])
@@ -434,8 +434,14 @@ def test_half_precision_on_disk_loads_as_float32(tmp_path):
 
 
 def test_the_registry_tells_the_released_networks_true_size():
+    from xmem.networks.stcn import STCN
+    from xmem.networks.stm import STM
     from xmem.networks.xmem import XMem, xmem_sizes
 
+    for name, network in (("STCN", STCN), ("STCN-s03", STCN), ("STM", STM)):
+        with torch.device("meta"):
+            parameters = sum(p.numel() for p in network().parameters())
+        assert checkpoints.REGISTRY[name].parameters == parameters
     for name, sensory in (("XMem", 64), ("XMem-no-sensory", 0)):
         with torch.device("meta"):
             parameters = sum(p.numel() for p in XMem(xmem_sizes(sensory)).parameters())

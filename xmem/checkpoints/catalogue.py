@@ -13,6 +13,7 @@ EMBEDDED = "xmem-lite"
 RELEASES = "https://github.com/hkchengrex/XMem/releases/download/v1.0/"
 SOURCE = "https://github.com/hkchengrex/XMem"
 PAPER = "https://arxiv.org/abs/2207.07115"
+DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,25 @@ def _released(
     )
 
 
+def _stcn(
+    name: str, file_name: str, drive_id: str, description: str, figures: Mapping[str, float] | None = None
+) -> Checkpoint:
+    return Checkpoint(
+        name=name,
+        file_name=file_name,
+        url=DRIVE + drive_id,
+        size_bytes=None,
+        parameters=54_434_180,
+        variant="",
+        licence="MIT for the code; none is stated for the weights",
+        source="https://github.com/hkchengrex/STCN",
+        paper="https://arxiv.org/abs/2106.05210",
+        description=description,
+        figures=figures or {},
+        family="stcn",
+    )
+
+
 HELD_BACK = "five held-back DAVIS 2016 training clips, 384 px"
 D16, D17, YV18, LONG = "DAVIS 2016 val", "DAVIS 2017 val", "YouTube-VOS 2018 val", "Long-time Video"
 REGISTRY: dict[str, Checkpoint] = {
@@ -85,6 +105,33 @@ REGISTRY: dict[str, Checkpoint] = {
             "without sensory memory, for frames that do not follow each other in space",
             {D17: 85.1, YV18: 84.4},
             parameters=59_783_560,
+        ),
+        _stcn(
+            "STCN",
+            "stcn.pth",
+            "1mRrE0uCI2ktdWlUgapJI_KmgeIiF2eOm",
+            "STCN, which XMem came from: reads every memory frame; trained on stills, BL30K, DAVIS and YouTube-VOS",
+            {D16: 91.7, D17: 85.3, YV18: 84.3},
+        ),
+        _stcn(
+            "STCN-s03",
+            "stcn-s03.pth",
+            "1JllXPJZola0G-g1aUQfXe9nLMBioj-aH",
+            "STCN trained on stills, DAVIS and YouTube-VOS, without the synthetic BL30K",
+        ),
+        Checkpoint(
+            name="STM",
+            file_name="STM_weights.pth",
+            url="https://www.dropbox.com/s/mtfxdr93xc3q55i/STM_weights.pth?dl=1",
+            size_bytes=None,
+            parameters=38_925_570,
+            variant="",
+            licence="CC BY-NC-SA 4.0: non-commercial use",
+            source="https://github.com/seoungwugoh/STM",
+            paper="https://arxiv.org/abs/1904.00607",
+            description="STM, the first of the line: always reads the frame before; objects cannot join later",
+            figures={D16: 89.3, D17: 81.8, YV18: 79.4},
+            family="stm",
         ),
         Checkpoint(
             "Cutie-base-mega",
