@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from tests import tiny_cutie
 from tests.tiny_model import write_tiny_model
 from xmem import cli
 from xmem.device import choose_precision
@@ -254,6 +256,20 @@ def test_a_precision_that_cannot_work_is_refused(xmem, material, tmp_path):
 def test_settings_that_cannot_work_are_refused(xmem, material, tmp_path):
     status, _, err = xmem(*segment(material, tmp_path, "--max-working-frames", "2"))
     assert status == 1 and "max_working_frames" in err
+
+
+def test_another_family_takes_its_own_settings_and_refuses_those_it_lacks(xmem, material, tmp_path):
+    save_file(tiny_cutie.tiny_state(), tmp_path / "cutie.safetensors")
+    words = [
+        *segment(material, tmp_path / "out", "--max-working-frames", "7"),
+        "--model",
+        tmp_path / "cutie.safetensors",
+    ]
+    assert xmem(*words)[0] == 0
+    assert count_frames(tmp_path / "out" / "overlay.mp4") == FRAMES
+    status, _, err = xmem(*words, "--force", "--no-sensory")
+    assert status == 1 and "Cutie has no setting --sensory" in err
+    assert count_frames(tmp_path / "out" / "overlay.mp4") == FRAMES
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,15 @@ import argparse
 import logging
 import sys
 from dataclasses import fields
+from typing import Any
 
 from tqdm import tqdm
 
 from xmem import checkpoints
 from xmem.config import MemoryConfig
 from xmem.device import DEVICES, PRECISIONS, describe_device
+from xmem.errors import InputError
+from xmem.families import family_of
 from xmem.networks import Network
 
 log = logging.getLogger("xmem")
@@ -53,13 +56,19 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         help="numbers the network computes with; auto: float16 on CUDA, bfloat16 on a CPU that computes it natively, "
         "else float32, which is exact (default: %(default)s)",
     )
-    memory = parser.add_argument_group("memory settings, with the paper's symbols")
-    for setting in fields(MemoryConfig):
-        flag, text = "--" + setting.name.replace("_", "-"), f"{MEMORY_HELP[setting.name]} (default: %(default)s)"
+    memory = parser.add_argument_group(
+        "memory settings", "with the paper's symbols; defaults are XMem's, another family has its own and may lack some"
+    )
+    for setting in fields(MemoryConfig):  # None: not chosen
+        flag, text = _flag(setting.name), f"{MEMORY_HELP[setting.name]} (default: {setting.default})"
         if isinstance(setting.default, bool):
-            memory.add_argument(flag, action=argparse.BooleanOptionalAction, default=setting.default, help=text)
+            memory.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            memory.add_argument(flag, type=int, default=setting.default, metavar="N", help=text)
+            memory.add_argument(flag, type=int, metavar="N", help=text)
+
+
+def _flag(setting: str) -> str:
+    return "--" + setting.replace("_", "-")
 
 
 def _size(text: str) -> int | None:
@@ -74,9 +83,18 @@ def _size(text: str) -> int | None:
     return size
 
 
-def memory_config(args: argparse.Namespace) -> MemoryConfig:
-    """The memory settings among parsed arguments. Raises InputError for a combination that cannot work."""
-    return MemoryConfig(**{setting.name: getattr(args, setting.name) for setting in fields(MemoryConfig)})
+def memory_config(args: argparse.Namespace, model: Network) -> Any:
+    """The settings of the network's family, with the memory settings among parsed arguments.
+
+    Raises InputError for one that the family lacks, and for a combination that cannot work.
+    """
+    family = family_of(model)
+    known = {setting.name for setting in fields(family.config)}
+    chosen = {setting.name: getattr(args, setting.name) for setting in fields(MemoryConfig)}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    for name in chosen.keys() - known:
+        raise InputError(f"{family.title} has no setting {_flag(name)}: leave it out.")
+    return family.config(**chosen)
 
 
 def load(args: argparse.Namespace) -> Network:

@@ -6,12 +6,12 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from typing import Any
 
 from tqdm import tqdm
 
 from xmem.checkpoints.download import megabytes
 from xmem.cli.common import add_engine, load, memory_config, progress_bar
-from xmem.config import MemoryConfig
 from xmem.device import peak_memory, precision_name, start_memory_count
 from xmem.networks import Network
 from xmem.scoring import evaluation
@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """`evaluate`: a table of J, F and J&F in percent, a line per sequence as it is done; or all of it as JSON."""
-    config = memory_config(args)
     sequences = evaluation.find_sequences(args.root, args.sequences)
     model = load(args)
+    config = memory_config(args, model)
     start_memory_count(model.device)
     scores = []
     _say("" if args.json else f"{'sequence':<24} objects  frames      J      F    J&F  frames/s")
@@ -70,7 +70,7 @@ def _row(name: str, objects: int, frames: int, score: SequenceScore | Evaluation
     return f"{name:<24} {objects:7} {frames:7} {j} {f} {jf} {score.fps:9.2f}"
 
 
-def _as_json(result: Evaluation, args: argparse.Namespace, config: MemoryConfig, model: Network) -> dict:
+def _as_json(result: Evaluation, args: argparse.Namespace, config: Any, model: Network) -> dict:
     """Scores from 0 to 1, unrounded, with the settings that led to them."""
 
     def means(score: SequenceScore | Evaluation) -> dict:

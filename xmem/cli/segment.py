@@ -37,11 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """`segment`: masks and an overlay video of the objects that the given masks show."""
-    config, output = memory_config(args), Path(args.output)
+    output = Path(args.output)
     info = probe(args.input)
     given = _given_masks(args.mask, info)
     old = _old_results(output, Path(args.input), args.force)
     model = load(args)
+    config = memory_config(args, model)
     for path in old:
         path.unlink()
     results = segment_video(

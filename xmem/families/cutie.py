@@ -13,6 +13,7 @@ from torch import Tensor
 
 from xmem.errors import InputError
 from xmem.families.base import Family, Finish, Given, Grid, Turn, VideoState
+from xmem.families.overriding import merge_given
 from xmem.memory import MemoryUse
 from xmem.memory.buckets import BucketConfig, BucketMemory
 from xmem.networks.cutie import Cutie, Features, load_state
@@ -230,27 +231,19 @@ class CutieState(VideoState):
     def _override(
         self, prob: Tensor | None, given: Given, objects: Objects | None, seen: Seen
     ) -> tuple[Tensor, Objects, list[int]]:
-        """Given masks override: others keep their probability, but not where a given mask claims the pixel.
-
-        Returns the probabilities [1, O + 1, H', W'], what is held of the objects, and the ids with those that are new.
-        """
-        new = [i for i in given.ids if i not in self.arrived]
-        arrived = self.arrived + new
-        claimed = given.masks.sum(1) > 0.5  # [1, H', W']
-        merged = [
-            given.masks[:, given.ids.index(i)] if i in given.ids else prob[:, channel].masked_fill(claimed, 0)
-            for channel, i in enumerate(arrived, start=1)
-        ]
+        """`merge_given`: probabilities [1, O + 1, H', W'], what is held of the objects, and all ids."""
+        merged, arrived = merge_given(prob, given, self.arrived)
+        new = len(arrived) - len(self.arrived)
         if new:
             sizes, (height, width) = self.model.sizes, seen.key.shape[-2:]
             joined = Objects(
-                self.model.initial_sensory(1, len(new), height, width),
-                given.masks.new_zeros((1, len(new), sizes.queries, sizes.channels + 1)),
-                given.masks.new_zeros((1, len(new), height, width)),
+                self.model.initial_sensory(1, new, height, width),
+                merged.new_zeros((1, new, sizes.queries, sizes.channels + 1)),
+                merged.new_zeros((1, new, height, width)),
             )
             pairs = zip(objects or (None,) * 3, joined, strict=True)
             objects = Objects(*(own if held is None else torch.cat([held, own], 1) for held, own in pairs))
-        return soft_aggregate(torch.stack(merged, 1)), objects, arrived
+        return soft_aggregate(merged), objects, arrived
 
     def _encode_masks(self, seen: Seen, prob: Tensor, objects: Objects, pieces: Pieces) -> tuple[Tensor, Objects]:
         """Of a memory frame: values [1, O, C, h, w], and what is held of the objects then."""

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xmem.checkpoints import load_model
-from xmem.config import MemoryConfig
 from xmem.device import peak_memory, start_memory_count
 from xmem.engine.masks import index_mask
 from xmem.engine.propagator import Propagator
@@ -104,15 +103,16 @@ class Evaluation(ObjectMeans):
 def evaluate(
     root: str | Path,
     model: Network | str = "xmem-lite",
-    config: MemoryConfig | None = None,
+    config: Any = None,
     size: int | None = 480,
     sequences: Sequence[str] | None = None,
     device: str = "auto",
 ) -> Evaluation:
     """Score `model` on the sequences of `root` (all, or those named), each from its first mask.
 
-    root, sequences: see `find_sequences`. size: shorter side for inference in pixels, None = the images' own.
-    device: used where `model` is a name or path. Raises InputError for a folder that cannot be scored.
+    root, sequences: see `find_sequences`. config: settings of its family, None = the released ones. size: shorter side
+    for inference in pixels, None = the images' own. device: used where `model` is a name or path.
+    Raises InputError for a folder that cannot be scored.
     """
     chosen = find_sequences(root, sequences)
     network = load_model(model, device) if isinstance(model, (str, Path)) else model
@@ -188,7 +188,7 @@ def labelled_frames(sequence: LabelledSequence, reader: FrameReader) -> Iterator
 def score_sequence(
     sequence: LabelledSequence,
     model: Network,
-    config: MemoryConfig | None = None,
+    config: Any = None,
     size: int | None = 480,
     on_frame: Callable[[], object] = lambda: None,
 ) -> SequenceScore:
