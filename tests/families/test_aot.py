@@ -233,11 +233,15 @@ def test_frames_are_placed_as_the_released_evaluation_does(model, shape, size, p
     assert preparing.image(np.zeros((*shape, 3), np.uint8)).shape[-2:] == placed
 
 
-def test_an_inference_size_leaves_the_answer_at_the_size_of_the_frame(model):
+def test_answers_have_the_inference_size_or_that_of_the_frame(model):
     (first, mask), (second, _) = scene(2, 2)
     engine = xmem.Propagator(model, size=20)
     engine.step(first, mask)
     assert engine.step(second).shape == (3, H, W)
+    assert engine.step(second, full_size=False).shape == (3, 20, 30)
+    wide = np.zeros((60, 1100, 3), np.uint8)  # which the network sees 1040 wide
+    engine = xmem.Propagator(model)
+    assert engine.step(wide, np.eye(60, 1100, dtype=np.uint8), full_size=False).shape == (2, 60, 1100)
 
 
 def test_weights_with_the_prefix_of_training_on_several_gpus_are_recognised():

@@ -20,16 +20,19 @@ IMAGE_SHIFT = tuple(-mean / std for mean, std in zip(IMAGE_MEAN, IMAGE_STD, stri
 class Preparing:
     """Frames of one size, on their way to a network's grid and back.
 
-    size: the shorter side, in pixels, at which the network runs (bilinear, antialiased); None = the frame's own.
+    size: the shorter side, in pixels, at which the network runs (bilinear, antialiased); None = the frame's own. `size`
+    (h, w) is what comes back; where a grid has a longest side and no size is asked for, the network may see less.
     Raises InputError for what is too large.
     """
 
     def __init__(self, model: Network, grid: Grid, size: int | None, frame_shape: tuple[int, int]):
         self.model = model
         self.grid = grid
-        self.size = inference_size(frame_shape[1], frame_shape[0], size, grid.longest)
+        height, width = frame_shape
+        seen = inference_size(width, height, size, grid.longest)
+        self.size = (height, width) if size is None else seen
         if grid.plus_one:
-            self._resized = tuple(round((side - 1) / grid.multiple) * grid.multiple + 1 for side in self.size)
+            self._resized = tuple(round((side - 1) / grid.multiple) * grid.multiple + 1 for side in seen)
             self._padding = (0, 0, 0, 0)
         else:
             self._resized, self._padding = self.size, padding_to_stride(*self.size, grid.multiple)
@@ -60,8 +63,6 @@ class Preparing:
         """Padding taken off: [..., H', W'] -> [..., h, w]; what a network upsampled itself has none."""
         height, width = self.size
         left, _, top, _ = self._padding
-        if not any(self._padding):
-            return prob
         return prob[..., top : top + height, left : left + width]
 
     def _scale_and_shift(self, width: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -55,8 +55,8 @@ class AOTConfig:
 class AOTState(VideoState):
     """The memories of one video, one for every ten objects, and when they are written to.
 
-    What is remembered are labels, the most probable object of each pixel at the frame's own size, to which logits are
-    enlarged in one step; so probabilities, too, are always of that size.
+    What is remembered are labels, the most probable object of each pixel. They are of the inference size, to which
+    logits are enlarged in one step: the frame's own where no size is asked for, however small the network sees it.
     As released, a frame with a given mask attends to itself alone, and is the short-term memory that follows. Beyond
     what is released, a mask may be given for objects that are known. There, the number of objects became the largest
     label that was left on a frame with a mask, so that objects out of sight were lost for good; here they are not.
@@ -69,7 +69,6 @@ class AOTState(VideoState):
         super().__init__(model, config)
         self.memories: list[LayeredMemory] = []  # of objects 1 to 10, 11 to 20, ... in order of arrival
         self._last_memory: int | None = None  # the last frame that joined long-term memory
-        self._frame_shape: tuple[int, int] | None = None  # (H, W), known from the first mask on
 
     @property
     def long_term_elements(self) -> list[int]:
@@ -118,7 +117,7 @@ class AOTState(VideoState):
             own, values = memory.save()
             tensors |= {f"{i}.{name}": tensor for name, tensor in own.items()}
             memories.append(values)
-        own = {"arrived": self.arrived, "last_memory": self._last_memory, "frame_shape": self._frame_shape}
+        own = {"arrived": self.arrived, "last_memory": self._last_memory}
         return tensors, {"memories": memories, **own}
 
     def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
@@ -129,21 +128,20 @@ class AOTState(VideoState):
             self.memories[-1].load(named, own)
         self.arrived = [int(i) for i in values["arrived"]]
         self._last_memory = values["last_memory"]
-        self._frame_shape = values["frame_shape"] and tuple(values["frame_shape"])
 
     def _answer(
         self, seen: Features, given: Given | None, pieces: Pieces
     ) -> tuple[Tensor, list[list[LayerTrace]] | None, list[int]]:
-        """Probabilities [O + 1, H, W] at the frame's size: predicted, given, or both; what the layers left of the
+        """Probabilities [O + 1, H, W] at the inference size: predicted, given, or both; what the layers left of the
         prediction, for each memory, or None where a mask is given; and the objects that there are then."""
         arrived, prob, traces = self.arrived, None, None
         if given is not None:
-            self._frame_shape = given.index.shape
             arrived = arrived + [i for i in given.ids if i not in arrived]
         if any(given is None or i not in given.ids for i in self.arrived):
             prob, traces = self._predicted(seen, pieces)
         if given is not None:
-            return overridden(prob, given, arrived, self.model.device), None, arrived
+            index = torch.from_numpy(np.ascontiguousarray(given.index, dtype=np.int32)).to(self.model.device)
+            return overridden(prob, nearest(index, self.size), given.ids, arrived), None, arrived
         return prob, traces, arrived
 
     def _predicted(self, seen: Features, pieces: Pieces) -> tuple[Tensor, list[list[LayerTrace]]]:
@@ -152,7 +150,7 @@ class AOTState(VideoState):
             objects = min(len(self.arrived) - i * IDENTITIES, IDENTITIES)
             logits, trace = self.model.propagate(seen, memory.read(), pieces)
             logits = logits[:, : 1 + objects].float()  # identities without an object take no part in the softmax
-            logits = F.interpolate(logits, size=self._frame_shape, mode="bilinear", align_corners=True)
+            logits = F.interpolate(logits, size=self.size, mode="bilinear", align_corners=True)
             probs.append(torch.softmax(logits[0], 0))
             traces.append(trace)
         return merged(probs), traces
@@ -161,9 +159,7 @@ class AOTState(VideoState):
         self, seen: Features, prob: Tensor, traces: list[list[LayerTrace]] | None, pieces: Pieces
     ) -> list[LayerRows]:
         """What is remembered of a frame, for each memory; without traces, the frame attends to itself."""
-        labels = most_probable(prob)[None, None].float()  # [1, 1, H, W]
-        size = [(n - 1) * STRIDE + 1 for n in seen.grid]
-        labels = F.interpolate(labels, size=size, mode="nearest")[0, 0].long()
+        labels = nearest(most_probable(prob), [(n - 1) * STRIDE + 1 for n in seen.grid])
         frames = []
         for i, first in enumerate(range(0, len(prob) - 1, IDENTITIES)):
             inside = (labels > first) & (labels <= first + IDENTITIES)
@@ -198,14 +194,22 @@ def merged(probs: Sequence[Tensor]) -> Tensor:
     return odds / (odds.sum(0) + unused * LEAST / (1 - LEAST))
 
 
-def overridden(prob: Tensor | None, given: Given, arrived: Sequence[int], device: torch.device) -> Tensor:
+def nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
+    """Labels int32 [H, W] -> [*size], by nearest neighbour."""
+    return F.interpolate(labels[None, None].float(), size=tuple(size), mode="nearest")[0, 0].int()
+
+
+def overridden(prob: Tensor | None, index: Tensor, ids: Sequence[int], arrived: Sequence[int]) -> Tensor:
     """Pixels of a given mask are of their object for certain; on others, those of which the mask does not speak share
-    what there is. prob [O + 1, H, W] of the objects there were, None for none -> [O' + 1, H, W] of `arrived`."""
-    index = torch.from_numpy(np.ascontiguousarray(given.index, dtype=np.int32)).to(device)
-    out = torch.zeros((1 + len(arrived), *index.shape), device=device)
+    what there is.
+
+    prob [O + 1, H, W] of the objects there were, None for none; index: index mask [H, W], which speaks for `ids`
+    -> [O' + 1, H, W] of `arrived`.
+    """
+    out = torch.zeros((1 + len(arrived), *index.shape), device=index.device)
     held = 1 if prob is None else len(prob)
     out[:held] = 1 if prob is None else prob
-    channels = {1 + arrived.index(i): index == i for i in given.ids}
+    channels = {1 + arrived.index(i): index == i for i in ids}
     known = [channel for channel in channels if channel < held]
     if known:
         out[known] = 0

@@ -64,7 +64,7 @@ class Turn:
 class VideoState(ABC):
     """All that one video leaves behind in the memories of a family's network.
 
-    `size` is that of its frames as networks see them, (h, w) before padding, which the engine sets with the first one.
+    `size` is the inference size, (h, w) before padding, which the engine sets with the first frame.
     `arrived` names the objects, in the order of the channels, which is that of their arrival. What is held changes only
     at the end of `step` and `remember`, once nothing can fail: where memory is full, they raise, and are called again.
     """
@@ -87,7 +87,7 @@ class VideoState(ABC):
         """Predict all known objects, let a given mask override, remember: the frame is done.
 
         finish: turns probabilities float32 [1, O + 1, H', W'], background first, on the grid (a network that upsamples
-        by itself: at the frame's size), with the ids of its channels, into what is returned; called before anything
+        by itself: of `size`), with the ids of its channels, into what is returned; called before anything
         that is held changes. Where nothing has arrived yet, `given` is there.
         """
 
