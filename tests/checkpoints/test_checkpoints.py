@@ -433,12 +433,23 @@ def test_half_precision_on_disk_loads_as_float32(tmp_path):
     assert load_model(tmp_path / "h.safetensors", device="cpu").decoder.pred.weight.dtype == torch.float32
 
 
+def test_weights_are_found_among_what_a_training_saves_with_them(tmp_path):
+    """Beside an optimizer's state, and with the prefix of several GPUs; the same in a file and as a mapping."""
+    prefixed = {f"module.{name}": value for name, value in tiny_state().items()}
+    for key in ("state_dict", "model"):
+        content = {"step": 3, "optimizer": {"state": {0: torch.zeros(2)}, "lr": [0.1]}, key: prefixed}
+        torch.save(content, tmp_path / "step_3.pth")
+        for source in (tmp_path / "step_3.pth", content):
+            assert torch.equal(load_model(source, "cpu").decoder.pred.weight, tiny_state()["decoder.pred.weight"])
+
+
 def test_the_registry_tells_the_released_networks_true_size():
+    from xmem.networks.aot import AOT
     from xmem.networks.stcn import STCN
     from xmem.networks.stm import STM
     from xmem.networks.xmem import XMem, xmem_sizes
 
-    for name, network in (("STCN", STCN), ("STCN-s03", STCN), ("STM", STM)):
+    for name, network in (("STCN", STCN), ("STCN-s03", STCN), ("STM", STM), ("R50-AOTL", AOT)):
         with torch.device("meta"):
             parameters = sum(p.numel() for p in network().parameters())
         assert checkpoints.REGISTRY[name].parameters == parameters

@@ -147,6 +147,20 @@ REGISTRY: dict[str, Checkpoint] = {
             family="cutie",
             md5="a6071de6136982e396851903ab4c083a",
         ),
+        Checkpoint(
+            name="R50-AOTL",
+            file_name="R50-AOTL.pth",
+            url=DRIVE + "1qJDYn3Ibpquu4ffYoQmVjg1YCbr2JQep",
+            size_bytes=None,
+            parameters=14_940_515,
+            variant="",
+            licence="BSD 3-Clause for the code; none is stated for the weights",
+            source="https://github.com/yoxu515/aot-benchmark",
+            paper="https://arxiv.org/abs/2106.02638",
+            description="AOT: up to ten objects at the price of one; its memory grows with the video",
+            figures={D16: 91.7, D17: 85.2, YV18: 84.6},
+            family="aot",
+        ),
     )
 }
 

@@ -17,10 +17,12 @@ from xmem.checkpoints.catalogue import Checkpoint
 from xmem.errors import InputError
 from xmem.families import build, family_of
 from xmem.networks import Network
+from xmem.networks.weights import weights_in
 
 
 def read_state(path: str | os.PathLike) -> dict[str, Tensor]:
-    """Names -> tensors of a checkpoint file, on the CPU: a safetensors file, or what torch.save made of a state dict.
+    """Names -> tensors of a checkpoint file, on the CPU: a safetensors file, or what torch.save made of a state dict,
+    also where a training saved it with more ("state_dict" or "model" among other things).
 
     The content decides, not the name's ending. Nothing but tensors is ever unpickled (`weights_only`).
     Raises InputError for a file that is missing, truncated, a web page, or something else than named tensors.
@@ -33,7 +35,7 @@ def read_state(path: str | os.PathLike) -> dict[str, Tensor]:
         raise InputError(f"The checkpoint {path} cannot be read ({error.strerror}).") from error
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise InputError(f"{path.name} is a web page, not a checkpoint: fetch the file itself.")
-    state = _read_safetensors(path) if head[8:9] == b"{" else _read_pickled(path, head)
+    state = weights_in(_read_safetensors(path) if head[8:9] == b"{" else _read_pickled(path, head))
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):

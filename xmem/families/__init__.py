@@ -14,7 +14,7 @@ from xmem.families.stcn import STCN_FAMILY
 from xmem.families.stm import STM_FAMILY
 from xmem.families.xmem import XMEM
 from xmem.networks import Network
-from xmem.networks.weights import named_tensors
+from xmem.networks.weights import named_tensors, weights_in
 
 __all__ = ["FAMILIES", "Family", "Given", "Grid", "Turn", "VideoState", "build", "family_config", "family_of"]
 
@@ -27,11 +27,12 @@ def family_of(model: Network) -> Family:
 
 
 def build(state: Mapping[str, Any]) -> Network:
-    """The network of names -> tensors, of whichever family recognises them: in evaluation mode, float32, on the CPU.
+    """The network of names -> tensors, or of a mapping that holds them as "state_dict" or "model", of whichever family
+    recognises them: in evaluation mode, float32, on the CPU.
 
     Raises InputError where no family does, or the weights are not complete and finite.
     """
-    tensors = named_tensors(state)
+    tensors = named_tensors(weights_in(state))
     for family in FAMILIES.values():
         if family.recognises(tensors):
             return family.build(tensors)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from xmem.errors import InputError
 
 M = TypeVar("M", bound=nn.Module)
+HELD_IN = ("state_dict", "model")  # where files of a training hold the weights, beside what goes on with it
 PARALLEL = "module."  # what torch's DataParallel puts before every name
 
 
@@ -21,6 +22,13 @@ def named_tensors(state: Mapping[str, Tensor | np.ndarray]) -> dict[str, Tensor]
     if tensors and all(name.startswith(PARALLEL) for name in tensors):
         tensors = {name.removeprefix(PARALLEL): value for name, value in tensors.items()}
     return tensors
+
+
+def weights_in(content: object) -> object:
+    """The state dict in what a training saved, or the content itself, where it holds none."""
+    if isinstance(content, Mapping):
+        return next((content[name] for name in HELD_IN if isinstance(content.get(name), Mapping)), content)
+    return content
 
 
 def network_of(make: Callable[[], M], tensors: Mapping[str, Tensor], family: str) -> M:
