@@ -164,6 +164,13 @@ def test_a_frame_that_may_not_be_remembered_is_not_and_the_next_one_is(tiny):
     assert engine.memory_use().permanent == frame_elements
 
 
+def test_given_masks_stay_hard_where_frames_are_resized(tiny):
+    """As in the released evaluation; XMem's become soft."""
+    prob = xmem.Propagator(tiny, size=24).step(textures()[0], LATE[0], full_size=False)
+    assert prob.shape == (2, 24, 36) and ((prob < 1e-5) | (prob > 1 - 1e-5)).all()
+    assert (prob[1] > 0.5).float().mean() == pytest.approx((LATE[0] > 0).mean(), abs=0.02)
+
+
 def test_smaller_pieces_give_the_same_numbers(tiny):
     """As where the device's memory is full: objects one at a time, few distances."""
     whole, parts = (xmem.Propagator(tiny, xmem.family_config("cutie", **QUEUE)) for _ in range(2))

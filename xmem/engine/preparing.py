@@ -54,10 +54,14 @@ class Preparing:
         return image.to(self.model.dtype).contiguous(memory_format=torch.channels_last)
 
     def given(self, mask: np.ndarray, ids: list[int]) -> Given:
-        """An index mask [H, W], and soft masks of the ids that it speaks for, the way that the image goes."""
+        """An index mask [H, W], and masks of the ids that it speaks for, soft ones the way that the image goes."""
         index = self._upload(mask if mask.dtype == np.uint8 else mask.astype(np.int32))
         masks = torch.stack([index == i for i in ids])[None].float()
-        return Given(ids, mask, F.pad(self._resize(masks), self._padding))
+        if self.grid.hard_masks:
+            masks = F.interpolate(masks, size=self._resized, mode="nearest-exact")
+        else:
+            masks = self._resize(masks)
+        return Given(ids, mask, F.pad(masks, self._padding))
 
     def crop(self, prob: Tensor) -> Tensor:
         """Padding taken off: [..., H', W'] -> [..., h, w]; what a network upsampled itself has none."""

@@ -29,19 +29,21 @@ class Grid:
     multiple: of both sides. plus_one: sides are n multiple + 1, the nearest ones, and the image is resized to them in
     one step (bicubic); else it is padded with zeros, evenly on both sides. pad_before_normalising: zeros are black, not
     the mean colour. longest: of the longer side, in pixels, where no inference size is asked for; None = any.
+    hard_masks: given masks are resized by nearest neighbours, not as the image is.
     """
 
     multiple: int = 16
     plus_one: bool = False
     pad_before_normalising: bool = False
     longest: int | None = None
+    hard_masks: bool = False
 
 
 class Given(NamedTuple):
     """A mask that was given for a frame. ids: those that it speaks for, ascending; one without pixels is absent.
 
     index: index mask [H, W] at the frame's size, as given; masks: of the ids, float32 [1, G, H', W'] on the grid,
-    resized as the image was.
+    resized as the image was, or as the grid says.
     """
 
     ids: list[int]

@@ -276,5 +276,5 @@ CUTIE = Family(
     recognises=lambda state: "object_transformer.query_init.weight" in state,
     build=load_state,
     open=CutieState,
-    grid=Grid(pad_before_normalising=True),
+    grid=Grid(pad_before_normalising=True, hard_masks=True),
 )
