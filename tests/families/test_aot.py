@@ -67,7 +67,7 @@ def test_every_frame_matches_the_released_implementation(name, monkeypatch):
             known = min(len(expected), len(prob) - 1)  # later ones are not yet there, or not in the file yet
             difference = np.abs(prob[1 : known + 1] - expected[:known])[:, ~claimed]
             assert difference.max() < TOLERANCE and expected[known:].max(initial=0) < TOLERANCE, f"frame {t}"
-    assert engine.state.long_term_elements == clip["long_term_elements"].tolist()
+    assert engine.video_state.long_term_elements == clip["long_term_elements"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_other_settings_match_the_plain_form(model, gap, skip, arrivals):
         free = np.ones((H, W), bool) if given is None else given == 0
         if expected is not None:
             assert (prob[: len(expected)] - expected)[:, free].abs().max() < TOLERANCE, f"frame {t}"
-    assert engine.state.long_term_elements == plain.long_term_elements
+    assert engine.video_state.long_term_elements == plain.long_term_elements
 
 
 def test_a_given_mask_overrides_known_objects_and_nobody_else(model):
@@ -176,8 +176,8 @@ def test_a_saved_state_goes_on_as_it_would_have(model):
     for t, (image, mask) in enumerate(frames):
         prob = engine.step(image, mask if t == 0 else None)
         if t == 4:
-            tensors, values = engine.state.save()
-            later.state.load({name: x.clone() for name, x in tensors.items()}, json.loads(json.dumps(values)))
+            tensors, values = engine.video_state.save()
+            later.video_state.load({name: x.clone() for name, x in tensors.items()}, json.loads(json.dumps(values)))
             later.frame_index = engine.frame_index
         elif t > 4:
             assert torch.equal(later.step(image), prob)
@@ -215,7 +215,7 @@ def test_where_memory_is_full_a_step_is_done_in_smaller_pieces_or_again_with_the
     monkeypatch.setattr(RowBuffer, "make_room", make_room)
     for (image, _), wanted in zip(frames[1:], expected[1:], strict=True):
         assert torch.allclose(engine.step(image), wanted, atol=1e-5)
-    assert not fails and engine.state.long_term_elements == [3 * 12, 3 * 12]
+    assert not fails and engine.video_state.long_term_elements == [3 * 12, 3 * 12]
 
 
 @pytest.mark.parametrize(

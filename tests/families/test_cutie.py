@@ -219,10 +219,10 @@ def test_a_saved_state_goes_on_as_it_would_have(tiny, settings):
     engine, frames = xmem.Propagator(tiny, config), textures()
     for t, frame in enumerate(frames[:7]):
         engine.step(frame, LATE.get(t))
-    tensors, values = engine.state.save()
+    tensors, values = engine.video_state.save()
     tensors, values = {name: tensor.clone() for name, tensor in tensors.items()}, json.loads(json.dumps(values))
     again = xmem.Propagator(tiny, config)
-    again.state.load(tensors, values)
+    again.video_state.load(tensors, values)
     again.frame_index = engine.frame_index
     for frame in frames[7:]:
         assert torch.equal(again.step(frame), engine.step(frame))

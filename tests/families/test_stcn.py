@@ -115,9 +115,9 @@ def test_what_is_saved_goes_on_as_the_saved_one_does(model):
         expected = engine.step(frame, masks.get(t))
         for copy in copies:
             assert torch.equal(copy.step(frame, masks.get(t)), expected)
-        tensors, values = engine.state.save()
+        tensors, values = engine.video_state.save()
         copy = xmem.Propagator(model, config)
-        copy.state.load({name: x.clone() for name, x in tensors.items()}, json.loads(json.dumps(values)))
+        copy.video_state.load({name: x.clone() for name, x in tensors.items()}, json.loads(json.dumps(values)))
         copy.frame_index = t
         copies = [copies[-1], copy] if copies else [copy]
         assert copy.memory_use() == engine.memory_use()

@@ -6,11 +6,17 @@ import pytest
 
 from tests.session.scene import images
 from tests.video.clips import write_clip
+from xmem.session import Session
 
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clip") / "clip one.mp4", images(), options={"crf": "8", "g": "7"})
+
+
+@pytest.fixture
+def session(clip, tmp_path):
+    return Session.create(clip, tmp_path / "work")
 
 
 @pytest.fixture(scope="session")

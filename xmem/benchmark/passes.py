@@ -145,10 +145,10 @@ def run_stages(bench: Bench, engine: Propagator) -> dict[str, float]:
         (engine.model, "encode_key", "key"),
         (engine.model, "encode_value", "value"),
         (engine.model, "decode", "decoder"),
-        (engine.state.memory, "read", "read"),
-        (engine.state.memory, "count", "read"),
-        (engine.state.memory, "append", "append"),
-        (engine.state.memory, "consolidate", "consolidate"),
+        (engine.memory, "read", "read"),
+        (engine.memory, "count", "read"),
+        (engine.memory, "append", "append"),
+        (engine.memory, "consolidate", "consolidate"),
     )
     for owner, method, part in watched:
         watch.wrap(owner, method, part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -18,12 +18,13 @@ from xmem.device import is_out_of_memory, release_memory
 from xmem.engine.halves import FRAMES_AHEAD, Halves, two_halves
 from xmem.engine.pipeline import with_upcoming
 from xmem.engine.preparing import Preparing, resize_to_frame
+from xmem.engine.state import EngineState, fingerprint
 from xmem.errors import InputError
 from xmem.families import Turn, family_of
 from xmem.limits import MIN_SIZE
 from xmem.memory import MemoryUse
 from xmem.networks import Network
-from xmem.pieces import WHOLE
+from xmem.pieces import WHOLE, Pieces
 
 log = logging.getLogger("xmem")
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class Propagator:
                 f"{self.family.config.__name__}, or none for the released ones."
             )
         self.size = size
-        self.state = self.family.open(model, self.config)
+        self.video_state = self.family.open(model, self.config)
         self.frame_index = -1  # of the last frame
         self._preparing: Preparing | None = None
         self._frame_shape: tuple[int, int] | None = None
@@ -75,16 +76,56 @@ class Propagator:
     @property
     def objects(self) -> list[int]:
         """Object ids in the order of the channels that `step` returns (background, channel 0, left out)."""
-        return sorted(self.state.arrived)
+        return sorted(self.video_state.arrived)
 
     @property
     def memory(self) -> Any:
         """The family's memory (XMem: `xmem.memory.Memory`, which tells `working_size`, `long_term_size` and more)."""
-        return self.state.memory
+        return self.video_state.memory
 
     def memory_use(self) -> MemoryUse:
         """Elements in each memory, and their bytes; takes no time."""
-        return self.state.use()
+        return self.video_state.use()
+
+    def state(self, notes: Mapping[str, Any] | None = None) -> EngineState:
+        """All that is held between the last frame and the next one, to go on from with `resume`, here or elsewhere.
+
+        On a CPU in float32, the probabilities after it are those of a run without a pause, to the bit. The state shares
+        its tensors with this propagator: write it before the next step.
+        notes: what the caller wants to find with it, in JSON's types.
+        """
+        tensors, values = self.video_state.save()
+        own = {
+            "family": self.family.name,
+            "network": fingerprint(self.model),
+            "config": asdict(self.config),
+            "size": self.size,
+            "frame_shape": self._frame_shape,
+            "frame_index": self.frame_index,
+            "pieces": [self._pieces.objects, self._pieces.distances],
+        }
+        return EngineState(tensors, {"engine": own, "state": values}, dict(notes or {}))
+
+    @classmethod
+    def resume(cls, model: Network, state: EngineState) -> Propagator:
+        """A propagator that goes on where `state` was taken. Raises InputError where it is of another network."""
+        try:
+            own = state.values["engine"]
+            family = family_of(model)
+            if (own["family"], own["network"]) != (family.name, fingerprint(model)):
+                raise InputError(
+                    "The run was suspended with another network or in another precision: start it anew with this one."
+                )
+            engine = cls(model, family.config(**own["config"]), own["size"])
+            tensors = {name: tensor.to(model.device) for name, tensor in state.tensors.items()}
+            engine.video_state.load(tensors, state.values["state"])
+            engine.frame_index = int(own["frame_index"])
+            engine._pieces = Pieces(*own["pieces"])
+            if own["frame_shape"]:
+                engine._place(tuple(own["frame_shape"]))
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise InputError("The state of the run is damaged: start the run anew.") from error
+        return engine
 
     @torch.inference_mode()
     def remember(self, frame: np.ndarray, mask: np.ndarray, objects: Sequence[int] | None = None) -> None:
@@ -103,8 +144,8 @@ class Propagator:
             raise InputError("A key frame's mask must show at least one object, or name those that are absent.")
 
         def work() -> None:
-            seen = self.state.encode(preparing.image(frame))
-            self.state.remember(seen, preparing.given(mask, ids), self._pieces)
+            seen = self.video_state.encode(preparing.image(frame))
+            self.video_state.remember(seen, preparing.given(mask, ids), self._pieces)
 
         self._within_memory(work, ids)
 
@@ -137,7 +178,7 @@ class Propagator:
         preparing = self._checked(frame, mask)
         ids = _ids_of(mask, objects)
         shape = frame.shape[:2]
-        if not ids and not self.state.arrived:
+        if not ids and not self.video_state.arrived:
             self.frame_index += 1
             return torch.ones((1, *(shape if full_size else preparing.size)), device=self.model.device)
         alike = (image for image in upcoming if image.shape == frame.shape and image.dtype == frame.dtype)
@@ -153,7 +194,7 @@ class Propagator:
             turn = Turn(self.frame_index + 1, remember, last, ahead)
             given = preparing.given(mask, ids) if ids else None
             pieces = replace(self._pieces, sharing=halves)
-            return self.state.step(self._encoded(frame), given, turn, pieces, finish)
+            return self.video_state.step(self._encoded(frame), given, turn, pieces, finish)
 
         def whole() -> Tensor:
             prob = self._within_memory(work, ids)
@@ -197,13 +238,16 @@ class Propagator:
                 f"A mask must be an index mask of the frame's size {list(shape)}, not {mask.dtype} {list(mask.shape)}."
             )
         if self._preparing is None:
-            self._preparing = Preparing(self.model, self.family.grid, self.size, shape)  # refuses what is too large
-            self._frame_shape = shape
-            self.state.size = self._preparing.size
+            self._place(shape)
         return self._preparing
 
+    def _place(self, shape: tuple[int, int]) -> None:
+        """All frames are of this size (H, W). Raises InputError for what is too large."""
+        self._preparing = Preparing(self.model, self.family.grid, self.size, shape)
+        self._frame_shape, self.video_state.size = shape, self._preparing.size
+
     def _encode(self, frame: np.ndarray, ahead: bool = False) -> Any:
-        return self.state.encode(self._preparing.image(frame), ahead)
+        return self.video_state.encode(self._preparing.image(frame), ahead)
 
     def _encoded(self, frame: np.ndarray) -> Any:
         """`_encode`, which may have been done, or begun, while frames before were decoded."""
@@ -231,7 +275,7 @@ class Propagator:
     def _settle(self) -> None:
         """Limits of memory are kept as soon as there is memory to do so in: the frame is done, whatever happens."""
         try:
-            self._within_memory(self.state.settle)
+            self._within_memory(self.video_state.settle)
         except InputError:
             log.warning("The device's memory is too full to shorten what is remembered: it is tried again later.")
 
@@ -245,11 +289,11 @@ class Propagator:
                     raise
             # outside, so that the failed try's tensors are gone
             release_memory(self.model.device)
-            self._take_smaller_pieces(len({*self.state.arrived, *new}))
+            self._take_smaller_pieces(len({*self.video_state.arrived, *new}))
 
     def _take_smaller_pieces(self, objects: int) -> None:
         """Half as much at a time. Raises InputError where that is least already."""
-        smaller = self.state.smaller(self._pieces, objects)
+        smaller = self.video_state.smaller(self._pieces, objects)
         if smaller is not None:
             if self._pieces == WHOLE:
                 log.warning("The device's memory is full: the run goes on in smaller pieces, which takes longer.")

@@ -110,7 +110,7 @@ class _Stopwatch(Propagator):
         sizes, device = self.model.sizes, self.model.device
         key = torch.rand((1, sizes.key_channels, 1, elements), device=device)
         values = torch.zeros((1, objects, sizes.value_channels, 1, elements), device=device, dtype=self.model.dtype)
-        self.state.memory.append(key, torch.ones_like(key[:, :1]), torch.rand_like(key), values, permanent=True)
+        self.memory.append(key, torch.ones_like(key[:, :1]), torch.rand_like(key), values, permanent=True)
 
     def bytes_to_come(self, config: MemoryConfig, work: Work) -> int:
         """By how much the run's memories will be larger at their fullest than they are now."""

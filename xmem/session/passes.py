@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from xmem.networks import Network
 from xmem.session.project import TrackSettings
 from xmem.session.results import ResultWriter, SpanResult
 from xmem.session.spans import Anchor, Span
+from xmem.session.suspended import Saving, Suspended
 from xmem.video import Frame
 from xmem.video.access import FrameAccess
 
+CUT_CONTEXT = shots.HISTORY  # frames before the first that a resumed pass shows its detector of cuts
 _AHEAD = 2  # frames that may wait for the network
 
 
@@ -86,32 +89,49 @@ class _Coming:
 
 @dataclass(frozen=True)
 class _Found:
-    """A frame after the network. probabilities: [O + 1, h, w]; memory: what the memories hold."""
+    """A frame after the network. probabilities: [O + 1, h, w]; engine: as it stands behind the frame; notes: what the
+    pass wants to know at the next one."""
 
     frame: Frame
     probabilities: Tensor
     forward: np.ndarray | None
-    memory: MemoryUse
+    engine: Propagator
+    notes: dict[str, Any]
 
 
-def compute_span(job: SpanJob, result: SpanResult, cuts: set[int]) -> Generator[PassFrame, None, None]:
+def compute_span(
+    job: SpanJob, result: SpanResult, cuts: set[int], left: Suspended | None = None
+) -> Generator[PassFrame, None, None]:
     """Compute a span into `result`; yield a frame at a time. Shot cuts that are seen are added to `cuts`.
+    left: where the computation of `result` was left, to go on from.
 
-    Closed early, `result` keeps the frames done, those of a forward pass until the backward pass has blended them.
+    Closed early, `result` keeps the frames done, those of a forward pass until the backward pass has blended them, and
+    the state to go on from (`xmem.session.suspended`).
     """
     span = job.span
     with ResultWriter(result) as writer:
-        if span.forward:
-            yield from _forward(job, writer, cuts)
-            writer.flush()
+        if span.forward and not (left and left.backward):
+            with Saving(result.folder, False, writer.flush) as saving:
+                yield from _forward(job, result, writer, cuts, saving, left)
+                saving.forget()
+            left = None
         if span.backward:
-            yield from _backward(job, result, writer, cuts)
+            with Saving(result.folder, True, writer.flush) as saving:
+                yield from _backward(job, result, writer, cuts, saving, left)
+                saving.forget()
 
 
-def _forward(job: SpanJob, writer: ResultWriter, cuts: set[int]) -> Generator[PassFrame, None, None]:
-    span, previous = job.span, None
-    frames = _looked_at(job.access.forward(span.first, span.last), None)
-    with closing(_steps(job, span.start, frames, cuts, 0)) as steps:
+def _forward(
+    job: SpanJob, result: SpanResult, writer: ResultWriter, cuts: set[int], saving: Saving, left: Suspended | None
+) -> Generator[PassFrame, None, None]:
+    span = job.span
+    first = left.frame + 1 if left else span.first
+    previous = result.mask(left.frame) if left else None
+    if first > span.last:
+        return
+    context = min(CUT_CONTEXT, first - span.first)
+    frames = _looked_at(job.access.forward(first - context, span.last), context, None)
+    with closing(_steps(job, span.start, frames, cuts, 0, left)) as steps:
         for found in steps:
             frame, own = found.frame, fetch(found.probabilities[1:].float())
             given = job.given(span.start) if frame.index == span.start.frame else None
@@ -119,19 +139,25 @@ def _forward(job: SpanJob, writer: ResultWriter, cuts: set[int]) -> Generator[Pa
             writer.write(frame.index, mask, own)
             writer.measure(frame.index, mask, own, previous)
             previous = mask
-            yield PassFrame(frame.index, frame.image, mask, found.memory)
+            saving.done(found.engine, frame.index, found.notes)
+            yield PassFrame(frame.index, frame.image, mask, found.engine.memory_use())
 
 
 def _backward(
-    job: SpanJob, result: SpanResult, writer: ResultWriter, cuts: set[int]
+    job: SpanJob, result: SpanResult, writer: ResultWriter, cuts: set[int], saving: Saving, left: Suspended | None
 ) -> Generator[PassFrame, None, None]:
     """From the end's key frame down to the frame after the start's. Figures come a frame late: they compare with the
     frame before."""
     span = job.span
     oldest = span.first + (span.start is not None)
+    newest = left.frame - 1 if left else span.end.frame
     later: tuple[int, np.ndarray, Callable[[], np.ndarray]] | None = None
-    frames = _looked_at(job.access.backward(span.end.frame, oldest), result if span.forward else None)
-    with closing(_steps(job, span.end, frames, cuts, 1)) as steps:
+    if left and left.frame != span.end.frame:
+        later = (left.frame, result.mask(left.frame), partial(result.probabilities, left.frame))
+    context = min(CUT_CONTEXT, span.end.frame - newest)
+    forward = result if span.forward else None
+    frames = _looked_at(job.access.backward(newest + context, oldest), context, forward)
+    with closing(_steps(job, span.end, frames, cuts, 1, left)) as steps:
         for found in steps:
             frame = found.frame
             if frame.index == span.end.frame:  # computed by the span that it belongs to
@@ -139,34 +165,37 @@ def _backward(
             else:
                 prob = _blend(found, span.forward_weight(frame.index))
                 own, mask = fetch(prob[1:].float()), _mask(prob, frame, span, None)
-                writer.write(frame.index, mask, own)
+                writer.write(frame.index, mask, own, blended=found.forward is not None)
                 if later is not None:
                     writer.measure(*later, mask)
                 later = (frame.index, mask, own)
-            yield PassFrame(frame.index, frame.image, mask, found.memory)
+            saving.done(found.engine, frame.index, found.notes)
+            yield PassFrame(frame.index, frame.image, mask, found.engine.memory_use())
     if later is not None:
         writer.measure(*later, job.given(span.start) if span.start else None)
 
 
-def _looked_at(frames: Iterator[Frame], forward: SpanResult | None) -> Iterator[_Coming]:
-    """forward: results of a forward pass to blend with."""
+def _looked_at(frames: Iterator[Frame], context: int, forward: SpanResult | None) -> Iterator[_Coming]:
+    """context: first frames that only show what comes before. forward: results of a forward pass to blend with."""
     detector = shots.CutDetector()
-    for frame in frames:
-        probabilities = forward.probabilities(frame.index) if forward else None
-        yield _Coming(frame, detector.is_cut(frame.image), probabilities)
+    for number, frame in enumerate(frames):
+        is_cut = detector.is_cut(frame.image)
+        if number >= context:
+            yield _Coming(frame, is_cut, forward.forward_probabilities(frame.index) if forward else None)
 
 
 def _steps(
-    job: SpanJob, own: Anchor, frames: Iterator[_Coming], cuts: set[int], cut_offset: int
+    job: SpanJob, own: Anchor, frames: Iterator[_Coming], cuts: set[int], cut_offset: int, left: Suspended | None
 ) -> Generator[_Found, None, None]:
-    """Step through `frames`, which begin at the key frame `own` and are read ahead.
+    """Step through `frames`, which begin at the key frame `own`, or where a run was left, and are read ahead.
 
     cut_offset: 1 where frames run backwards, since a cut is named after its later frame.
     """
-    engine = job.engine(own)  # reads key frames, and is done with it before others are read ahead
-    gate = shots.MemoryGate() if job.settings.pause_at_cuts else None
+    engine = left.engine if left else job.engine(own)  # reads key frames, before others are read ahead
+    notes = left.notes if left else {}
+    gate = shots.MemoryGate(notes.get("gate")) if job.settings.pause_at_cuts else None
     speaks = [i for i in own.speaks if i in job.span.objects]
-    certainty = 1.0
+    certainty = float(notes.get("certainty", 1.0))
 
     def told(item: _Coming) -> dict[str, Any]:
         """What `Propagator.step` is told of a frame once its turn has come."""
@@ -180,7 +209,8 @@ def _steps(
             if item.is_cut:
                 cuts.add(item.frame.index + cut_offset)
             certainty = 1.0 if gate is None else _certainty(prob)
-            yield _Found(item.frame, prob, item.forward, engine.memory_use())
+            notes = {"certainty": certainty, "gate": gate.save()} if gate else {}
+            yield _Found(item.frame, prob, item.forward, engine, notes)
 
 
 def _certainty(prob: Tensor) -> float:

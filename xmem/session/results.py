@@ -25,8 +25,11 @@ from xmem.render.masks import read_index_mask, write_index_mask
 from xmem.session.schema import read_json
 from xmem.session.spans import Span, SpanTable, span_as_json, span_of_table
 from xmem.session.stats import ObjectStats, StatsFile, measure, read_stats
+from xmem.session.suspended import STATE
 from xmem.video.stills import png_header, still_size
 
+PROBABILITIES = "probabilities"
+FORWARD = "forward"  # folder of a forward pass's probabilities while a backward pass blends them
 _WAITING = 4  # frames or their figures that may wait to be written
 
 Fetched = Callable[[], np.ndarray]  # as `xmem.engine.pipeline.fetch` gives it
@@ -65,17 +68,30 @@ class SpanResult:
 
     def probabilities(self, frame: int) -> np.ndarray | None:
         """float32 [O, h, w] at inference size, in order of `span.objects`; None on a frame without."""
-        stacked = self._stacked(frame)
+        stacked = self._stacked(PROBABILITIES, frame)
         return None if stacked is None else _unpacked(stacked)
 
     def probability(self, frame: int, object_id: int) -> np.ndarray | None:
         """float32 [h, w] of one object of the span; None on a frame without."""
-        stacked = self._stacked(frame)
+        stacked = self._stacked(PROBABILITIES, frame)
         return None if stacked is None else _unpacked(stacked[self.span.objects.index(object_id)])
 
-    def _stacked(self, frame: int) -> np.ndarray | None:
+    def forward_probabilities(self, frame: int) -> np.ndarray | None:
+        """Those of the forward pass, also where the backward pass has blended the frame already."""
+        kept = self._stacked(FORWARD, frame)
+        return self.probabilities(frame) if kept is None else _unpacked(kept)
+
+    def finish(self) -> SpanResult:
+        """Complete, also on disk: what a run that is suspended would need is removed."""
+        complete = replace(self, complete=True)
+        complete.write()
+        shutil.rmtree(self.folder / FORWARD, ignore_errors=True)
+        (self.folder / STATE).unlink(missing_ok=True)
+        return complete
+
+    def _stacked(self, folder: str, frame: int) -> np.ndarray | None:
         """uint16 [O, h, w]. Raises InputError where the file is not as the writer left it."""
-        path = self.folder / "probabilities" / f"{frame:05d}.png"
+        path = self.folder / folder / f"{frame:05d}.png"
         if not path.exists():
             return None
         self._check_probabilities(path)
@@ -105,7 +121,7 @@ class SpanResult:
         for path in sorted((self.folder / "masks").glob("*.png")):
             if still_size(path, f"The mask {path.name!r}", _ADVICE) != (width, height):
                 raise _damaged(path)
-        for path in sorted((self.folder / "probabilities").glob("*.png")):
+        for path in sorted((self.folder / PROBABILITIES).glob("*.png")):
             found = self._check_probabilities(path)
             smaller = size is None and found[0] <= height and found[1] <= width  # as some networks choose themselves
             if found != expected and not smaller:
@@ -139,7 +155,7 @@ class ResultWriter:
 
     def __init__(self, result: SpanResult):
         self._folder, self._objects = result.folder, result.span.objects
-        for name in ("masks", "probabilities"):
+        for name in ("masks", PROBABILITIES, FORWARD):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         self._stats = StatsFile(self._folder / "stats.csv")
         self._writing = Behind(_WAITING)
@@ -150,9 +166,10 @@ class ResultWriter:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._writing.__exit__(kind, error, trace)
 
-    def write(self, frame: int, mask: np.ndarray, probabilities: Fetched) -> None:
-        """mask: index mask uint8 [H, W]; probabilities: gives float32 [O, h, w]."""
-        self._writing.put(self._write, frame, mask, probabilities)
+    def write(self, frame: int, mask: np.ndarray, probabilities: Fetched, blended: bool = False) -> None:
+        """mask: index mask uint8 [H, W]; probabilities: gives float32 [O, h, w].
+        blended: with those of a forward pass, which are kept aside until the span is complete."""
+        self._writing.put(self._write, frame, mask, probabilities, blended)
 
     def measure(self, frame: int, mask: np.ndarray, probabilities: Fetched, neighbour: np.ndarray | None) -> None:
         """Add the frame's figures. neighbour: the index mask of the frame that it is compared with, or None."""
@@ -162,12 +179,14 @@ class ResultWriter:
         """Wait until all that was given is on disk."""
         self._writing.flush()
 
-    def _write(self, frame: int, mask: np.ndarray, probabilities: Fetched) -> None:
+    def _write(self, frame: int, mask: np.ndarray, probabilities: Fetched, blended: bool) -> None:
         values = probabilities()
         stacked = np.round(values * 65535).astype(np.uint16).reshape(-1, values.shape[-1])
         name = f"{frame:05d}.png"
         encoded = cv2.imencode(".png", stacked)[1]  # OpenCV's own choice: half the time of level 1, 6 % more bytes
-        _replace(self._folder / "probabilities" / name, lambda path: path.write_bytes(encoded))
+        if blended and not (self._folder / FORWARD / name).exists():
+            os.replace(self._folder / PROBABILITIES / name, self._folder / FORWARD / name)
+        _replace(self._folder / PROBABILITIES / name, lambda path: path.write_bytes(encoded))
         _replace(self._folder / "masks" / name, lambda path: write_index_mask(path, mask))
 
     def _measure(self, frame: int, mask: np.ndarray, probabilities: Fetched, neighbour: np.ndarray | None) -> None:
@@ -201,9 +220,8 @@ class Results:
         return result
 
     def complete(self, result: SpanResult) -> None:
-        """Note, also on disk, that the run of a result came to its end."""
-        done = replace(result, complete=True)
-        done.write()
+        """The run of a result came to its end."""
+        done = result.finish()
         self.all = [done if other is result else other for other in self.all]
         self._by_ends = _grouped(self.all)
 
@@ -215,6 +233,17 @@ class Results:
             if span.is_served_by(result.span) and (signature is None or signature == result.signature)
         )
         return next(fitting, None)
+
+    def suspended(self, span: Span, signature: dict) -> SpanResult | None:
+        """The newest result that was left while `span` was computed, under these settings."""
+        left = (
+            result
+            for result in reversed(self.all)
+            if not result.complete
+            and (result.span, result.signature) == (span, signature)
+            and (result.folder / STATE).exists()
+        )
+        return next(left, None)
 
     def owners(self, spans: Iterable[Span], signature: dict) -> list[SpanResult | None]:
         """For each frame of the video the result that speaks for it.

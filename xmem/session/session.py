@@ -49,6 +49,7 @@ from xmem.session.schema import FrameNumber, read_json
 from xmem.session.spans import Anchor, Span, anchors_of, plan, spoken
 from xmem.session.stats import ObjectStats
 from xmem.session.suggestions import Suggestion, suggest
+from xmem.session.suspended import read_suspended, steps_done
 from xmem.video import VideoInfo
 from xmem.video.access import FrameAccess
 
@@ -360,12 +361,20 @@ class Session:
         settings = settings or self.settings
         return [span for span in self._plan(settings) if self._results.serving(span, settings.signature) is None]
 
+    def suspended(self, settings: TrackSettings | None = None) -> int:
+        """Steps of the network, of all that are pending, that a run with these settings need not do again, since an
+        earlier one was stopped after them."""
+        settings = settings or self.settings
+        return sum(steps for span in self.pending(settings) if (steps := self._steps_done(span, settings)))
+
     def propagate(
-        self, settings: TrackSettings | None = None, model: Network | None = None
+        self, settings: TrackSettings | None = None, model: Network | None = None, start_over: bool = False
     ) -> Generator[Step, None, None]:
-        """Compute what is pending; yield each frame that is done. Closed early, what is done is kept.
+        """Compute what is pending; yield each frame that is done. Closed early, what is done is kept, and the next run
+        with the same settings and key frames goes on behind it; so it does after a crash, a few seconds further back.
 
         settings: those of the latest run if left out. model: a loaded network in place of the settings' checkpoint.
+        start_over: begin the pending spans anew.
         """
         settings = settings or self.settings
         spans = self._plan(settings)
@@ -376,11 +385,14 @@ class Session:
         if not waiting:
             return
         network = model or load_model(settings.model, settings.device, settings.precision)
-        began, done, total = time.monotonic(), 0, sum(span.steps for span in waiting)
+        done_before = {} if start_over else {span: self._steps_done(span, settings) for span in waiting}
+        began, done, total = time.monotonic(), 0, sum(span.steps - done_before.get(span, 0) for span in waiting)
         with self.access() as access:
             for span in waiting:
                 job = SpanJob(span, settings, self._anchors(), self._read_mask, access, network)
-                with closing(self._compute(job)) as found_frames:  # its threads end before the video is closed
+                with closing(
+                    self._compute(job, start_over)
+                ) as found_frames:  # its threads end before the video is closed
                     for found in found_frames:
                         done += 1
                         seconds = time.monotonic() - began
@@ -465,10 +477,17 @@ class Session:
     def _anchors(self) -> list[Anchor]:
         return anchors_of(self.key_frames, self._ids)
 
-    def _compute(self, job: SpanJob) -> Generator[PassFrame, None, None]:
-        result = self._results.new(job.span, job.settings.signature)
+    def _steps_done(self, span: Span, settings: TrackSettings) -> int:
+        result = self._results.suspended(span, settings.signature)
+        return steps_done(result.folder, span) if result else 0
+
+    def _compute(self, job: SpanJob, start_over: bool) -> Generator[PassFrame, None, None]:
+        result = None if start_over else self._results.suspended(job.span, job.settings.signature)
+        left = read_suspended(result.folder, job.model) if result else None
+        if result is None or left is None:
+            result = self._results.new(job.span, job.settings.signature)
         cuts: set[int] = set()
-        steps = compute_span(job, result, cuts)
+        steps = compute_span(job, result, cuts, left)
         try:
             yield from steps
             self._results.complete(result)

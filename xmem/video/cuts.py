@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 
 _WIDTH, _HEIGHT = 64, 36  # pixels to which a frame is reduced: enough to tell scenes, quick to compare
 _LEVELS = 8  # of the histogram, per channel
-_HISTORY = 6  # frames that a new one is compared with: a flash of up to 5 frames comes back to one of them
+HISTORY = 6  # frames that a new one is compared with: a flash of up to 5 frames comes back to one of them
 _SHIFT = 4  # pixels of the reduced frame by which a block may have moved: a sixteenth of the width
 _BLOCK = 6  # pixels
 _BLANK = 5.0  # grey levels of standard deviation below which a frame shows nothing (black, white-out)
@@ -36,8 +38,8 @@ class CutDetector:
     """
 
     def __init__(self) -> None:
-        self._seen: deque[_Look] = deque(maxlen=_HISTORY)
-        self._changes: deque[float] = deque([0.0], maxlen=_HISTORY)
+        self._seen: deque[_Look] = deque(maxlen=HISTORY)
+        self._changes: deque[float] = deque([0.0], maxlen=HISTORY)
         self._after_blank = False
 
     def is_cut(self, image: np.ndarray) -> bool:
@@ -120,9 +122,14 @@ class MemoryGate:
     the return to A as well: mean J there was 0.74 without a gate, 0.73 with this one, 0.69 at 0.98.
     """
 
-    def __init__(self) -> None:
-        self._usual: deque[float] = deque(maxlen=_USUAL_FRAMES)
-        self._shut = False
+    def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
+        """saved: what `save` gave, to go on from."""
+        self._usual: deque[float] = deque(saved["usual"] if saved else (), maxlen=_USUAL_FRAMES)
+        self._shut = bool(saved and saved["shut"])
+
+    def save(self) -> dict[str, Any]:
+        """What it goes by, in JSON's types."""
+        return {"usual": [float(value) for value in self._usual], "shut": self._shut}
 
     def allows(self, is_cut: bool, certainty: float) -> bool:
         """Whether the next frame may be remembered. is_cut: it begins a shot. certainty: 0 to 1, of the objects' pixels
