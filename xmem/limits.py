@@ -80,6 +80,13 @@ def check_shape(width: int, height: int, what: str) -> None:
         )
 
 
+def check_stack(width: int, height: int, what: str) -> None:
+    """As `check_shape`, for pictures of all objects one below another. Raises InputError."""
+    if not 0 < width * height <= limits().stacked_pixels:
+        allowed = _millions(limits().stacked_pixels)
+        raise InputError(f"{what} {width}x{height}, more than the {allowed} megapixels that are read here.")
+
+
 def check_frames(count: int, name: str) -> None:
     """Refuse a video of more frames than `limits()` allows. name: of its file. Raises InputError."""
     if count > limits().frames:

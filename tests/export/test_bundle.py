@@ -242,12 +242,6 @@ class TestRefusals:
         entries = {"project.json": b"{}", "video.mp4": b""} | {f"keyframes/{i:02x}.png": b"" for i in range(4)}
         _refused(_zip(tmp_path / "bundle.zip", entries), "more than a bundle holds")
 
-    def test_an_unreasonable_table_of_contents(self, tmp_path, monkeypatch):
-        """It is not even read: it would become many times its size in memory."""
-        monkeypatch.setattr(bundle, "_MAX_DIRECTORY", 500)
-        entries = {"project.json": b"{}", "video.mp4": b""} | {f"keyframes/{i:02x}.png": b"" for i in range(20)}
-        _refused(_zip(tmp_path / "bundle.zip", entries), "not a bundle")
-
     def test_a_disk_that_is_too_full(self, session, tmp_path, monkeypatch):
         _write(session, tmp_path / "in" / "bundle.zip")
         monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 257 << 20}))

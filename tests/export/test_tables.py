@@ -95,3 +95,11 @@ def test_times_count_from_the_first_exported_frame(uneven, tmp_path):
     assert [float(row["time"]) for row in rows] == pytest.approx(UNEVEN_SECONDS)
     assert [float(row["source_time"]) for row in rows] == pytest.approx([0.1 + time for time in UNEVEN_SECONDS])
     assert {row["name"] for row in rows} == {"Häschen"}, "what is hidden is left out"
+
+
+@pytest.mark.parametrize("name", ['=HYPERLINK("http://a.example")', "+1", "-1+1", "@SUM(A1)", "＝1+1", "\t=1"])
+def test_a_name_is_never_a_formula(source, tmp_path, name):
+    """Spreadsheets compute what begins so, and a stranger may have named the object in a bundle."""
+    source.objects = (SessionObject(1, name, 0), SessionObject(3, "a-b=c", 4))
+    rows = _rows(finish("csv", source, tmp_path))
+    assert {row["name"] for row in rows} == {f"'{name}", "a-b=c"}

@@ -1,5 +1,6 @@
 """Scores of a result against uploaded masks: every way in which people pack them, and every reason to refuse them."""
 
+import random
 import struct
 import zipfile
 from pathlib import Path
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.hostile import mutated
 from xmem.errors import InputError
 from xmem.render.masks import write_index_mask
 from xmem.scoring import quality
 from xmem.scoring.metrics import boundary_accuracy, region_similarity
 from xmem.scoring.quality import score
+from xmem.session.bundle import read_bundle
 
 SHAPE = (48, 64)
 NAMES = [f"{n:05d}" for n in range(6)]
@@ -34,6 +37,15 @@ def folder_of(path: Path, masks, names=NAMES) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     for name, mask in zip(names, masks, strict=False):
         write_index_mask(path / f"{name}.png", mask)
+    return path
+
+
+def packed(folder: Path) -> Path:
+    """A ZIP of all in a folder."""
+    path = folder.with_name(f"{folder.name}.zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder))
     return path
 
 
@@ -97,14 +109,14 @@ def test_of_a_whole_data_set_only_the_masks_are_taken(tmp_path):
     folder = folder_of(tmp_path / "d" / "Annotations" / "480p" / "bear", truths()).parents[2]
     (folder / "JPEGImages/480p/bear").mkdir(parents=True)
     Image.new("RGB", (64, 48), "red").save(folder / "JPEGImages/480p/bear/00000.png")
-    assert len(score(shifted, NAMES, folder, given=[0]).rows) == 5
+    assert len(score(shifted, NAMES, packed(folder), given=[0]).rows) == 5
 
 
 def test_several_sequences_at_once_are_refused(tmp_path):
     for name in ("bear", "camel"):
         folder_of(tmp_path / "d" / name, truths())
     with pytest.raises(InputError, match=r"2 folders .*bear.* of one video"):
-        score(shifted, NAMES, tmp_path / "d")
+        score(shifted, NAMES, packed(tmp_path / "d"))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +174,7 @@ def test_masks_may_be_white_on_black_or_ids_and_empty_on_some_frames(tmp_path, f
     folder.mkdir()
     for name, mask in zip(NAMES, [*truths(5), np.zeros(SHAPE, np.uint8)], strict=True):
         form(mask).save(folder / f"{name}.png")
-    report = score(lambda frame: squares(), NAMES, folder, given=[0])
+    report = score(lambda frame: squares(), NAMES, packed(folder), given=[0])
     assert [row.j for row in report.rows] == [1, 1, 1, 1, 0]
 
 
@@ -209,7 +221,7 @@ def test_what_is_no_zip_is_refused(tmp_path, content):
 
 
 def test_a_path_to_nothing_and_a_zip_without_masks_are_refused(tmp_path):
-    refused(tmp_path, tmp_path / "none.zip", "no file or folder 'none.zip'")
+    refused(tmp_path, tmp_path / "none.zip", "There is no file 'none.zip'")
     refused(tmp_path, zip_of(tmp_path / "t.zip", [], extra={"a.txt": b"hi"}), "no PNG masks")
 
 
@@ -245,11 +257,63 @@ def test_a_zip_bomb_is_refused_without_being_unpacked(tmp_path, monkeypatch):
             archive.writestr(f"{name}.png", bytes(1_000_000))
     refused(tmp_path, path, "too large for a mask")
     monkeypatch.setattr(quality, "MAX_FILES", 5)
-    refused(tmp_path, path, "6 files, more than 5")
+    refused(tmp_path, path, "more than 5 files")
 
 
 def test_an_image_bomb_is_refused_by_its_size_before_it_is_decoded(tmp_path):
     folder = tmp_path / "t"
     folder.mkdir()
     Image.new("1", (9000, 9000)).save(folder / "00000.png")
-    refused(tmp_path, folder, "9000x9000 but the video 64x48")
+    refused(tmp_path, packed(folder), "9000x9000 but the video 64x48")
+
+
+def test_a_folder_is_no_zip_and_nothing_of_it_is_told(tmp_path):
+    """A server's own folders are nobody's to look into."""
+    folder = folder_of(tmp_path / "someone-else", truths())
+    refused(tmp_path, tmp_path, "There is no file")
+    refused(tmp_path, folder, "There is no file")
+    with pytest.raises(InputError) as caught:
+        score(shifted, NAMES, tmp_path)
+    assert "someone-else" not in str(caught.value) and str(tmp_path.parent) not in str(caught.value)
+
+
+def test_a_table_of_contents_of_two_million_entries_makes_no_objects(tmp_path, monkeypatch):
+    """Neither here nor in bundles; a tenth of it is made for the test."""
+    count = 200_000
+    entry = struct.pack("<4s6H3I5H2I", b"PK\x01\x02", *[0] * 9, 1, *[0] * 6) + b"a"
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, count % 65_536, count % 65_536, count * len(entry), 0, 0)
+    path = tmp_path / "t.zip"
+    path.write_bytes(entry * count + end)
+    with zipfile.ZipFile(path) as control:
+        assert len(control.infolist()) == count
+    monkeypatch.setattr(zipfile, "ZipInfo", lambda *_: pytest.fail("an entry was made an object"))
+    refused(tmp_path, path, "more than 100,000 files")
+    with pytest.raises(InputError, match="more than a bundle holds"):
+        monkeypatch.setattr("xmem.session.bundle.MAX_FILES", count - 1)
+        read_bundle(path, tmp_path / "opened")
+
+
+def test_the_table_of_contents_is_read_once(tmp_path, monkeypatch):
+    read = []
+    real = zipfile.ZipFile.__init__
+    monkeypatch.setattr(zipfile.ZipFile, "__init__", lambda *args, **more: read.append(1) or real(*args, **more))
+    path = zip_of(tmp_path / "t.zip", truths())
+    read.clear()
+    report = score(shifted, NAMES, path)
+    assert len(read) == 1
+    assert report.truth(3).any() and report.truth(4).any() and len(read) == 2
+
+
+def test_damaged_zips_of_masks_are_scored_or_refused(tmp_path):
+    """A seeded sample of mutations, of the ZIP's own bytes."""
+    rng, outcomes = random.Random(14), {"scored": 0, "refused": 0}
+    whole = zip_of(tmp_path / "t.zip", truths()).read_bytes()
+    for _ in range(100):
+        (tmp_path / "m.zip").write_bytes(mutated(whole, rng))
+        try:
+            score(shifted, NAMES, tmp_path / "m.zip")
+            outcomes["scored"] += 1
+        except InputError as error:
+            assert str(tmp_path) not in str(error)
+            outcomes["refused"] += 1
+    assert outcomes["refused"] > 50, outcomes

@@ -5,6 +5,7 @@ import json
 import random
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -185,8 +186,22 @@ def test_probabilities_of_16384_pixels_a_side_are_refused_by_their_header(work, 
     bundle = zipped(work[1] | {"spans/1/probabilities/00001.png": huge}, tmp_path / "bundle.zip")
 
     def attempt() -> None:
-        with pytest.raises(InputError, match=r"'00001\.png' in 'probabilities' is damaged"):
+        with pytest.raises(InputError, match="16384x16384, more than the 128 megapixels"):
             Session.open_bundle(bundle, tmp_path / "opened")
+
+    assert memory_rise(attempt) < 60 * MEGABYTE
+
+
+def test_a_chunk_that_claims_gigabytes_takes_no_room(work, tmp_path):
+    """OpenCV takes 4 GB for it."""
+    whole = work[1]["spans/1/probabilities/00001.png"]
+    damaged = whole[:33] + b"\x7f\xff\xff\xff" + whole[37:]
+    bundle = zipped(work[1] | {"spans/1/probabilities/00001.png": damaged}, tmp_path / "bundle.zip")
+    session = Session.open_bundle(bundle, tmp_path / "opened")
+
+    def attempt() -> None:
+        with suppress(InputError):  # or as much of the picture as is there
+            session.matte(1, 1)
 
     assert memory_rise(attempt) < 60 * MEGABYTE
 

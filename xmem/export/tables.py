@@ -34,6 +34,8 @@ CSV_COLUMNS = (
     "certainty",
 )
 
+_FORMULA = tuple("=+-@＝＋－＠")  # what begins a formula, in full width, too
+
 
 @dataclass(frozen=True)
 class _Shape:
@@ -49,6 +51,7 @@ def write_csv(source: ExportSource, path: Path) -> Generator[None, None, None]:
 
     frame: its number in the whole video; time: seconds from the first exported frame; source_time: from the video's.
     Lengths are pixels; box and centroid are empty where the object is not seen, certainty where nothing was computed.
+    A name that a spreadsheet would take for a formula has an apostrophe before it.
     """
     objects = visible_objects(source)
     origin: Fraction | None = None
@@ -63,7 +66,7 @@ def write_csv(source: ExportSource, path: Path) -> Generator[None, None, None]:
                 shape = _shape(tracked.mask, item.id)
                 certainty = tracked.certainty.get(item.id)
                 figures = [*shape.box, shape.area, *shape.centroid] if shape else ["", "", "", "", 0, "", ""]
-                table.writerow([frame.index, *times, item.id, item.name, *figures, _text(certainty)])
+                table.writerow([frame.index, *times, item.id, plain_text(item.name), *figures, _text(certainty)])
             yield
 
 
@@ -134,6 +137,11 @@ def _shape(index: np.ndarray, object_id: int) -> _Shape | None:
     area = moments["m00"]
     centroid = (round(x + moments["m10"] / area, 2), round(y + moments["m01"] / area, 2))
     return _Shape((x, y, width, height), centroid, round(area))
+
+
+def plain_text(name: str) -> str:
+    """A cell that no spreadsheet computes: a name may come from a stranger."""
+    return f"'{name}" if name.lstrip()[:1] in _FORMULA else name
 
 
 def _text(certainty: float | None) -> str:

@@ -1,4 +1,4 @@
-"""J and F of a result against masks that are known to be right, uploaded as a ZIP or lying in a folder."""
+"""J and F of a result against masks that are known to be right, in a ZIP."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import io
 import logging
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +20,7 @@ from xmem.render.masks import read_mask
 from xmem.scoring.evaluation import ObjectMeans, ObjectScore
 from xmem.scoring.metrics import boundary_accuracy, region_similarity
 from xmem.video.stills import read_still
+from xmem.zips import UNREADABLE, TooManyFiles, open_zip
 
 log = logging.getLogger("xmem")
 
@@ -75,21 +76,21 @@ def score(
     """Score index masks against known ones, reading one frame at a time.
 
     predicted: frame -> index mask uint8 [H, W]. names: of the frames, as mask files are named. truth: a ZIP (nothing is
-    unpacked) or a folder of mask images: flat, in folders, or laid out like DAVIS. Masks belong to frames by name, else
+    unpacked) of mask images: flat, in folders, or laid out like DAVIS. Masks belong to frames by name, else
     by the number in it, or in order where there is one per frame; frames without a mask are not scored, and neither are
     the `given` ones, whose masks a person painted (the first frame that has a known mask, if left out).
     davis: leave the last frame out as well, as the DAVIS benchmark does.
     Objects of the known masks are those of the result that they overlap most on given frames and some others.
     Raises InputError where these masks cannot score this result.
     """
-    files = _open(Path(truth))
-    found = _by_frame(files, names)
-    shape = predicted(min(found)).shape
-    masks = Truth(files, found, shape)
-    given = {min(found)} if given is None else set(given)
-    masks.match(_matching(predicted, masks, _match_frames(sorted(found), given)))
-    skipped = given | ({len(names) - 1} if davis else set())
-    rows = tuple(row for frame in sorted(found) if frame not in skipped for row in _rows(predicted, masks, frame))
+    with closing(_Archive(Path(truth))) as archive:
+        found = _by_frame(archive.names, names)
+        shape = predicted(min(found)).shape
+        masks = Truth(archive, found, shape)
+        given = {min(found)} if given is None else set(given)
+        masks.match(_matching(predicted, masks, _match_frames(sorted(found), given)))
+        skipped = given | ({len(names) - 1} if davis else set())
+        rows = tuple(row for frame in sorted(found) if frame not in skipped for row in _rows(predicted, masks, frame))
     if not rows:
         raise InputError(
             "There are known masks only for frames that are not scored, since their mask was given: "
@@ -118,8 +119,8 @@ def _means(rows: Sequence[FrameScore]) -> tuple[ObjectScore, ...]:
 class Truth:
     """Known masks by frame, read one at a time."""
 
-    def __init__(self, files: Mapping[str, Callable[[], bytes]], found: Mapping[int, str], shape: tuple[int, int]):
-        self._files = files
+    def __init__(self, archive: _Archive, found: Mapping[int, str], shape: tuple[int, int]):
+        self._archive = archive
         self._found = found
         self._shape = shape
         self.objects: dict[int, int] = {}  # id in the known masks -> object of the result
@@ -141,15 +142,16 @@ class Truth:
     def own(self, frame: int) -> np.ndarray:
         """uint8 [H, W] of the ids in the file. Raises InputError where it is no mask of the result's size."""
         name = self._found[frame]
+        what = f"The known mask {name[:80]!r}"
 
         def check(width: int, height: int) -> None:
             if (height, width) != self._shape:
                 raise InputError(
-                    f"The known mask {name!r} is {width}x{height} but the video {self._shape[1]}x{self._shape[0]}: "
+                    f"{what} is {width}x{height} but the video {self._shape[1]}x{self._shape[0]}: "
                     "give masks of the video's size."
                 )
 
-        image = read_still(io.BytesIO(self._files[name]()), f"The known mask {name!r}", "give PNGs", check)
+        image = read_still(io.BytesIO(self._archive.read(name)), what, "give PNGs", check)
         return np.zeros(self._shape, np.uint8) if _is_empty(image) else read_mask(image, *image.size).index
 
 
@@ -194,49 +196,51 @@ def _matching(predicted: Callable[[int], np.ndarray], masks: Truth, frames: Sequ
 # Finding the files
 
 
-def _open(path: Path) -> dict[str, Callable[[], bytes]]:
-    """Name of each mask, with folders -> what reads it. Raises InputError for neither a ZIP nor a folder of masks."""
-    if path.is_dir():
-        found = {file.relative_to(path).as_posix(): file.read_bytes for file in sorted(path.rglob("*.png"))}
-    elif path.is_file():
-        found = _in_zip(path)
-    else:
-        raise InputError(f"There is no file or folder {path.name!r}: {_HOW_TO}.")
-    return _masks_among(found)
+class _Archive:
+    """The masks of a ZIP by name, with folders; its table of contents is read once, and again after `close`."""
 
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise InputError(f"There is no file {path.name!r}: {_HOW_TO}.")
+        self._path = path
+        self._zip: zipfile.ZipFile | None = None
+        entries = self._open().infolist()
+        if any(entry.flag_bits & 1 for entry in entries):
+            raise InputError("The ZIP is encrypted: make one without a password.")
+        masks = [entry for entry in entries if entry.filename.lower().endswith(".png")]
+        self._entries = {entry.filename.replace("\\", "/"): entry for entry in masks}
+        self.names = _masks_among(list(self._entries))
 
-def _in_zip(path: Path) -> dict[str, Callable[[], bytes]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{path.name!r} is not a readable ZIP: {_HOW_TO}.") from error
-    if len(entries) > MAX_FILES:
-        raise InputError(f"The ZIP holds {len(entries)} files, more than {MAX_FILES}: {_HOW_TO}.")
-    if any(entry.flag_bits & 1 for entry in entries):
-        raise InputError("The ZIP is encrypted: make one without a password.")
-    masks = (entry for entry in entries if entry.filename.lower().endswith(".png"))
-    return {entry.filename.replace("\\", "/"): _reader(path, entry) for entry in masks}
-
-
-def _reader(path: Path, entry: zipfile.ZipInfo) -> Callable[[], bytes]:
-    def read() -> bytes:
-        """As much as a mask may have, whatever size the entry says that it has."""
+    def read(self, name: str) -> bytes:
+        """As much as a mask may have, whatever size the entry says that it has. Raises InputError."""
         try:
-            with zipfile.ZipFile(path) as archive, archive.open(entry) as file:
+            with self._open().open(self._entries[name]) as file:
                 data = file.read(MAX_BYTES + 1)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, zlib.error) as error:
-            raise InputError(f"{entry.filename!r} in the ZIP is damaged: make the ZIP again.") from error
+        except (*UNREADABLE, OSError) as error:
+            raise InputError(f"{name[:80]!r} in the ZIP is damaged: make the ZIP again.") from error
         if len(data) > MAX_BYTES:
-            raise InputError(f"{entry.filename!r} in the ZIP is too large for a mask: give PNGs.")
+            raise InputError(f"{name[:80]!r} in the ZIP is too large for a mask: give PNGs.")
         return data
 
-    return read
+    def close(self) -> None:
+        if self._zip is not None:
+            self._zip.close()
+            self._zip = None
+
+    def _open(self) -> zipfile.ZipFile:
+        if self._zip is None:
+            try:
+                self._zip = open_zip(self._path, MAX_FILES)
+            except TooManyFiles as error:
+                raise InputError(f"The ZIP holds more than {MAX_FILES:,} files: {_HOW_TO}.") from error
+            except (*UNREADABLE, OSError) as error:
+                raise InputError(f"{self._path.name!r} is not a readable ZIP: {_HOW_TO}.") from error
+        return self._zip
 
 
-def _masks_among(found: Mapping[str, Callable[[], bytes]]) -> dict[str, Callable[[], bytes]]:
+def _masks_among(names: Sequence[str]) -> list[str]:
     """Without what systems add, and of a whole data set only its masks. Raises InputError for none, or several sets."""
-    names = [name for name in found if not any(part[0] in "._" for part in PurePosixPath(name).parts)]
+    names = [name for name in names if not any(part[0] in "._" for part in PurePosixPath(name).parts)]
     below = [name for name in names if set(MASK_FOLDERS) & set(PurePosixPath(name).parts[:-1])]
     names = below or names
     if not names:
@@ -244,12 +248,13 @@ def _masks_among(found: Mapping[str, Callable[[], bytes]]) -> dict[str, Callable
     folders = sorted({str(PurePosixPath(name).parent) for name in names})
     if len(folders) > 1:
         raise InputError(
-            f"The known masks lie in {len(folders)} folders ({', '.join(folders[:3])}): give those of one video."
+            f"The known masks lie in {len(folders)} folders ({', '.join(name[:80] for name in folders[:3])}): "
+            "give those of one video."
         )
-    return {name: found[name] for name in natsorted(names)}
+    return natsorted(names)
 
 
-def _by_frame(files: Mapping[str, object], names: Sequence[str]) -> dict[int, str]:
+def _by_frame(files: Sequence[str], names: Sequence[str]) -> dict[int, str]:
     """Frame -> name of its mask. Raises InputError where no name fits."""
     stems = {PurePosixPath(name).stem: name for name in files}
     if len(stems) == len(names):

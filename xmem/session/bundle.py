@@ -7,16 +7,14 @@ import os
 import re
 import shutil
 import stat
-import struct
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 from xmem.errors import InputError
 from xmem.session.files import ExportProgress, plain_name
+from xmem.zips import UNREADABLE, TooManyFiles, open_zip
 
 PROJECT = "project.json"
 EXPORTS_FOLDER = "exports"
@@ -36,7 +34,6 @@ _CHUNK = 1 << 20  # bytes
 MAX_FILES = 400_000
 MAX_BYTES = 64 << 30  # unpacked
 _MAX_TEXT = 64 << 20  # bytes of one JSON or CSV
-_MAX_DIRECTORY = 64 << 20  # bytes of the ZIP's own table of contents
 _MAX_RATIO = 20  # unpacked to packed: videos and pictures do not shrink, tables by less than this
 _KEPT_FREE = 256 << 20  # bytes of disk
 _ADVICE = "give a bundle as it was saved"
@@ -78,15 +75,17 @@ def read_bundle(bundle: Path, folder: Path) -> None:
     hold. Raises InputError for anything else, also for a bundle that is cut or damaged; then nothing is left behind.
     """
     if not bundle.is_file():
-        raise InputError(f"There is no bundle {str(bundle)!r}; check the path.")
+        raise InputError(f"There is no bundle {bundle.name!r}; check the path.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bundle-", dir=folder.parent) as unfinished:
         unpacked = Path(unfinished) / "session"
         unpacked.mkdir()
         try:
-            with open(bundle, "rb") as file, zipfile.ZipFile(_Bounded(file)) as archive:
+            with open_zip(bundle, MAX_FILES) as archive:
                 for entry in _entries(archive, bundle, folder.parent):
                     _unpack(archive, entry, unpacked)
+        except TooManyFiles as error:
+            raise InputError(f"{bundle.name!r} would unpack to more than a bundle holds; {_ADVICE}.") from error
         except _UNREADABLE as error:
             raise InputError(f"{bundle.name!r} {_DAMAGED}.") from error
         except OSError as error:
@@ -96,32 +95,8 @@ def read_bundle(bundle: Path, folder: Path) -> None:
         os.replace(unpacked, folder)
 
 
-# What damaged ZIPs lead to, and names that stand in each other's way as file and folder.
-_UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-    FileExistsError,
-    NotADirectoryError,
-)
-
-
-class _Bounded:
-    """A file from which nobody reads more at a time than a reasonable table of contents has."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.seek, self.tell, self.close, self.seekable = file.seek, file.tell, file.close, file.seekable
-
-    def read(self, size: int = -1) -> bytes:
-        if size > _MAX_DIRECTORY:
-            raise zipfile.BadZipFile("an unreasonable table of contents")
-        return self._file.read(size)
+# Names that stand in each other's way as file and folder are damage as well.
+_UNREADABLE = (*UNREADABLE, FileExistsError, NotADirectoryError)
 
 
 def _session_entries(folder: Path, used: Iterable[str]) -> dict[str, Path]:

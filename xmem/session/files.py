@@ -16,7 +16,7 @@ from xmem.errors import InputError
 def check_new(folder: Path) -> None:
     """Raise InputError unless `folder` is new or empty."""
     if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"The folder {folder} is not empty: choose a new one for the session.")
+        raise InputError(f"The folder {folder.name!r} is not empty: choose a new one for the session.")
 
 
 def bring(source: Path, target: Path) -> None:

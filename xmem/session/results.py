@@ -20,13 +20,13 @@ from pydantic import TypeAdapter
 
 from xmem.engine.pipeline import Behind
 from xmem.errors import InputError
-from xmem.limits import MIN_SIZE, limits, scaled
+from xmem.limits import MIN_SIZE, check_stack, scaled
 from xmem.render.masks import read_index_mask, write_index_mask
 from xmem.session.schema import read_json
 from xmem.session.spans import Span, SpanTable, span_as_json, span_of_table
 from xmem.session.stats import ObjectStats, StatsFile, measure, read_stats
 from xmem.session.suspended import STATE
-from xmem.video.stills import png_header, still_size
+from xmem.video.stills import png_header, read_still, still_size
 
 PROBABILITIES = "probabilities"
 FORWARD = "forward"  # folder of a forward pass's probabilities while a backward pass blends them
@@ -95,15 +95,15 @@ class SpanResult:
         if not path.exists():
             return None
         self._check_probabilities(path)
-        stacked = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if stacked is None or stacked.dtype != np.uint16 or stacked.ndim != 2:
-            raise _damaged(path)
+        # Not by OpenCV, which makes room for as much as a damaged chunk says that it holds.
+        stacked = np.array(read_still(path, f"The result file {path.name!r}", _ADVICE, bound=check_stack))
         return stacked.reshape(len(self.span.objects), -1, stacked.shape[1])
 
     def _check_probabilities(self, path: Path) -> tuple[int, int]:
         """(h, w) by the header alone: grey of 16 bits, as many pictures one below another as there are objects."""
         width, height, is_deep = png_header(path)
-        if not is_deep or height % len(self.span.objects) or width * height > limits().stacked_pixels:
+        check_stack(width, height, f"The result file {path.name!r} is")
+        if not is_deep or height % len(self.span.objects):
             raise _damaged(path)
         return height // len(self.span.objects), width
 

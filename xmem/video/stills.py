@@ -26,12 +26,18 @@ _UPRIGHT = {
 }
 
 CheckSize = Callable[[int, int], None]
+Bound = Callable[[int, int, str], None]
 
 
 def read_still(
-    source: Path | BinaryIO, what: str, advice: str, check: CheckSize | None = None, upright: bool = False
+    source: Path | BinaryIO,
+    what: str,
+    advice: str,
+    check: CheckSize | None = None,
+    upright: bool = False,
+    bound: Bound = check_shape,
 ) -> Image.Image:
-    """Decode an image whose header says that it is no larger than `limits()` allows.
+    """Decode an image whose header says that it is no larger than `limits()` allows, as `bound` reads them.
 
     what: the beginning of sentences, such as "The mask 'a.png'"; advice: what to give instead. check: raises InputError
     for a width and height (pixels, as stored) that are of no use, before anything is decoded. upright: turned by its
@@ -39,7 +45,7 @@ def read_still(
     Raises InputError for what is no image of these FORMATS, or is too large, or damaged.
     """
     with _opened(source, what, advice) as image:
-        _check(image, what, check)
+        _check(image, what, check, bound)
         try:
             turn = _UPRIGHT.get(_orientation(image) or 1) if upright else None
             image.load()
@@ -51,7 +57,7 @@ def read_still(
 def still_size(source: Path | BinaryIO, what: str, advice: str, upright: bool = False) -> tuple[int, int]:
     """Width and height by the header; refuses what `read_still` refuses by it."""
     with _opened(source, what, advice) as image:
-        _check(image, what, None)
+        _check(image, what, None, check_shape)
         try:
             orientation = _orientation(image) if upright else None
         except Exception as error:  # as in _opened
@@ -79,10 +85,10 @@ def _opened(source: Path | BinaryIO, what: str, advice: str) -> Image.Image:
         raise _unreadable(what, advice) from error
 
 
-def _check(image: Image.Image, what: str, check: CheckSize | None) -> None:
+def _check(image: Image.Image, what: str, check: CheckSize | None, bound: Bound) -> None:
     if check is not None and all(image.size):
         check(*image.size)
-    check_shape(*image.size, f"{what} is")
+    bound(*image.size, f"{what} is")
 
 
 def _orientation(image: Image.Image) -> int | None:
