@@ -16,7 +16,7 @@ from xmem.families.base import Family, Finish, Given, Grid, Turn, VideoState
 from xmem.memory import MemoryUse
 from xmem.memory.attention import SMALLEST_CHUNK_ELEMENTS
 from xmem.memory.layers import LayeredMemory, LayerRows
-from xmem.networks.aot import AOT, IDENTITIES, STRIDE, Features, LayerTrace, load_state
+from xmem.networks.aot import AOT, IDENTITIES, STRIDE, Features, LayerMemory, LayerTrace, load_state
 from xmem.pieces import Pieces
 
 LONGEST = 1040  # pixels of the longer side, above which the released evaluation makes frames smaller
@@ -148,7 +148,7 @@ class AOTState(VideoState):
         probs, traces = [], []
         for i, memory in enumerate(self.memories):
             objects = min(len(self.arrived) - i * IDENTITIES, IDENTITIES)
-            logits, trace = self.model.propagate(seen, memory.read(), pieces)
+            logits, trace = self.model.propagate(seen, [LayerMemory(*rows) for rows in memory.read()], pieces)
             logits = logits[:, : 1 + objects].float()  # identities without an object take no part in the softmax
             logits = F.interpolate(logits, size=self.size, mode="bilinear", align_corners=True)
             probs.append(torch.softmax(logits[0], 0))

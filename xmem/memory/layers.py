@@ -7,15 +7,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from xmem.memory.frames import KeptFrames
 from xmem.memory.store import RowBuffer
-from xmem.networks.aot import LayerMemory
 
 LayerRows = Sequence[tuple[Tensor, Tensor]]  # of each layer: key and value of a frame, [HW, C]
+
+
+class LayerRead(NamedTuple):
+    """What a layer reads: keys and values of all memory frames [N, C], and of the short-term one [HW, C]."""
+
+    long_key: Tensor
+    long_value: Tensor
+    short_key: Tensor
+    short_value: Tensor
 
 
 class LayeredMemory:
@@ -45,10 +53,10 @@ class LayeredMemory:
         """Of all that is held."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.save()[0].values())
 
-    def read(self) -> list[LayerMemory]:
+    def read(self) -> list[LayerRead]:
         """What each layer of the next frame reads: views, valid until the next `append`."""
         long = [(key.rows, value.rows) for key, value in self._long]
-        return [LayerMemory(*rows, *short) for rows, short in zip(long, self._short[0], strict=True)]
+        return [LayerRead(*rows, *short) for rows, short in zip(long, self._short[0], strict=True)]
 
     def reserve(self, layers: LayerRows) -> None:
         """Make room for a frame in long-term memory: all that can fail of `append`. What is held stays as it is."""
