@@ -53,6 +53,13 @@ def agree(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return all(torch.allclose(a, b, atol=1e-5) for a, b in zip(one, other, strict=True))
 
 
+@pytest.fixture(scope="module")
+def plain(tiny_model) -> SimpleNamespace:
+    """What a run with memory enough gives: its results, and what it holds at the end."""
+    engine = Propagator(tiny_model, CONFIG)
+    return SimpleNamespace(results=run(engine), state=state(engine))
+
+
 @pytest.fixture
 def full(tiny_model, monkeypatch):
     """A network that has memory for `full.objects` objects at a time and `full.distances`; None = for all."""
@@ -84,16 +91,14 @@ def full(tiny_model, monkeypatch):
 
 
 @pytest.mark.parametrize(("objects", "distances"), [(2, None), (1, None), (None, 200), (1, 90)])
-def test_smaller_pieces_give_the_same_numbers(tiny_model, full, objects, distances, caplog):
+def test_smaller_pieces_give_the_same_numbers(tiny_model, plain, full, objects, distances, caplog):
     """With an object that arrives late, consolidations on the way, and one sentence in the log."""
-    plain = Propagator(tiny_model, CONFIG)
-    expected = run(plain)
     full.objects, full.distances = objects, distances
     engine = Propagator(tiny_model, CONFIG)
     with caplog.at_level(logging.WARNING, "xmem"):
         found = run(engine)
-    assert agree(found, expected)
-    assert agree(state(engine), state(plain))
+    assert agree(found, plain.results)
+    assert agree(state(engine), plain.state)
     assert [record.message for record in caplog.records] == [
         "The device's memory is full: the run goes on in smaller pieces, which takes longer."
     ]
@@ -106,10 +111,8 @@ def test_smaller_pieces_give_the_same_numbers(tiny_model, full, objects, distanc
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("frame", [5, 6, 8, 10])
-def test_a_failed_try_changes_nothing_wherever_it_fails(tiny_model, monkeypatch, place, frame):
+def test_a_failed_try_changes_nothing_wherever_it_fails(tiny_model, plain, monkeypatch, place, frame):
     """Frames: a correction with a new object, a memory frame, and two with consolidations, the second at the limit."""
-    plain = Propagator(tiny_model, CONFIG)
-    expected = run(plain)
     owner = {"distance": memory_module, "read_values": memory_module, "prepare_memory": store_module}
     owner = owner.get(place, store_module.ElementStore if place == "consolidate" else tiny_model)
     original, failures = getattr(owner, place), []
@@ -125,7 +128,7 @@ def test_a_failed_try_changes_nothing_wherever_it_fails(tiny_model, monkeypatch,
     for t, image in enumerate(video()):
         armed = t == frame
         found.append(engine.step(image, given.get(t)).clone())
-    assert agree(found, expected) and agree(state(engine), state(plain))
+    assert agree(found, plain.results) and agree(state(engine), plain.state)
     happens = {"encode_key", "distance", "read_values", "decode"}
     assert failures or place not in happens, "the test must have failed something"
 

@@ -7,19 +7,21 @@ from reference_weights import FOLDER, TOLERANCE, config_of, released_state
 
 import xmem
 from xmem.engine.preparing import IMAGE_MEAN, IMAGE_STD
+from xmem.networks.cpu.winograd import WinogradConv2d
 from xmem.networks.xmem import aggregate, load_state
 
 
 @pytest.mark.parametrize(
     ("name", "convolutions"),
-    [("two-objects", "as measured"), ("long-run", "as measured"), ("two-objects", "all Winograd")],
+    [("two-objects", "direct"), ("long-run", "as measured"), ("two-objects", "all Winograd")],
 )
 def test_every_frame_matches_the_released_implementation(name, convolutions, monkeypatch):
-    """Also where every 3x3 convolution goes Winograd's way, whatever its size."""
+    """Also where every 3x3 convolution goes Winograd's way, whatever its size, and where none may."""
     if convolutions == "all Winograd":
         monkeypatch.setattr("xmem.networks.cpu.winograd.gain", lambda *_: 2.0)
     reference = np.load(FOLDER / f"{name}.npz")
-    model = xmem.load_model(released_state(int(reference["salt"])), device="cpu")
+    model = xmem.load_model(released_state(int(reference["salt"])), device="cpu", winograd=convolutions != "direct")
+    assert any(isinstance(layer, WinogradConv2d) for layer in model.modules()) == (convolutions != "direct")
     engine = xmem.Propagator(model, config_of(reference))
     for t, (frame, expected) in enumerate(zip(reference["frames"], reference["prob"], strict=True)):
         given = f"mask_{t}"

@@ -242,7 +242,7 @@ import resource, torch
 from xmem.config import MemoryConfig
 from xmem.memory import Memory
 
-h, w, c_k, c_v, elements = 68, 120, 4, 8, 90_000  # 1080p at stride 16
+h, w, c_k, c_v, elements = 68, 120, 4, 8, 30_000  # 1080p at stride 16
 memory = Memory(MemoryConfig(max_working_frames=100))
 key, shrinkage = torch.randn(1, c_k, 1, elements), torch.ones(1, 1, 1, elements)
 memory.append(key, shrinkage, torch.rand_like(key), torch.randn(1, 1, c_v, 1, elements))
@@ -258,7 +258,7 @@ print(once - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - once) 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is told in other units elsewhere")
 def test_a_large_read_never_holds_all_distances():
-    """1080p with 90,000 elements: 2.9 GB of distances, of which 64 MiB are held at a time; the next read takes no
+    """1080p with 30,000 elements: 1 GB of distances, of which 64 MiB are held at a time; the next read takes no
     more. In a process of its own, whose peak nothing else has raised."""
     done = subprocess.run([sys.executable, "-c", LARGE_READ], capture_output=True, text=True, check=True)
     first, second = map(int, done.stdout.split())

@@ -20,6 +20,10 @@ def test_sizes_are_read_off_the_weights(state, tiny_model):
     assert load_state(tiny_model.state_dict()).sizes == lite_sizes()
 
 
+def test_a_checkpoint_without_sensory_memory_is_one():
+    assert load_state(released_state(sensory=False)).sizes == xmem_sizes(sensory_channels=0)
+
+
 def test_the_released_names_and_shapes_are_ours(state):
     ours = {name: tuple(value.shape) for name, value in load_state(state).state_dict().items()}
     assert ours == released_shapes()

@@ -5,9 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from reference_weights import released_state
 
-import xmem
 from xmem.networks.cpu.winograd import (
     MEASURED,
     WinogradConv2d,
@@ -106,21 +104,3 @@ def test_state_dict_and_unfit_layers_stay_as_they_are():
     use_winograd(model)
     assert [type(part) is WinogradConv2d for part in model] == [True, False, False]
     assert list(model.state_dict()) == names
-
-
-def test_the_released_network_gives_its_direct_outputs():
-    state = released_state(0)
-    plain, fast = (xmem.load_model(state, "cpu", winograd=use) for use in (False, True))
-    assert not any(isinstance(part, WinogradConv2d) for part in plain.modules())
-    image = torch.randn(1, 3, 240, 432).contiguous(memory_format=torch.channels_last)
-    readout, sensory = torch.rand(1, 2, 512, 15, 27), torch.rand(1, 2, 64, 15, 27)
-    masks = torch.rand(1, 2, 240, 432)
-    with torch.inference_mode():
-        for a, b in zip(*(everything(model, image, readout, sensory, masks) for model in (plain, fast)), strict=True):
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
-
-
-def everything(model, image, readout, sensory, masks):
-    key, shrinkage, selection, features = model.encode_key(image)
-    values, deep = model.encode_value(image, features[0], masks, sensory, True)
-    return key, shrinkage, selection, values, deep, *model.decode(features, readout, sensory, True)
