@@ -10,6 +10,7 @@ from pathlib import Path
 from xmem.errors import InputError
 from xmem.limits import limits
 from xmem.render.masks import read_index_mask
+from xmem.session.keymasks import file_of
 from xmem.session.project import MAX_HISTORY, Project, TrackSettings
 from xmem.session.results import Results
 from xmem.video import VideoInfo
@@ -54,5 +55,5 @@ def _check_masks(folder: Path, project: Project, shape: tuple[int, int]) -> None
     if len(project.masks) > limits().key_frames + 2 * MAX_HISTORY:
         raise InputError(f"The bundle holds {len(project.masks)} masks, more than its key frames can have: {_ADVICE}.")
     for name in project.masks:
-        if read_index_mask(folder / "keyframes" / f"{name}.png").shape != shape:
+        if read_index_mask(folder / file_of(name)).shape != shape:
             raise InputError(f"The bundle's masks do not have the size of its video: {_ADVICE}.")

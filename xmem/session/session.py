@@ -5,13 +5,11 @@ A session holds nothing in memory that grows with the video: any process may ope
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -23,9 +21,7 @@ from pydantic import TypeAdapter
 from xmem.checkpoints import REGISTRY, load_model
 from xmem.errors import InputError
 from xmem.limits import check_key_frames
-from xmem.memory import MemoryUse
 from xmem.networks import Network
-from xmem.render.masks import read_index_mask, write_index_mask
 from xmem.render.matte import soft_mask
 from xmem.render.post import PostProcessing, post_process
 from xmem.render.styles import Style, StyleRenderer
@@ -33,7 +29,8 @@ from xmem.render.tracked import TrackedFrame
 from xmem.session import corrections, files
 from xmem.session.bundle import read_bundle, write_bundle
 from xmem.session.foreign import check_files, check_session
-from xmem.session.passes import PassFrame, SpanJob, compute_span
+from xmem.session.keymasks import KeyMasks, file_of
+from xmem.session.passes import PassFrame, SpanJob
 from xmem.session.project import (
     MAX_TITLE,
     Edit,
@@ -45,11 +42,11 @@ from xmem.session.project import (
     write_project,
 )
 from xmem.session.results import Results, SpanResult
+from xmem.session.run import Step, compute, steps_left, why_no_span
 from xmem.session.schema import FrameNumber, read_json
 from xmem.session.spans import Anchor, Span, anchors_of, plan, spoken
 from xmem.session.stats import ObjectStats
 from xmem.session.suggestions import Suggestion, suggest
-from xmem.session.suspended import read_suspended, steps_done
 from xmem.video import VideoInfo
 from xmem.video.access import FrameAccess
 
@@ -58,22 +55,6 @@ Table = dict[tuple[int, int], ObjectStats]
 PROJECT, INDEX, CUTS = "project.json", "index.json", "cuts.json"
 _CUTS = TypeAdapter(tuple[FrameNumber, ...])
 _MAX_CUTS = 16 << 20  # bytes
-
-
-@dataclass(frozen=True)
-class Step:
-    """A frame of a run, done. done, total: frames that the network ran on; seconds: since the run began.
-
-    image: uint8 [H, W, 3] RGB; mask: index mask uint8 [H, W]; memory: what the memories hold.
-    """
-
-    frame: int
-    done: int
-    total: int
-    seconds: float
-    image: np.ndarray
-    mask: np.ndarray
-    memory: MemoryUse
 
 
 class Session:
@@ -86,6 +67,7 @@ class Session:
     def __init__(self, folder: Path, project: Project):
         self.folder = folder
         self._project = project
+        self._masks = KeyMasks(folder)
         self._forget()
 
     @classmethod
@@ -102,8 +84,8 @@ class Session:
             video = "video" if source.is_dir() else "video" + files.plain_suffix(source)
             files.bring(source, folder / video)
             files.write_table(folder / INDEX, access.index)
-        for part in ("keyframes", "spans"):
-            (folder / part).mkdir()
+        KeyMasks(folder).create()
+        (folder / "spans").mkdir()
         title = (name or source.stem).encode(errors="replace").decode()[:MAX_TITLE]
         session = cls(folder, Project(video, title, count, 0, count - 1))
         session._save()
@@ -133,7 +115,7 @@ class Session:
             session = cls.open(folder)
             project = session._project
             image = [project.style.image] if project.style.image else []
-            check_files(folder, [project.video, *image, *(f"keyframes/{mask}.png" for mask in project.masks)])
+            check_files(folder, [project.video, *image, *map(file_of, project.masks)])
             check_session(folder, project, session.cuts(), session.info)
             session.set_style(session.style)  # its image can be read, or an error
             if project.settings.model not in REGISTRY:
@@ -256,7 +238,7 @@ class Session:
             )
         check_key_frames(len(self.key_frames) + (self._key(frame) is None))
         ids = tuple(int(i) for i in np.unique(index) if i)
-        key = KeyFrame(frame, self._store_mask(index.astype(np.uint8)), ids)
+        key = KeyFrame(frame, self._masks.store(index.astype(np.uint8)), ids)
         self._edit(corrections.with_key_frame(self._project.edit, key, colors or {}))
 
     def remove_key_frame(self, frame: int) -> None:
@@ -336,7 +318,7 @@ class Session:
         key = self._key(frame)
         if key is None:
             raise InputError(f"Frame {frame} is no key frame: choose one of those listed.")
-        return self._existing(self._read_mask(key.mask))
+        return self._existing(self._masks.read(key.mask))
 
     @property
     def has_results(self) -> bool:
@@ -365,7 +347,7 @@ class Session:
         """Steps of the network, of all that are pending, that a run with these settings need not do again, since an
         earlier one was stopped after them."""
         settings = settings or self.settings
-        return sum(steps for span in self.pending(settings) if (steps := self._steps_done(span, settings)))
+        return sum(span.steps - steps_left(self._results, span, settings) for span in self.pending(settings))
 
     def propagate(
         self, settings: TrackSettings | None = None, model: Network | None = None, start_over: bool = False
@@ -379,21 +361,19 @@ class Session:
         settings = settings or self.settings
         spans = self._plan(settings)
         if not spans:
-            raise InputError(self._why_no_span(settings))
+            raise InputError(why_no_span(self._project, settings))
         self._change(replace(self._project, settings=settings))
         waiting = self.pending()
         if not waiting:
             return
         network = model or load_model(settings.model, settings.device, settings.precision)
-        done_before = {} if start_over else {span: self._steps_done(span, settings) for span in waiting}
-        began, done, total = time.monotonic(), 0, sum(span.steps - done_before.get(span, 0) for span in waiting)
+        left = [span.steps if start_over else steps_left(self._results, span, settings) for span in waiting]
+        began, done, total = time.monotonic(), 0, sum(left)
         with self.access() as access:
             for span in waiting:
-                job = SpanJob(span, settings, self._anchors(), self._read_mask, access, network)
-                with closing(
-                    self._compute(job, start_over)
-                ) as found_frames:  # its threads end before the video is closed
-                    for found in found_frames:
+                job = SpanJob(span, settings, self._anchors(), self._masks.read, access, network)
+                with closing(self._compute(job, start_over)) as computed:  # its threads end before the video is closed
+                    for found in computed:
                         done += 1
                         seconds = time.monotonic() - began
                         yield Step(found.frame, done, total, seconds, found.image, found.mask, found.memory)
@@ -443,7 +423,7 @@ class Session:
     def save_bundle(self, path: str | PathLike, exports: Iterable[str | PathLike] = ()) -> Path:
         """Write a ZIP that holds the video, project.json, key frames and results, and the files `exports`."""
         used = [PROJECT, self._project.video]
-        used += [f"keyframes/{mask}.png" for mask in self._project.masks]
+        used += [file_of(mask) for mask in self._project.masks]
         used += [f"spans/{result.number}" for result in self._in_use()]
         used += [name for name in (CUTS, self._project.style.image) if name and (self.folder / name).exists()]
         steps = write_bundle(self.folder, Path(path), [Path(item) for item in exports], used)
@@ -477,20 +457,11 @@ class Session:
     def _anchors(self) -> list[Anchor]:
         return anchors_of(self.key_frames, self._ids)
 
-    def _steps_done(self, span: Span, settings: TrackSettings) -> int:
-        result = self._results.suspended(span, settings.signature)
-        return steps_done(result.folder, span) if result else 0
-
     def _compute(self, job: SpanJob, start_over: bool) -> Generator[PassFrame, None, None]:
-        result = None if start_over else self._results.suspended(job.span, job.settings.signature)
-        left = read_suspended(result.folder, job.model) if result else None
-        if result is None or left is None:
-            result = self._results.new(job.span, job.settings.signature)
         cuts: set[int] = set()
-        steps = compute_span(job, result, cuts, left)
+        steps = compute(self._results, job, cuts, start_over)
         try:
             yield from steps
-            self._results.complete(result)
         finally:
             steps.close()
             self._add_cuts(cuts)
@@ -499,15 +470,6 @@ class Session:
     def _add_cuts(self, cuts: set[int]) -> None:
         if cuts:
             files.write_table(self.folder / CUTS, sorted({*self.cuts(), *cuts}))
-
-    def _why_no_span(self, settings: TrackSettings) -> str:
-        if not self.key_frames:
-            return "Nothing is painted yet: paint the object on a frame, or give a mask."
-        if not any(self.first <= key.frame <= self.last for key in self.key_frames):
-            return "No painted frame lies in the trimmed range: paint one there, or widen the range."
-        if settings.direction == "backward":
-            return "Nothing lies before the painted frame: choose another direction."
-        return "The painted frames hold no object: paint one."
 
     def _computed(self, frame: int) -> np.ndarray:
         """Index mask uint8 [H, W] of the existing objects as computed, 0 where nothing was."""
@@ -537,18 +499,6 @@ class Session:
     def _key(self, frame: int) -> KeyFrame | None:
         return next((key for key in self.key_frames if key.frame == frame), None)
 
-    def _store_mask(self, index: np.ndarray) -> str:
-        digest = hashlib.sha256(repr(index.shape).encode() + index.tobytes()).hexdigest()[:24]
-        path = self.folder / "keyframes" / f"{digest}.png"
-        if not path.exists():
-            temporary = path.with_suffix(".part")
-            write_index_mask(temporary, index)
-            os.replace(temporary, path)
-        return digest
-
-    def _read_mask(self, name: str) -> np.ndarray:
-        return read_index_mask(self.folder / "keyframes" / f"{name}.png")
-
     def _in_use(self) -> list[SpanResult]:
         """Results that speak for a frame, now or after undo and redo."""
         kept = {owner.number: owner for owner in self._owners if owner is not None}
@@ -563,10 +513,7 @@ class Session:
     def _prune(self) -> None:
         """Remove results and masks that nothing leads to any more."""
         self._results.prune(self._in_use())
-        masks = self._project.masks
-        for path in (self.folder / "keyframes").glob("*.png"):
-            if path.stem not in masks:
-                path.unlink()
+        self._masks.prune(self._project.masks)
 
     def _check_frame(self, frame: int) -> None:
         if not 0 <= frame < self.frame_count:
