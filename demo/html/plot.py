@@ -1,91 +1,73 @@
-"""A line plot of scores by frame, as HTML that follows the page's width and its light or dark colours."""
+"""Curves over the frames of a video, as SVG that is stretched to the page's width."""
 
-from __future__ import annotations
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from html import escape
+import numpy as np
 
-STRIPS = 400  # at most so many places to point at; frames in between share one
-TICKS = (0, 0.25, 0.5, 0.75, 1)
-FRAME_LABELS = 5
-
-
-@dataclass(frozen=True)
-class Line:
-    """Values (0 to 1) by frame. color: as CSS; thin: drawn behind the others; filled: with a tint below."""
-
-    label: str
-    color: str
-    values: Mapping[int, float]
-    thin: bool = False
-    filled: bool = False
+WIDTH = 100  # units of a drawing
+MAX_POINTS = 600  # per curve, however long the video
 
 
 @dataclass(frozen=True)
-class Plot:
-    """lines over frames first..last, counted from 0 and shown from 1.
+class Axis:
+    """Frames first..last, counted from 0, from the left to the right."""
 
-    marks: texts of small discs by (frame, value). title: read out for the picture.
-    """
-
-    title: str
     first: int
     last: int
-    lines: Sequence[Line]
-    marks: Mapping[tuple[int, float], str] = field(default_factory=dict)
 
-    def html(self) -> str:
-        keys = "".join(f'<span><i style="--key:{line.color}"></i>{escape(line.label)}</span>' for line in self.lines)
-        grid = "".join(f'<line x1="0" x2="100" y1="{100 - 100 * tick}" y2="{100 - 100 * tick}"/>' for tick in TICKS)
-        drawn = "".join(self._line(line) for line in sorted(self.lines, key=lambda line: not line.thin))
-        shape = 'viewBox="0 0 100 100" preserveAspectRatio="none"'
-        picture = f'<svg {shape} aria-hidden="true">{grid}{drawn}{self._strips()}</svg>'
-        return (
-            f'<figure class="plot"><figcaption>{keys}</figcaption><div class="field" role="img" '
-            f'aria-label="{escape(self.title)}">{picture}{self._labels()}{self._marks()}</div></figure>'
-        )
+    def x(self, frame: float) -> float:
+        """In units, which are percent of the width; a single frame stands in the middle."""
+        return WIDTH * (frame - self.first) / (self.last - self.first) if self.last > self.first else WIDTH / 2
 
-    def _x(self, frame: float) -> float:
-        """Percent from the left; a single frame stands in the middle."""
-        return 100 * (frame - self.first) / (self.last - self.first) if self.last > self.first else 50.0
+    def ticks(self, count: int) -> list[int]:
+        """Frames to name below, at most `count` of them."""
+        return np.unique(np.linspace(self.first, self.last, count).round().astype(int)).tolist()
 
-    def _line(self, line: Line) -> str:
-        points = " ".join(
-            f"{self._x(frame):.2f},{100 - 100 * value:.2f}" for frame, value in sorted(line.values.items())
-        )
-        kind = ' class="thin"' if line.thin else ""
-        below = ""
-        if line.filled and line.values:
-            ends = f"{self._x(min(line.values)):.2f},100 {points} {self._x(max(line.values)):.2f},100"
-            below = f'<polygon points="{ends}" style="fill:{line.color}"/>'
-        return f'{below}<polyline{kind} points="{points}" style="stroke:{line.color}"/>'
 
-    def _strips(self) -> str:
-        """What is read when the mouse points at a place: all values of a frame."""
-        frames = sorted({frame for line in self.lines for frame in line.values})
-        step = max(1, -(-len(frames) // STRIPS))
-        chosen = frames[::step]
-        width = 100 / max(1, len(chosen))
-        rects = []
-        for frame in chosen:
-            values = (f"{line.label} {line.values[frame]:.3f}" for line in self.lines if frame in line.values)
-            left = min(100 - width, max(0.0, self._x(frame) - width / 2))
-            said = escape(f"Frame {frame + 1}: {', '.join(values)}")
-            rects.append(f'<rect x="{left:.2f}" y="0" width="{width:.2f}" height="100"><title>{said}</title></rect>')
-        return "".join(rects)
+def drawing(height: float, parts: Sequence[str], style: str = "") -> str:
+    shape = f'viewBox="0 0 {WIDTH} {height:g}" preserveAspectRatio="none"'
+    return f'<svg {shape} style="{style}" aria-hidden="true">{"".join(parts)}</svg>'
 
-    def _labels(self) -> str:
-        values = "".join(f'<span class="at y" style="bottom:{100 * tick:g}%">{tick:g}</span>' for tick in TICKS)
-        count = min(FRAME_LABELS, self.last - self.first + 1)
-        frames = {round(self.first + place * (self.last - self.first) / max(1, count - 1)) for place in range(count)}
-        return values + "".join(
-            f'<span class="at x" style="left:{self._x(frame):.2f}%">{frame + 1}</span>' for frame in sorted(frames)
-        )
 
-    def _marks(self) -> str:
-        return "".join(
-            f'<span class="mark" aria-hidden="true" style="left:{self._x(frame):.2f}%;bottom:{100 * value:.2f}%">'
-            f"{escape(text)}</span>"
-            for (frame, value), text in self.marks.items()
-        )
+def rule(axis: Axis, frame: int, height: float, kind: str) -> str:
+    """A vertical line at a frame."""
+    x = axis.x(frame)
+    return f'<line class="{kind}" x1="{x:.2f}" x2="{x:.2f}" y1="0" y2="{height:g}"/>'
+
+
+def curve(
+    axis: Axis, frames: np.ndarray, values: np.ndarray, top: float, height: float, line: str = "", area: str = ""
+) -> str:
+    """Values (0 to 1) of frames, ascending, in a band; a gap where frames are missing.
+
+    line, area: attributes of the line through the values and of what lies below; what has none is not drawn.
+    """
+    shapes = []
+    for run in runs(axis, frames):
+        x = [axis.x(frame) for frame in frames[run]]
+        y = top + height * (1 - values[run])
+        points = " ".join(f"{left:.2f},{down:.2f}" for left, down in zip(x, y, strict=True))
+        if area:
+            floor = top + height
+            shapes.append(f'<polygon {area} points="{x[0]:.2f},{floor:g} {points} {x[-1]:.2f},{floor:g}"/>')
+        if line:
+            shapes.append(f'<polyline {line} points="{points}"/>')
+    return "".join(shapes)
+
+
+def runs(axis: Axis, frames: np.ndarray) -> list[np.ndarray]:
+    """Places in `frames`, ascending, as stretches without a gap."""
+    if not len(frames):
+        return []
+    widest = 2 * max(1, (axis.last - axis.first) // MAX_POINTS + 1)
+    return np.split(np.arange(len(frames)), np.flatnonzero(np.diff(frames) > widest) + 1)
+
+
+def thinned(values: np.ndarray) -> np.ndarray:
+    """Places of at most MAX_POINTS values that tell the course of all: of neighbours the lowest stands."""
+    if len(values) <= MAX_POINTS:
+        return np.arange(len(values))
+    edges = np.linspace(0, len(values), MAX_POINTS + 1).astype(int)
+    return np.array([start + int(values[start:end].argmin()) for start, end in pairwise(edges.tolist())])

@@ -7,7 +7,8 @@ import gradio as gr
 from gradio.components import Component
 
 from demo.failures import in_words
-from demo.html import charts, panels
+from demo.html import panels
+from demo.html.timeline import timeline
 from demo.stage.paint import PaintStep
 from demo.stage.painter import part
 from demo.visit import scene, studio
@@ -93,7 +94,7 @@ def overview(request: gr.Request) -> str:
     names = {item.id: item.name for item in session.objects}
     stats = session.stats()
     worst = suggestions(session, stats)
-    drawn = charts.timeline(session, stats, worst)
+    drawn = timeline(session, stats, worst)
     worth = [
         (item.frame, names.get(item.object, ""), item.reason, scene.thumbnail(session, item.frame)) for item in worst
     ]

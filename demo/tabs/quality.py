@@ -16,7 +16,7 @@ import numpy as np
 import xmem
 from demo.failures import in_words
 from demo.html import panels, pictures
-from demo.html.plot import Line, Plot
+from demo.html.scores import Line, Plot
 from demo.runs.follow import follow
 from demo.runs.track import TrackStep
 from demo.tabs import common as tabs

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from demo_clips import index_of, write_clip
 
-from demo.html import charts
+from demo.html import plot, timeline
 from demo.runs import rendering, track
 from demo.stage import check, paint
 from demo.visit import studio
@@ -45,17 +45,16 @@ def rows_of(count: int) -> list[ObjectStats]:
 
 def test_a_long_clip_is_drawn_with_few_points_and_its_worst_frame_stays():
     rows = rows_of(5000)
-    frames, area, certainty = charts.thinned(rows)
-    assert len(frames) == len(area) == charts.MAX_POINTS
-    assert 1234 in frames and certainty.min() == 0.5
-    svg = charts.bands(rows, [SessionObject(1, "One", 0)], 0, 4999, [], [])
+    kept = plot.thinned(np.array([row.certainty for row in rows]))
+    assert len(kept) == plot.MAX_POINTS and 1234 in kept
+    svg = timeline.bands(rows, [SessionObject(1, "One", 0)], plot.Axis(0, 4999), [], [])
     line = re.search(r'class="b-line" points="([^"]+)"', svg).group(1)
-    assert len(line.split()) == charts.MAX_POINTS
+    assert len(line.split()) == plot.MAX_POINTS
 
 
 def test_frames_that_were_not_computed_are_gaps():
     rows = [row for row in rows_of(100) if not 40 <= row.frame < 60]
-    svg = charts.bands(rows, [SessionObject(1, "One", 0)], 0, 99, [50], [0])
+    svg = timeline.bands(rows, [SessionObject(1, "One", 0)], plot.Axis(0, 99), [50], [0])
     assert svg.count("b-line") == 2 and svg.count('class="b-cut"') == 1 and svg.count('class="b-key"') == 1
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.html.plot import Line, Plot
+from demo.html.scores import Line, Plot
 from demo.tabs import quality
 from demo.visit import studio
 from tests.demo.tabs_visitor import FRAMES, KEY_FRAMES, last_of, make_session, own_workspaces, visit
