@@ -132,6 +132,14 @@ def release_memory(device: torch.device) -> None:
         torch.mps.empty_cache()
 
 
+def synchronise(device: torch.device) -> None:
+    """Wait for what the device was given to do; a CPU has done it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def describe_device(device: torch.device) -> str:
     """A few words for people: "NVIDIA H100 80GB HBM3 (CUDA)", "Apple GPU (MPS)", "CPU, 4 threads"."""
     if device.type == "cuda":

@@ -157,9 +157,10 @@ class TestEstimate:
             settings = replace(SETTINGS, memory=config)
             with FrameAccess(clip) as access:
                 work = trial_module.Work(0, frames, objects)
-                job = trial_module._job(access, settings, model, work, 4)
+                rehearsal = trial_module._Rehearsal(config, work)
+                job = trial_module._job(access, settings, model, work, 4, rehearsal)
                 engine = job.engine(job.span.start)
-                return engine.bytes_to_come(config, work) + engine.memory_use().bytes
+                return rehearsal.bytes_to_come() + engine.memory_use().bytes
 
         bounded, unbounded = MemoryConfig(), MemoryConfig(long_term=False)
         assert new_bytes(1, 100, bounded) < new_bytes(4, 100, bounded)

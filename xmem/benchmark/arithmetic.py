@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from xmem.benchmark.stopwatch import synchronise
+from xmem.device import synchronise
 from xmem.networks import padding_to_stride
 from xmem.networks.xmem import ModelSizes, XMem
 

@@ -15,8 +15,9 @@ from xmem.benchmark.cases import Case
 from xmem.benchmark.clips import stand_in
 from xmem.benchmark.machine import process_bytes
 from xmem.benchmark.results import PARTS, Pass, Sample
-from xmem.benchmark.stopwatch import Stopwatch, synchronise
+from xmem.benchmark.stopwatch import Stopwatch
 from xmem.config import MemoryConfig
+from xmem.device import synchronise
 from xmem.engine import segment
 from xmem.engine.masks import index_mask
 from xmem.engine.propagator import Propagator

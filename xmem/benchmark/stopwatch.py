@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from xmem.device import synchronise
+
 
 class Stopwatch:
     """Adds up seconds by name. On a GPU each part waits for the device, so that its time is its own."""
@@ -42,11 +44,3 @@ class Stopwatch:
         for owner, method in self._wrapped:
             delattr(owner, method)
         self._wrapped.clear()
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait for what the device was given to do; a CPU has done it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -210,6 +211,7 @@ class Propagator:
         masks: Mapping[int, np.ndarray] | Callable[[Item], Mapping[str, Any]] | None = None,
         *,
         full_size: bool = True,
+        around: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> Generator[tuple[Item, Tensor], None, None]:
         """Step through images; yield each with its probabilities, as `step` returns them. Frames that a network
         encodes ahead are taken from `images` ahead.
@@ -217,11 +219,14 @@ class Propagator:
         images: uint8 [H, W, 3] RGB, or items that have such an `image`, as `xmem.video.Frame` has.
         masks: index masks by the number of the image, from 0; or a function that gives for an item, once its turn has
         come, what `step` takes as keywords (mask, objects, remember, last).
+        around: makes a context for each step, such as a stopwatch.
         """
         for number, (item, others) in enumerate(with_upcoming(images, self.frames_ahead)):
             told = masks(item) if callable(masks) else {"mask": (masks or {}).get(number)}
             upcoming = [_image_of(other) for other in others]
-            yield item, self.step(_image_of(item), **told, upcoming=upcoming, full_size=full_size)
+            with around():
+                prob = self.step(_image_of(item), **told, upcoming=upcoming, full_size=full_size)
+            yield item, prob
 
     def _checked(self, frame: np.ndarray, mask: np.ndarray | None) -> Preparing:
         """The way to the grid of frames like this one. Raises InputError for shapes that are wrong."""

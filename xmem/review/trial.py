@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from xmem.config import MemoryConfig
-from xmem.device import peak_memory, start_memory_count, used_memory
+from xmem.device import peak_memory, start_memory_count, synchronise, used_memory
 from xmem.engine.propagator import Propagator
 from xmem.memory.attention import chunk_elements
 from xmem.networks import Network
@@ -58,15 +59,15 @@ def run_trial(access: FrameAccess, settings: TrackSettings, model: Network, work
 
     Every second frame is a memory frame; their share in the run is then put right. Nothing is kept.
     """
-    job = _job(access, settings, model, work, timed_frames)
     start_memory_count(model.device)
     before = used_memory(model.device)
+    rehearsal = _Rehearsal(settings.memory, work)
+    job = _job(access, settings, model, work, timed_frames, rehearsal)
     with tempfile.TemporaryDirectory() as folder:
         frames = _frame_seconds(job, Path(folder))
-    (engine,) = job.engines
-    share, ahead = 1 / settings.memory.mem_every, engine.frames_ahead
-    network, peak = _mean(engine.seconds, share, ahead), peak_memory(model.device)
-    rise = engine.bytes_to_come(settings.memory, work) + work.held_bytes
+    share, ahead = 1 / settings.memory.mem_every, rehearsal.engine.frames_ahead
+    network, peak = _mean(rehearsal.seconds, share, ahead), peak_memory(model.device)
+    rise = rehearsal.bytes_to_come() + work.held_bytes
     if peak is None or before is None:
         return Trial(max(_mean(frames, share, ahead), network), network, None, rise)
     return Trial(max(_mean(frames, share, ahead), network), network, peak + rise, max(0, peak - before) + rise)
@@ -88,80 +89,78 @@ def memory_elements(config: MemoryConfig, frames: int, per_frame: int) -> tuple[
     return total / max(count, 1), most
 
 
-class _Stopwatch(Propagator):
-    """Notes how long the network and its memories take for each frame."""
+@dataclass
+class _Rehearsal:
+    """What is done with the engine of a run of a few frames, and what is found out. config: the run's memories.
 
-    def __init__(self, model: Network, config: MemoryConfig, size: int | None):
-        super().__init__(model, config, size)
-        self.seconds: list[float] = []
-        self.per_frame = 0  # elements
+    engine: as it was prepared; per_frame: elements of one memory frame; seconds: of each step.
+    """
 
-    def step(self, *args, **kwargs) -> Tensor:
+    config: MemoryConfig
+    work: Work
+    engine: Propagator | None = None
+    per_frame: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def prepare(self, engine: Propagator, image: np.ndarray, mask: np.ndarray) -> None:
+        """Fill the memories as they are on average, with the first frame and with elements that hold nothing."""
+        self.engine = engine
+        engine.remember(image, mask)
+        self.per_frame = engine.memory_use().permanent
+        mean, _ = memory_elements(self.config, self.work.frames, self.per_frame)
+        missing = round(mean) + (self.work.key_frames - _MEAN_FRAMES) * self.per_frame
+        if missing > 0:
+            _fill(engine, missing)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
         begun = time.perf_counter()
-        prob = super().step(*args, **kwargs)
-        if prob.is_cuda:
-            torch.cuda.synchronize(prob.device)
+        yield
+        synchronise(self.engine.model.device)
         self.seconds.append(time.perf_counter() - begun)
-        return prob
 
-    @torch.inference_mode()
-    def fill(self, elements: int, objects: int) -> None:
-        """Add that many elements to permanent memory, in which there is a frame already; what they hold is nothing."""
-        sizes, device = self.model.sizes, self.model.device
-        key = torch.rand((1, sizes.key_channels, 1, elements), device=device)
-        values = torch.zeros((1, objects, sizes.value_channels, 1, elements), device=device, dtype=self.model.dtype)
-        self.memory.append(key, torch.ones_like(key[:, :1]), torch.rand_like(key), values, permanent=True)
-
-    def bytes_to_come(self, config: MemoryConfig, work: Work) -> int:
+    def bytes_to_come(self) -> int:
         """By how much the run's memories will be larger at their fullest than they are now."""
-        use, per_frame = self.memory_use(), self.per_frame
+        use, per_frame, device = self.engine.memory_use(), self.per_frame, self.engine.model.device
         held = use.permanent + use.working + use.long_term
-        most = memory_elements(config, work.frames, per_frame)[1] + work.key_frames * per_frame
+        most = memory_elements(self.config, self.work.frames, per_frame)[1] + self.work.key_frames * per_frame
         # What is limited has its room at once on a GPU; on a CPU its pages count when they are first written.
-        is_there = config.long_term and self.model.device.type != "cpu"
+        is_there = self.config.long_term and device.type != "cpu"
         more = 0 if is_there else max(0, most - held)
-        chunk = chunk_elements(self.model.device)
+        chunk = chunk_elements(device)
         distances = min(chunk, per_frame * most) - min(chunk, per_frame * held)
         tables = more * use.bytes // max(held, 1)
         # Twice without a limit: a table that grew has doubled, and was copied.
-        return tables * (1 if config.long_term else 2) + 4 * max(0, distances)
+        return tables * (1 if self.config.long_term else 2) + 4 * max(0, distances)
 
 
-@dataclass(frozen=True)
-class _TrialJob(SpanJob):
-    """A span of a few frames, whose engine is watched and has its memories filled."""
-
-    config: MemoryConfig  # of the run
-    work: Work
-    engines: list[_Stopwatch] = field(default_factory=list)
-
-    def engine(self, own: Anchor) -> _Stopwatch:
-        engine = _Stopwatch(self.model, self.settings.memory, self.settings.size)
-        engine.remember(self.access.frame(own.frame).image, self.given(own))
-        engine.per_frame = per_frame = engine.memory_use().permanent
-        mean, _ = memory_elements(self.config, self.work.frames, per_frame)
-        missing = round(mean) + (self.work.key_frames - _MEAN_FRAMES) * per_frame
-        if missing > 0:
-            engine.fill(missing, len(self.span.objects))
-        self.engines.append(engine)
-        return engine
+@torch.inference_mode()
+def _fill(engine: Propagator, elements: int) -> None:
+    """Add that many elements to permanent memory, in which there is a frame already; what they hold is nothing."""
+    sizes, device, dtype = engine.model.sizes, engine.model.device, engine.model.dtype
+    key = torch.rand((1, sizes.key_channels, 1, elements), device=device)
+    values = torch.zeros((1, len(engine.objects), sizes.value_channels, 1, elements), device=device, dtype=dtype)
+    engine.memory.append(key, torch.ones_like(key[:, :1]), torch.rand_like(key), values, permanent=True)
 
 
-def _job(access: FrameAccess, settings: TrackSettings, model: Network, work: Work, timed_frames: int) -> _TrialJob:
+def _job(
+    access: FrameAccess, settings: TrackSettings, model: Network, work: Work, timed_frames: int, rehearsal: _Rehearsal
+) -> SpanJob:
+    """The run of the first frames, on a mask that stands in for what will be painted."""
     ids = tuple(range(1, work.objects + 1))
     frames = _WARM_UP + timed_frames + Propagator(model).frames_ahead
     last = min(work.first + frames, access.frame_count) - 1
     start = Anchor(work.first, "stand-in", ids)
     mask = _stand_in(access.info.width, access.info.height, work.objects)
-    return _TrialJob(
+    return SpanJob(
         span=Span(work.first, last, start, None, ids, forward=True, backward=False),
         settings=replace(settings, memory=replace(settings.memory, mem_every=2), pause_at_cuts=False),
         anchors=(start,),
         read_mask=lambda _name: mask,
         access=access,
         model=model,
-        config=settings.memory,
-        work=work,
+        prepare=lambda engine: rehearsal.prepare(engine, access.frame(work.first).image, mask),
+        around=rehearsal.timed,
     )
 
 
@@ -176,7 +175,7 @@ def _stand_in(width: int, height: int, objects: int) -> np.ndarray:
     return mask
 
 
-def _frame_seconds(job: _TrialJob, folder: Path) -> list[float]:
+def _frame_seconds(job: SpanJob, folder: Path) -> list[float]:
     """Of every frame of the job, with its share of what is still written at the end."""
     seconds, begun = [], time.perf_counter()
     for _ in compute_span(job, SpanResult(0, folder, job.span, {}, complete=False), set()):

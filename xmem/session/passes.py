@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -46,6 +46,8 @@ class SpanJob:
     """All that the computation of a span needs.
 
     anchors: every key frame of the video, ascending, with what it speaks for; masks: their index masks by file name.
+    prepare: done to an engine before its first frame; around: makes a context for each of its steps; both for whoever
+    tries out what a run will take.
     """
 
     span: Span
@@ -54,6 +56,8 @@ class SpanJob:
     read_mask: Callable[[str], np.ndarray]
     access: FrameAccess
     model: Network
+    prepare: Callable[[Propagator], object] | None = None
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def engine(self, own: Anchor) -> Propagator:
         """A propagator that has every key frame but `own` in its permanent memory."""
@@ -65,6 +69,8 @@ class SpanJob:
             objects = [i for i in anchor.speaks if i in followed]
             if anchor != own and objects:
                 engine.remember(self.access.frame(anchor.frame).image, self.given(anchor), objects)
+        if self.prepare:
+            self.prepare(engine)
         return engine
 
     def given(self, anchor: Anchor) -> np.ndarray:
@@ -205,7 +211,7 @@ def _steps(
         return {"remember": allowed}
 
     with closing(ahead(frames, _AHEAD)) as read:
-        for item, prob in engine.run(read, told, full_size=False):
+        for item, prob in engine.run(read, told, full_size=False, around=job.around):
             if item.is_cut:
                 cuts.add(item.frame.index + cut_offset)
             certainty = 1.0 if gate is None else _certainty(prob)
