@@ -19,7 +19,7 @@ from xmem.render.post import PostProcessing
 from xmem.render.styles import Style
 from xmem.session import results
 from xmem.session.results import SpanResult
-from xmem.session.spans import spoken
+from xmem.session.spans import ids_spoken_for
 from xmem.video import FrameReader
 from xmem.video.access import FrameAccess
 
@@ -129,7 +129,7 @@ def test_what_a_key_frame_leaves_out_is_absent_there(session, network):
     session.set_key_frame(10, square(24))
     run(session, network)
     assert 2 not in session.mask(10)
-    assert spoken(session.key_frames, (1, 2), 10) == (1, 2)
+    assert ids_spoken_for(session.key_frames, (1, 2), 10) == (1, 2)
 
 
 def test_undo_brings_back_the_result_and_redo_the_correction_without_a_run(session, network):

@@ -222,10 +222,10 @@ class Propagator:
         around: makes a context for each step, such as a stopwatch.
         """
         for number, (item, others) in enumerate(with_upcoming(images, self.frames_ahead)):
-            told = masks(item) if callable(masks) else {"mask": (masks or {}).get(number)}
+            arguments = masks(item) if callable(masks) else {"mask": (masks or {}).get(number)}
             upcoming = [_image_of(other) for other in others]
             with around():
-                prob = self.step(_image_of(item), **told, upcoming=upcoming, full_size=full_size)
+                prob = self.step(_image_of(item), **arguments, upcoming=upcoming, full_size=full_size)
             yield item, prob
 
     def _checked(self, frame: np.ndarray, mask: np.ndarray | None) -> Preparing:

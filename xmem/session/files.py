@@ -19,12 +19,12 @@ def check_new(folder: Path) -> None:
         raise InputError(f"The folder {folder.name!r} is not empty: choose a new one for the session.")
 
 
-def bring(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
     """Link a file, or the files of a folder, where the file system can; else copy."""
     if source.is_dir():
-        shutil.copytree(source, target, copy_function=_link_or_copy)
+        shutil.copytree(source, target, copy_function=_link_or_copy_file)
     else:
-        _link_or_copy(str(source), str(target))
+        _link_or_copy_file(str(source), str(target))
 
 
 def plain_suffix(path: Path) -> str:
@@ -44,7 +44,7 @@ def write_table(path: Path, values: Any) -> None:
     os.replace(temporary, path)
 
 
-def _link_or_copy(source: str, target: str) -> str:
+def _link_or_copy_file(source: str, target: str) -> str:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links

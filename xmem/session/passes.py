@@ -80,7 +80,7 @@ class SpanJob:
 
 
 @dataclass(frozen=True)
-class _Coming:
+class _LookedAt:
     """What is found out about a frame before the network sees it. forward: the forward pass's probabilities float32
     [O, h, w], where there are any to blend with."""
 
@@ -181,17 +181,17 @@ def _backward(
         writer.measure(*later, job.given(span.start) if span.start else None)
 
 
-def _looked_at(frames: Iterator[Frame], context: int, forward: SpanResult | None) -> Iterator[_Coming]:
+def _looked_at(frames: Iterator[Frame], context: int, forward: SpanResult | None) -> Iterator[_LookedAt]:
     """context: first frames that only show what comes before. forward: results of a forward pass to blend with."""
     detector = shots.CutDetector()
     for number, frame in enumerate(frames):
         is_cut = detector.is_cut(frame.image)
         if number >= context:
-            yield _Coming(frame, is_cut, forward.forward_probabilities(frame.index) if forward else None)
+            yield _LookedAt(frame, is_cut, forward.forward_probabilities(frame.index) if forward else None)
 
 
 def _steps(
-    job: SpanJob, own: Anchor, frames: Iterator[_Coming], cuts: set[int], cut_offset: int, left: Suspended | None
+    job: SpanJob, own: Anchor, frames: Iterator[_LookedAt], cuts: set[int], cut_offset: int, left: Suspended | None
 ) -> Generator[_Found, None, None]:
     """Step through `frames`, which begin at the key frame `own`, or where a run was left, and are read ahead.
 
@@ -203,15 +203,15 @@ def _steps(
     speaks = [i for i in own.speaks if i in job.span.objects]
     certainty = float(notes.get("certainty", 1.0))
 
-    def told(item: _Coming) -> dict[str, Any]:
-        """What `Propagator.step` is told of a frame once its turn has come."""
+    def step_arguments(item: _LookedAt) -> dict[str, Any]:
+        """What `Propagator.step` is step_arguments of a frame once its turn has come."""
         allowed = gate is None or gate.allows(item.is_cut, certainty)
         if item.frame.index == own.frame:
             return {"mask": job.given(own), "objects": speaks}
         return {"remember": allowed}
 
     with closing(ahead(frames, _AHEAD)) as read:
-        for item, prob in engine.run(read, told, full_size=False, around=job.around):
+        for item, prob in engine.run(read, step_arguments, full_size=False, around=job.around):
             if item.is_cut:
                 cuts.add(item.frame.index + cut_offset)
             certainty = 1.0 if gate is None else _certainty(prob)

@@ -44,7 +44,7 @@ from xmem.session.project import (
 from xmem.session.results import Results, SpanResult
 from xmem.session.run import Step, compute, steps_left, why_no_span
 from xmem.session.schema import FrameNumber, read_json
-from xmem.session.spans import Anchor, Span, anchors_of, plan, spoken
+from xmem.session.spans import Anchor, Span, anchors_of, ids_spoken_for, plan
 from xmem.session.stats import ObjectStats
 from xmem.session.suggestions import Suggestion, suggest
 from xmem.video import VideoInfo
@@ -82,7 +82,7 @@ class Session:
             count = access.frame_count
             folder.mkdir(parents=True, exist_ok=True)
             video = "video" if source.is_dir() else "video" + files.plain_suffix(source)
-            files.bring(source, folder / video)
+            files.link_or_copy(source, folder / video)
             files.write_table(folder / INDEX, access.index)
         KeyMasks(folder).create()
         (folder / "spans").mkdir()
@@ -310,7 +310,7 @@ class Session:
         if key is None:
             return post_process(found, self.post)
         given = self.given_mask(frame)
-        spoken_for = spoken(self.key_frames, self._ids, frame)
+        spoken_for = ids_spoken_for(self.key_frames, self._ids, frame)
         return np.where(given > 0, given, np.where(np.isin(found, spoken_for), 0, found)).astype(np.uint8)
 
     def given_mask(self, frame: int) -> np.ndarray:

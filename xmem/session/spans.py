@@ -94,7 +94,7 @@ def anchors_of(key_frames: Sequence[KeyFrame], objects: Sequence[int]) -> list[A
     return anchors
 
 
-def spoken(key_frames: Sequence[KeyFrame], objects: Sequence[int], frame: int) -> tuple[int, ...]:
+def ids_spoken_for(key_frames: Sequence[KeyFrame], objects: Sequence[int], frame: int) -> tuple[int, ...]:
     """Ids that a key frame on `frame` speaks for: those introduced there or on an earlier key frame."""
     known = {i for key in key_frames if key.frame <= frame for i in key.objects}
     return tuple(sorted(known & set(objects)))
