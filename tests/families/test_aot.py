@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from plain_aot import PlainAOT
+from plain_aot import PlainAOT, merge
 from reference_weights import FOLDER, TOLERANCE, family_state
 
 import xmem
@@ -105,6 +105,17 @@ def test_other_settings_match_the_plain_form(model, gap, skip, arrivals):
         if expected is not None:
             assert (prob[: len(expected)] - expected)[:, free].abs().max() < TOLERANCE, f"frame {t}"
     assert engine.video_state.long_term_elements == plain.long_term_elements
+
+
+@pytest.mark.parametrize("objects", [[10, 2], [10, 10, 1]])
+def test_memories_of_ten_objects_are_merged_by_log_odds_over_all_identities(objects):
+    """Also those that no object has; in float64, since they matter little."""
+    torch.manual_seed(0)
+    probs = [torch.randn(11, 5, 7, dtype=torch.float64).mul(3).softmax(0) for _ in objects]
+    probs[-1][objects[-1] + 1 :] = 0
+    expected = merge(probs)[: sum(objects) + 1]
+    used = [prob[: count + 1] for prob, count in zip(probs, objects, strict=True)]
+    assert torch.allclose(aot.merged(used), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_a_given_mask_overrides_known_objects_and_nobody_else(model):
