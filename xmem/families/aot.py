@@ -32,8 +32,9 @@ class AOTConfig:
         that is later.
     max_memory_frames: frames that long-term memory keeps, None = all, as released: for every ten objects it then grows
         by HW elements of 1,536 numbers each mem_every frames (at 480x854 in float32 10.3 MB, or 2 MB a frame), and
-        every position of a frame reads all of it. Of more, those in the middle are dropped: the first one, those with a
-        given mask and the latest stay.
+        every position of a frame reads all of it: at that size a frame takes twice as long with ten frames in memory as
+        with one, and five times with forty. Of more, those in the middle are dropped: the first one, those with a given
+        mask and the latest stay.
 
     Raises InputError for a combination that cannot work.
     """
@@ -57,6 +58,7 @@ class AOTState(VideoState):
 
     What is remembered are labels, the most probable object of each pixel. They are of the inference size, to which
     logits are enlarged in one step: the frame's own where no size is asked for, however small the network sees it.
+    A frame that may not be remembered is kept out of long-term memory; the next ones read it as short-term memory.
     As released, a frame with a given mask attends to itself alone, and is the short-term memory that follows. Beyond
     what is released, a mask may be given for objects that are known. There, the number of objects became the largest
     label that was left on a frame with a mask, so that objects out of sight were lost for good; here they are not.
