@@ -17,11 +17,11 @@ from tests.video.clips import flat_images, write_clip
 from xmem.config import MemoryConfig
 from xmem.device import free_memory
 from xmem.engine.propagator import Propagator
+from xmem.families.xmem import memory_elements
 from xmem.networks.xmem import XMem
 from xmem.review import preflight as preflight_module
 from xmem.review import trial as trial_module
 from xmem.review.preflight import Estimate, estimate, preflight
-from xmem.review.trial import memory_elements
 from xmem.session import Session, TrackSettings
 from xmem.video import FrameAccess, probe
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from xmem.errors import InputError
 from xmem.families.aot import AOT_FAMILY
-from xmem.families.base import Family, Given, Grid, Turn, VideoState
+from xmem.families.base import Family, Given, Grid, Outlook, Turn, VideoState
 from xmem.families.cutie import CUTIE
 from xmem.families.stcn import STCN_FAMILY
 from xmem.families.stm import STM_FAMILY
@@ -16,7 +16,18 @@ from xmem.families.xmem import XMEM
 from xmem.networks import Network
 from xmem.networks.weights import named_tensors, weights_in
 
-__all__ = ["FAMILIES", "Family", "Given", "Grid", "Turn", "VideoState", "build", "family_config", "family_of"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Given",
+    "Grid",
+    "Outlook",
+    "Turn",
+    "VideoState",
+    "build",
+    "family_config",
+    "family_of",
+]
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (XMEM, STCN_FAMILY, STM_FAMILY, AOT_FAMILY, CUTIE)}
 

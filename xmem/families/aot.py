@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Grid, Turn, VideoState
+from xmem.families.base import Family, Finish, Given, Grid, Outlook, Turn, VideoState, kept_frames
 from xmem.memory import MemoryUse
 from xmem.memory.attention import SMALLEST_CHUNK_ELEMENTS
 from xmem.memory.layers import LayeredMemory, LayerRows
@@ -106,6 +106,13 @@ class AOTState(VideoState):
         short_term = sum(memory.short_term_size for memory in self.memories)
         size = sum(memory.bytes for memory in self.memories)
         return MemoryUse(permanent, short_term, sum(self.long_term_elements) - permanent, size)
+
+    def outlook(self, frames: int, per_frame: int) -> Outlook:
+        return kept_frames(frames, self.config.mem_every, self.config.max_memory_frames, per_frame)
+
+    def fill(self, elements: int) -> None:
+        for memory in self.memories:
+            memory.fill(elements)
 
     def smaller(self, pieces: Pieces, objects: int) -> Pieces | None:
         """Fewer affinities at a time, which only some devices hold; objects are never taken apart."""

@@ -51,6 +51,15 @@ class Given(NamedTuple):
     masks: Tensor
 
 
+class Outlook(NamedTuple):
+    """Elements that a run's memories will hold, without key frames: on average, and at most. has_room: where these are
+    limited, so that there is room for all of them from the first frame on."""
+
+    mean: float
+    most: int
+    has_room: bool
+
+
 @dataclass(frozen=True)
 class Turn:
     """A frame among those of its video. index: from 0. remember: whether it may be remembered without a mask.
@@ -105,6 +114,14 @@ class VideoState(ABC):
     def use(self) -> MemoryUse:
         """How much is held."""
 
+    def outlook(self, frames: int, per_frame: int) -> Outlook:
+        """For the estimate of a run of so many frames; per_frame: elements of one key frame, which has been remembered.
+        A memory that stays as it is need not say more."""
+        return Outlook(per_frame, per_frame, has_room=True)
+
+    def fill(self, elements: int) -> None:  # noqa: B027 (reading may take the same time however much is held)
+        """For the estimate of a run: hold so many permanent elements more, whose content is nothing."""
+
     def smaller(self, pieces: Pieces, objects: int) -> Pieces | None:
         """Half as much at a time; None where that is least already. objects: that there are, or would be."""
         at_once = min(pieces.objects or objects, objects)
@@ -139,3 +156,11 @@ class Family:
     build: Callable[[Mapping[str, Any]], Network]
     open: Callable[[Any, Any], VideoState]
     grid: Grid = Grid()
+
+
+def kept_frames(frames: int, every: int, most: int | None, per_frame: int) -> Outlook:
+    """The outlook of a memory that keeps every so many frames, but no more than `most` of them (None = all)."""
+    last = (frames - 1) // every + 1  # are kept by the last frame, where there is no limit
+    most = min(most or last, last)
+    mean = sum(min(count, most) for count in range(1, last + 1)) / max(last, 1)
+    return Outlook(mean * per_frame, most * per_frame, has_room=False)

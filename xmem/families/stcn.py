@@ -11,10 +11,10 @@ from torch import Tensor
 
 from xmem.config import MemoryConfig
 from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Turn, VideoState
+from xmem.families.base import Family, Finish, Given, Grid, Outlook, Turn, VideoState, kept_frames
 from xmem.families.overriding import merge_given
 from xmem.memory import Memory, MemoryUse
-from xmem.networks.stcn import STCN, ImagePart, load_state
+from xmem.networks.stcn import KEY_CHANNELS, STCN, VALUE_CHANNELS, ImagePart, load_state
 from xmem.networks.xmem import soft_aggregate
 from xmem.pieces import Pieces
 
@@ -109,6 +109,15 @@ class STCNState(VideoState):
     def use(self) -> MemoryUse:
         return self.memory.use()
 
+    def outlook(self, frames: int, per_frame: int) -> Outlook:
+        return kept_frames(frames, self.config.mem_every, self.config.max_memory_frames, per_frame)
+
+    def fill(self, elements: int) -> None:
+        key = torch.rand((1, KEY_CHANNELS, 1, elements), device=self.model.device)
+        shape = (1, len(self.arrived), VALUE_CHANNELS, 1, elements)
+        values = torch.zeros(shape, device=self.model.device, dtype=self.model.dtype)
+        self.memory.append(key, None, None, values, permanent=True)
+
     def smaller(self, pieces: Pieces, objects: int) -> Pieces | None:
         fewer = super().smaller(pieces, objects)
         distances = self.memory.halved(pieces.distances, self.model.device)
@@ -164,4 +173,5 @@ STCN_FAMILY = Family(
     recognises=lambda state: "key_comp.weight" in state,
     build=load_state,
     open=STCNState,
+    grid=Grid(hard_masks=True),
 )

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Grid, Turn, VideoState
+from xmem.families.base import Family, Finish, Given, Grid, Outlook, Turn, VideoState, kept_frames
 from xmem.families.overriding import merge_given
 from xmem.memory import MemoryUse
 from xmem.memory.keyed import KeyedMemory
 from xmem.networks import padding_to_stride
-from xmem.networks.stm import STM, ImagePart, load_state
+from xmem.networks.stm import KEY_CHANNELS, STM, VALUE_CHANNELS, ImagePart, load_state
 from xmem.networks.xmem import soft_aggregate
 from xmem.pieces import Pieces
 
@@ -104,6 +104,15 @@ class STMState(VideoState):
     def use(self) -> MemoryUse:
         return self.memory.use()
 
+    def outlook(self, frames: int, per_frame: int) -> Outlook:
+        return kept_frames(frames, self.config.mem_every, self.config.max_memory_frames, per_frame)
+
+    def fill(self, elements: int) -> None:
+        objects, model = len(self.arrived), self.model
+        shapes = [(1, objects, channels, 1, elements) for channels in (KEY_CHANNELS, VALUE_CHANNELS)]
+        keys, values = (torch.zeros(shape, device=model.device, dtype=model.dtype) for shape in shapes)
+        self.memory.append(keys, values, permanent=True)
+
     def smaller(self, pieces: Pieces, objects: int) -> Pieces | None:
         fewer = super().smaller(pieces, objects)
         distances = self.memory.halved(pieces.distances, self.model.device)
@@ -180,5 +189,5 @@ STM_FAMILY = Family(
     recognises=lambda state: "KV_M_r4.Key.weight" in state,
     build=load_state,
     open=STMState,
-    grid=Grid(pad_before_normalising=True),
+    grid=Grid(pad_before_normalising=True, hard_masks=True),
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xmem.config import MemoryConfig
 from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Turn, VideoState
+from xmem.families.base import Family, Finish, Given, Outlook, Turn, VideoState
 from xmem.families.overriding import merge_given
 from xmem.memory import Memory, MemoryUse
 from xmem.networks.xmem import ImagePart, XMem, load_state, soft_aggregate
@@ -111,6 +111,16 @@ class XMemState(VideoState):
     def use(self) -> MemoryUse:
         return self.memory.use()
 
+    def outlook(self, frames: int, per_frame: int) -> Outlook:
+        return Outlook(*memory_elements(self.config, frames, per_frame), has_room=self.config.long_term)
+
+    def fill(self, elements: int) -> None:
+        sizes, device = self.model.sizes, self.model.device
+        key = torch.rand((1, sizes.key_channels, 1, elements), device=device)
+        shape = (1, len(self.arrived), sizes.value_channels, 1, elements)
+        values = torch.zeros(shape, device=device, dtype=self.model.dtype)
+        self.memory.append(key, torch.ones_like(key[:, :1]), torch.rand_like(key), values, permanent=True)
+
     def smaller(self, pieces: Pieces, objects: int) -> Pieces | None:
         fewer = super().smaller(pieces, objects)
         distances = self.memory.halved(pieces.distances, self.model.device)
@@ -148,6 +158,22 @@ class XMemState(VideoState):
             zeros = self.model.initial_sensory(1, len(new), *grid)
             sensory = zeros if sensory is None else torch.cat([sensory, zeros], 1)
         return soft_aggregate(merged), sensory, arrived
+
+
+def memory_elements(config: MemoryConfig, frames: int, per_frame: int) -> tuple[float, int]:
+    """Elements of working and long-term memory over a run of `frames`: on average, and at most.
+
+    per_frame: elements of one memory frame.
+    """
+    working = long_term = total = most = count = 0
+    for _ in range(0, frames, config.mem_every):
+        working, count = working + 1, count + 1
+        most = max(most, working * per_frame + long_term)
+        if config.long_term and working == config.max_working_frames:
+            working = config.min_working_frames
+            long_term = min(long_term + config.prototypes, config.max_long_term)
+        total += working * per_frame + long_term
+    return total / max(count, 1), most
 
 
 def released(**settings: Any) -> MemoryConfig:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from xmem.memory.frames import KeptFrames
@@ -84,6 +85,13 @@ class LayeredMemory:
         dropped = self._frames.add(given, temporary=False)
         for buffer in (buffer for buffers in self._long for buffer in buffers) if dropped is not None else ():
             buffer.replace(self.permanent_size, 0, buffer.rows[:0], dropped * positions, positions)
+
+    def fill(self, elements: int) -> None:
+        """Add permanent elements, which hold nothing, to a long-term memory that has none but permanent ones."""
+        for buffer in (buffer for buffers in self._long for buffer in buffers):
+            buffer.make_room(elements)
+            buffer.append(torch.zeros_like(buffer.rows[:1]).expand(elements, -1))
+        self.permanent_size += elements
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that is held, as named tensors and as plain values."""

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from xmem.config import MemoryConfig
 from xmem.device import peak_memory, start_memory_count, synchronise, used_memory
 from xmem.engine.propagator import Propagator
+from xmem.families import Outlook
 from xmem.memory.attention import chunk_elements
 from xmem.networks import Network
-from xmem.session.passes import SpanJob, compute_span
+from xmem.session.passes import SpanJob, compute_span, memory_settings
 from xmem.session.project import TrackSettings
 from xmem.session.results import SpanResult
 from xmem.session.spans import Anchor, Span
@@ -61,32 +62,16 @@ def run_trial(access: FrameAccess, settings: TrackSettings, model: Network, work
     """
     start_memory_count(model.device)
     before = used_memory(model.device)
-    rehearsal = _Rehearsal(settings.memory, work)
+    rehearsal = _Rehearsal(memory_settings(settings, model), work)
     job = _job(access, settings, model, work, timed_frames, rehearsal)
     with tempfile.TemporaryDirectory() as folder:
         frames = _frame_seconds(job, Path(folder))
-    share, ahead = 1 / settings.memory.mem_every, rehearsal.engine.frames_ahead
+    share, ahead = 1 / getattr(rehearsal.config, "mem_every", 1), rehearsal.engine.frames_ahead
     network, peak = _mean(rehearsal.seconds, share, ahead), peak_memory(model.device)
     rise = rehearsal.bytes_to_come() + work.held_bytes
     if peak is None or before is None:
         return Trial(max(_mean(frames, share, ahead), network), network, None, rise)
     return Trial(max(_mean(frames, share, ahead), network), network, peak + rise, max(0, peak - before) + rise)
-
-
-def memory_elements(config: MemoryConfig, frames: int, per_frame: int) -> tuple[float, int]:
-    """Elements of working and long-term memory over a run of `frames`: on average, and at most.
-
-    per_frame: elements of one memory frame.
-    """
-    working = long_term = total = most = count = 0
-    for _ in range(0, frames, config.mem_every):
-        working, count = working + 1, count + 1
-        most = max(most, working * per_frame + long_term)
-        if config.long_term and working == config.max_working_frames:
-            working = config.min_working_frames
-            long_term = min(long_term + config.prototypes, config.max_long_term)
-        total += working * per_frame + long_term
-    return total / max(count, 1), most
 
 
 @dataclass
@@ -96,21 +81,26 @@ class _Rehearsal:
     engine: as it was prepared; per_frame: elements of one memory frame; seconds: of each step.
     """
 
-    config: MemoryConfig
+    config: Any
     work: Work
     engine: Propagator | None = None
     per_frame: int = 0
     seconds: list[float] = field(default_factory=list)
 
+    @torch.inference_mode()
     def prepare(self, engine: Propagator, image: np.ndarray, mask: np.ndarray) -> None:
         """Fill the memories as they are on average, with the first frame and with elements that hold nothing."""
         self.engine = engine
         engine.remember(image, mask)
         self.per_frame = engine.memory_use().permanent
-        mean, _ = memory_elements(self.config, self.work.frames, self.per_frame)
-        missing = round(mean) + (self.work.key_frames - _MEAN_FRAMES) * self.per_frame
+        missing = round(self._outlook().mean) + (self.work.key_frames - _MEAN_FRAMES) * self.per_frame
         if missing > 0:
-            _fill(engine, missing)
+            engine.video_state.fill(missing)
+
+    def _outlook(self) -> Outlook:
+        """Of a state that has the run's settings."""
+        state = self.engine.family.open(self.engine.model, self.config)
+        return state.outlook(self.work.frames, self.per_frame)
 
     @contextmanager
     def timed(self) -> Iterator[None]:
@@ -122,25 +112,16 @@ class _Rehearsal:
     def bytes_to_come(self) -> int:
         """By how much the run's memories will be larger at their fullest than they are now."""
         use, per_frame, device = self.engine.memory_use(), self.per_frame, self.engine.model.device
-        held = use.permanent + use.working + use.long_term
-        most = memory_elements(self.config, self.work.frames, per_frame)[1] + self.work.key_frames * per_frame
+        held, outlook = use.permanent + use.working + use.long_term, self._outlook()
+        most = outlook.most + self.work.key_frames * per_frame
         # What is limited has its room at once on a GPU; on a CPU its pages count when they are first written.
-        is_there = self.config.long_term and device.type != "cpu"
+        is_there = outlook.has_room and device.type != "cpu"
         more = 0 if is_there else max(0, most - held)
         chunk = chunk_elements(device)
         distances = min(chunk, per_frame * most) - min(chunk, per_frame * held)
         tables = more * use.bytes // max(held, 1)
         # Twice without a limit: a table that grew has doubled, and was copied.
-        return tables * (1 if self.config.long_term else 2) + 4 * max(0, distances)
-
-
-@torch.inference_mode()
-def _fill(engine: Propagator, elements: int) -> None:
-    """Add that many elements to permanent memory, in which there is a frame already; what they hold is nothing."""
-    sizes, device, dtype = engine.model.sizes, engine.model.device, engine.model.dtype
-    key = torch.rand((1, sizes.key_channels, 1, elements), device=device)
-    values = torch.zeros((1, len(engine.objects), sizes.value_channels, 1, elements), device=device, dtype=dtype)
-    engine.memory.append(key, torch.ones_like(key[:, :1]), torch.rand_like(key), values, permanent=True)
+        return tables * (1 if outlook.has_room else 2) + 4 * max(0, distances)
 
 
 def _job(
@@ -154,7 +135,7 @@ def _job(
     mask = _stand_in(access.info.width, access.info.height, work.objects)
     return SpanJob(
         span=Span(work.first, last, start, None, ids, forward=True, backward=False),
-        settings=replace(settings, memory=replace(settings.memory, mem_every=2), pause_at_cuts=False),
+        settings=replace(settings, memory=_every_second(rehearsal.config), pause_at_cuts=False),
         anchors=(start,),
         read_mask=lambda _name: mask,
         access=access,
@@ -162,6 +143,11 @@ def _job(
         prepare=lambda engine: rehearsal.prepare(engine, access.frame(work.first).image, mask),
         around=rehearsal.timed,
     )
+
+
+def _every_second(config: Any) -> Any:
+    """Settings with which every second frame is a memory frame, in families that have such."""
+    return replace(config, mem_every=2) if hasattr(config, "mem_every") else config
 
 
 def _stand_in(width: int, height: int, objects: int) -> np.ndarray:

@@ -41,6 +41,12 @@ class PassFrame:
     memory: MemoryUse
 
 
+def memory_settings(settings: TrackSettings, model: Network) -> Any:
+    """Those of the network's family: the chosen ones where they are its own, else the released ones."""
+    family = family_of(model)
+    return settings.memory if isinstance(settings.memory, family.config) else family.config()
+
+
 @dataclass(frozen=True)
 class SpanJob:
     """All that the computation of a span needs.
@@ -61,9 +67,7 @@ class SpanJob:
 
     def engine(self, own: Anchor) -> Propagator:
         """A propagator that has every key frame but `own` in its permanent memory."""
-        memory = self.settings.memory
-        config = memory if isinstance(memory, family_of(self.model).config) else None  # another family: as released
-        engine = Propagator(self.model, config, self.settings.size)
+        engine = Propagator(self.model, memory_settings(self.settings, self.model), self.settings.size)
         followed = set(self.span.objects)
         for anchor in self.anchors:
             objects = [i for i in anchor.speaks if i in followed]
