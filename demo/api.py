@@ -5,7 +5,6 @@ All calls of one `gradio_client.Client` work on one session, that of its session
 
 import inspect
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -19,6 +18,7 @@ from demo.runs import models, oneshot, preflight, rendering, settings, track
 from demo.runs.settings import SettingsPanel
 from demo.stage import check, paint, video
 from demo.visit import studio
+from demo.visit.asked import of_kind, uploaded, whole
 from demo.wiring import RENDERINGS, RUNS
 from xmem.render.masks import read_mask, write_index_mask
 from xmem.render.post import PostProcessing
@@ -36,8 +36,8 @@ TRACK = (
 def build(chosen: SettingsPanel) -> None:
     """Add the endpoints to the page; their components are never shown. chosen: gives `track` its parameters."""
     for function in PLAIN:
-        gr.api(in_words()(function), api_name=function.__name__)
-    gr.api(in_words()(propagate), api_name="propagate", **RUNS)
+        gr.api(in_words()(of_kind(function)), api_name=function.__name__)
+    gr.api(in_words()(of_kind(propagate)), api_name="propagate", **RUNS)
     with gr.Column(visible=False):
         _endpoint(open_video, [gr.File(label="video")], [gr.JSON()])
         _endpoint(open_bundle, [gr.File(label="bundle")], [gr.JSON()])
@@ -66,7 +66,12 @@ def _endpoint(function: Callable, inputs: list[Component], outputs: list[Compone
     """An event that only programs fire, for functions that take or give files: Gradio checks those of components."""
     description = " ".join(inspect.getdoc(function).split())
     gr.Button().click(
-        in_words()(function), inputs, outputs, api_name=function.__name__, api_description=description, **listener
+        in_words()(of_kind(function)),
+        inputs,
+        outputs,
+        api_name=function.__name__,
+        api_description=description,
+        **listener,
     )
 
 
@@ -105,14 +110,14 @@ def _changed(request: gr.Request, change: Callable[[Session], Any]) -> dict[str,
 # The video
 
 
-def open_video(clip: str, request: gr.Request) -> dict[str, Any]:
+def open_video(clip: str | None, request: gr.Request) -> dict[str, Any]:
     """Begin a session with a video file; what was there before goes. Returns what `describe_session` returns."""
-    return describe(studio.begin_session(request, _given(clip)))
+    return describe(studio.begin_session(request, uploaded(clip)))
 
 
-def open_bundle(bundle: str, request: gr.Request) -> dict[str, Any]:
+def open_bundle(bundle: str | None, request: gr.Request) -> dict[str, Any]:
     """Go on with a session that was saved as a bundle (ZIP). Returns what `describe_session` returns."""
-    return describe(studio.resume_session(request, _given(bundle)))
+    return describe(studio.resume_session(request, uploaded(bundle)))
 
 
 def open_sample(request: gr.Request) -> dict:
@@ -141,12 +146,12 @@ def estimate(
 # Painting
 
 
-def read_frame(frame: float, request: gr.Request) -> Iterator[tuple[dict[str, Any], str, str]]:
+def read_frame(frame: int, request: gr.Request) -> Iterator[tuple[dict[str, Any], str, str]]:
     """A frame: (its number, time in seconds and whether it is a key frame), its picture as PNG, and its index mask as a
     palette PNG whose values are object ids."""
     session = studio.session_of(request)
     with session.access() as access:
-        found = access.frame(int(frame))
+        found = access.frame(frame)
     about = {
         "frame": found.index,
         "time": float(found.time),
@@ -160,13 +165,13 @@ def read_frame(frame: float, request: gr.Request) -> Iterator[tuple[dict[str, An
         yield about, str(picture), str(mask)
 
 
-def set_key_frame(frame: float, mask: str, request: gr.Request) -> dict[str, Any]:
+def set_key_frame(frame: int, mask: str | None, request: gr.Request) -> dict[str, Any]:
     """Give the mask of a frame: an image whose values are object ids (palette or grey; RGB colours count as objects).
     New ids become objects; objects of earlier key frames that are not in it are absent on this frame."""
 
     def change(session: Session) -> None:
-        index = read_mask(_given(mask), session.info.width, session.info.height).index
-        paint.paint(session, int(frame), index)
+        index = read_mask(uploaded(mask), session.info.width, session.info.height).index
+        paint.paint(session, frame, index)
 
     return _changed(request, change)
 
@@ -175,6 +180,7 @@ def add_polygon(frame: int, object: int, points: list[list[float]], request: gr.
     """Paint the inside of a polygon on a frame. points: [[x, y], ...] in pixels; object: an id, or a new one."""
 
     def change(session: Session) -> None:
+        whole(object, "object", 1, 255)
         inside = polygon_mask(points, session.info.width, session.info.height) > 0
         paint.paint(session, frame, np.where(inside, np.uint8(object), session.mask(frame)))
 
@@ -229,9 +235,10 @@ def propagate(
     """Compute what is pending. Yields {done, total, seconds} about once per second, and at last the session.
     direction: both, forward or backward; model and size as in `estimate`."""
     session, workspace = studio.session_of(request), studio.workspace_of(request)
+    chosen = _settings(model, size, direction, pause_at_cuts)
     track.check_ready(session)
     workspace.clear_stop()
-    for _, latest in track.compute(session, _settings(model, size, direction, pause_at_cuts), workspace):
+    for _, latest in track.compute(session, chosen, workspace):
         if latest.total:
             yield {"done": latest.done, "total": latest.total, "seconds": round(latest.seconds, 2)}
     yield describe(studio.session_of(request))
@@ -300,17 +307,11 @@ PLAIN = (
 )
 
 
-def _given(path: str | None) -> Path:
-    if not path:
-        raise xmem.InputError("A file is missing: hand one over with gradio_client.handle_file.")
-    return Path(path)
-
-
 def _settings(model: str, size: int, direction: str, pause_at_cuts: bool) -> TrackSettings:
     return TrackSettings(
-        model or models.default_model(),
+        models.listed(model or models.default_model()),
         models.device_choices()[0][1],
-        settings.default_size() if size < 0 else size or None,
+        settings.default_size() if size == -1 else settings.inference_size(size),
         direction=direction,
         pause_at_cuts=pause_at_cuts,
     )

@@ -8,6 +8,7 @@ from demo import api, tabs
 from demo.html import panels, style
 from demo.runs import models, track
 from demo.stage import check, paint, video
+from demo.visit import programs
 from demo.wiring import counters
 
 CACHE_SWEEP_SECONDS = 600
@@ -17,6 +18,7 @@ VISITORS_AT_ONCE = 16  # for all but runs and renderings, which have limits of t
 
 def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
     """The page, and what its `launch` needs (theme, style sheet, the folder of the sample)."""
+    programs.start_none()
     with gr.Blocks(
         title="XMem: follow an object through a video",
         analytics_enabled=False,

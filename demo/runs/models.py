@@ -81,6 +81,20 @@ def model_choices() -> list[tuple[str, str]]:
     return choices
 
 
+def listed(name: str) -> str:
+    """The name, where it is one of `model_choices`. Raises InputError: a visitor names no files of the server."""
+    if name not in [choice for _, choice in model_choices()]:
+        raise xmem.InputError("There is no model of that name here: choose one of those listed.")
+    return name
+
+
+def there(device: str) -> str:
+    """The device, where it is one of `device_choices`. Raises InputError."""
+    if device not in ["auto", *(choice for _, choice in device_choices())]:
+        raise xmem.InputError("There is no device of that name here: choose one of those listed.")
+    return device
+
+
 def make_ready(name: str) -> Iterator[str | checkpoints.Chosen]:
     """Fetch a checkpoint unless it is at hand: a panel about once per second, and last which one to go on with."""
     for latest in follow(checkpoints.fetch_or_embedded(name), wait=False):

@@ -10,10 +10,11 @@ import numpy as np
 import xmem
 from demo.failures import in_words
 from demo.html import panels
-from demo.runs import rendering, settings
+from demo.runs import models, rendering, settings
 from demo.runs.follow import follow
 from demo.runs.track import compute
 from demo.visit import canvas, studio
+from demo.visit.asked import uploaded
 from demo.visit.workspace import download_stem
 from xmem.export import EXPORTS, export
 from xmem.session import Session, TrackSettings
@@ -52,12 +53,12 @@ def track(
         deep_update_every,
         long_term,
     )
-    chosen = TrackSettings(model, device, int(size) or None, memory)
+    chosen = TrackSettings(models.listed(model), models.there(device), settings.inference_size(size), memory)
     if not video:
         raise xmem.InputError("There is no video yet: upload one, or take the sample.")
     workspace = studio.workspace_of(request)
     with workspace.new_run() as folder:
-        session = Session.create(video, folder / "session", download_stem(video))
+        session = Session.create(uploaded(video), folder / "session", download_stem(video))
         set_painting(session, painting, fill_outlines)
         session.set_style(replace(session.style, opacity=float(opacity)))
         for panel, progress in compute(session, chosen, workspace, is_visitors=False):  # noqa: B007

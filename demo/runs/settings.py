@@ -10,13 +10,26 @@ from gradio.components import Component
 import xmem
 from demo.html import panels
 from demo.runs import models, rendering
+from demo.visit.asked import whole
 from demo.wiring import QUIET, SETTLE, Counters
+from xmem.limits import MIN_SIZE
 from xmem.session import TrackSettings
 
 ORIGINAL_SIZE = 0  # the choice "as the video"
 CPU_SIZE = 384  # pixels: xmem-lite scores 80.4 J&F there, of 81.0 at 480, in two thirds of the pixels
 GPU_SIZE = 480  # pixels: the paper's
 SIZES = (240, 288, CPU_SIZE, GPU_SIZE, 720)
+
+# Lowest and highest value of each setting of the memories, in their order on the page.
+RANGES = {
+    "mem_every": (1, 30),
+    "min_working_frames": (1, 30),
+    "max_working_frames": (2, 60),
+    "prototypes": (16, 512),
+    "max_long_term": (512, 20_000),
+    "top_k": (1, 100),
+    "deep_update_every": (-1, 20),
+}
 
 DIRECTIONS = [("Both ways", "both"), ("Forward only", "forward"), ("Backward only", "backward")]
 
@@ -89,15 +102,27 @@ def _memory() -> list[Component]:
     default = xmem.MemoryConfig()
     gr.HTML(panels.MEMORY_HEADING)
     with gr.Row():
-        every = gr.Slider(1, 30, default.mem_every, step=1, label="Remember every r-th frame (r)")
+        every = gr.Slider(*RANGES["mem_every"], default.mem_every, step=1, label="Remember every r-th frame (r)")
         low = gr.Slider(
-            1, 30, default.min_working_frames, step=1, label="Frames kept when working memory is full (T_min)"
+            *RANGES["min_working_frames"],
+            default.min_working_frames,
+            step=1,
+            label="Frames kept when working memory is full (T_min)",
         )
-        high = gr.Slider(2, 60, default.max_working_frames, step=1, label="Frames that fill working memory (T_max)")
+        high = gr.Slider(
+            *RANGES["max_working_frames"],
+            default.max_working_frames,
+            step=1,
+            label="Frames that fill working memory (T_max)",
+        )
     with gr.Row():
-        prototypes = gr.Slider(16, 512, default.prototypes, step=16, label="Prototypes per consolidation (P)")
-        longest = gr.Slider(512, 20_000, default.max_long_term, step=32, label="Size of long-term memory (LT_max)")
-        top_k = gr.Slider(1, 100, default.top_k, step=1, label="Memories read per position (top-k)")
+        prototypes = gr.Slider(
+            *RANGES["prototypes"], default.prototypes, step=16, label="Prototypes per consolidation (P)"
+        )
+        longest = gr.Slider(
+            *RANGES["max_long_term"], default.max_long_term, step=32, label="Size of long-term memory (LT_max)"
+        )
+        top_k = gr.Slider(*RANGES["top_k"], default.top_k, step=1, label="Memories read per position (top-k)")
     with gr.Row():
         deep = gr.Dropdown(
             [("With every remembered frame", -1), *((f"Every {n} frames", n) for n in (1, 2, 3, 5, 10, 20))],
@@ -142,9 +167,9 @@ def read(
 ) -> TrackSettings:
     """The controls' values, in their order on the page. size: 0 for the video's own. Raises InputError."""
     return TrackSettings(
-        model,
-        device,
-        int(size) or None,
+        models.listed(model),
+        models.there(device),
+        inference_size(size),
         memory(
             mem_every,
             min_working_frames,
@@ -170,17 +195,17 @@ def memory(
     deep_update_every: float,
     long_term: bool,
 ) -> xmem.MemoryConfig:
-    """Raises InputError for a combination that cannot work."""
+    """Raises InputError for values outside of RANGES, and for a combination that cannot work."""
+    given = (mem_every, min_working_frames, max_working_frames, prototypes, max_long_term, top_k, deep_update_every)
+    pairs = zip(RANGES.items(), given, strict=True)
     return xmem.MemoryConfig(
-        mem_every=int(mem_every),
-        deep_update_every=int(deep_update_every),
-        top_k=int(top_k),
-        long_term=long_term,
-        min_working_frames=int(min_working_frames),
-        max_working_frames=int(max_working_frames),
-        prototypes=int(prototypes),
-        max_long_term=int(max_long_term),
+        **{name: whole(value, name, *limits) for (name, limits), value in pairs}, long_term=bool(long_term)
     )
+
+
+def inference_size(size: float) -> int | None:
+    """Pixels of the shorter side, None for the video's own. Raises InputError for what the page does not offer."""
+    return None if size == ORIGINAL_SIZE else whole(size, "The inference size", MIN_SIZE, SIZES[-1])
 
 
 def values(settings: TrackSettings) -> list[Any]:

@@ -16,6 +16,7 @@ from demo.failures import in_words
 from demo.html import panels
 from demo.stage.painter import painter, part
 from demo.visit import canvas, scene, studio
+from demo.visit.asked import uploaded
 from demo.wiring import PRIVATE, QUIET, SETTLE_WITH_FRAME, Counters, stamp
 from xmem.render.refine import refine_mask
 from xmem.session import Session
@@ -189,7 +190,7 @@ def upload_mask(mask: str | None, frame: float, request: gr.Request) -> Answer:
     if mask is None:
         return gr.skip(), gr.skip(), gr.skip()
     with studio.editing(request) as session:
-        index, note = canvas.of_mask(mask, session.info.width, session.info.height)
+        index, note = canvas.of_mask(uploaded(mask), session.info.width, session.info.height)
         index, colors = own_ids(session, index)
         paint(session, int(frame), index, colors)
         said = "The mask is on the canvas" + (f" ({note})." if note else ".")

@@ -13,6 +13,7 @@ from demo.runs.track import TrackStep
 from demo.stage.check import CheckStep
 from demo.stage.paint import PaintStep
 from demo.visit import canvas, scene, studio
+from demo.visit.asked import uploaded
 from demo.wiring import PRIVATE, QUIET, SETTLE, Counters, stamp
 from xmem.render.overlay import tint
 from xmem.review.preflight import preflight as describe
@@ -117,7 +118,7 @@ def load_video(video: str | None, request: gr.Request) -> Opened:
     """A video was chosen: a new session with its first frame on the canvas."""
     if video is None:
         return take_away(request)
-    session = studio.begin_session(request, video)
+    session = studio.begin_session(request, uploaded(video))
     return opened(session, facts(session.info))
 
 
@@ -156,7 +157,7 @@ def open_bundle(bundle: str | None, request: gr.Request) -> tuple[Any, ...]:
     """A bundle was chosen: go on where it was saved. Updates of (video, *opened, *settings)."""
     if bundle is None:
         return _untouched()
-    session = studio.resume_session(request, bundle)
+    session = studio.resume_session(request, uploaded(bundle))
     note = facts(session.info)
     note += panels.message(f"{session.name} is as you left it: {keys_and_results(session)}.", "good")
     return str(session.video), *opened(session, note), *settings.values(session.settings)

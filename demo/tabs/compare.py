@@ -157,6 +157,8 @@ def _compared(
     """
     workspace, session = studio.workspace_of(request), tabs.tracked(request)
     sides = variants(session.settings, left, right)
+    for _, model in (left, right):
+        models.listed(model)
     stop = tabs.stop_file(workspace, NAME)
     for said in _fetch({left[1], right[1]}):
         yield None, said
@@ -175,6 +177,8 @@ def _compared(
 
 def variants(base: TrackSettings, *sides: tuple[str, str]) -> list[tuple[str, TrackSettings]]:
     """(label, settings) of each (memory, model); base: the other settings. Raises InputError where all are the same."""
+    if not {memory for memory, _ in sides} <= set(MEMORIES):
+        raise xmem.InputError(f"There is no memory of that name: choose one of {', '.join(MEMORIES)}.")
     chosen = [
         replace(base, model=model, memory=base.memory if memory == OWN else PRESETS[memory].memory)
         for memory, model in sides

@@ -21,6 +21,7 @@ from demo.runs.follow import follow
 from demo.runs.track import TrackStep
 from demo.tabs import common as tabs
 from demo.visit import studio
+from demo.visit.asked import uploaded
 from demo.wiring import QUIET, RENDERINGS, Counters
 from xmem.render.palette import OBJECT_COLORS
 from xmem.scoring.quality import FrameScore, QualityReport, score
@@ -126,7 +127,7 @@ def _scored(session: Session, truth: str | None) -> Iterator[QualityReport | Non
         raise xmem.InputError("There are no masks to compare with yet: choose a ZIP of them.")
 
     def work() -> Generator[QualityReport, None, None]:
-        yield score(session.mask, names_of(session), truth, not_scored(session))
+        yield score(session.mask, names_of(session), uploaded(truth), not_scored(session))
 
     yield from follow(work())
 

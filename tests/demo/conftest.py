@@ -53,9 +53,16 @@ def session(visitor, clip):
 
 
 @pytest.fixture
-def chosen(tiny_model) -> list[Any]:
+def listed(tiny_model, monkeypatch) -> str:
+    """The tiny network, as one of the models that visitors may choose."""
+    monkeypatch.setenv("XMEM_MODEL", str(tiny_model))
+    return str(tiny_model)
+
+
+@pytest.fixture
+def chosen(listed) -> list[Any]:
     """The settings' controls with a tiny network, in the order of `demo.runs.settings.read`."""
-    return [str(tiny_model), "cpu", 64, 3, 2, 3, 16, 512, 8, -1, True, "both", False]
+    return [listed, "cpu", 64, 3, 2, 3, 16, 512, 8, -1, True, "both", False]
 
 
 @pytest.fixture

@@ -52,11 +52,11 @@ def request_of(name: str = "visitor") -> SimpleNamespace:
 
 
 @pytest.fixture
-def run(tiny_model, workspaces):
+def run(listed, workspaces):
     """`track` with a tiny network at a small size, and its files copied as Gradio would."""
 
     def go(video, value, request=None, fill=False, model=None):
-        settings = {"fill_outlines": fill, "model": model or str(tiny_model), "device": "cpu", "size": 64, **DEFAULTS}
+        settings = {"fill_outlines": fill, "model": model or listed, "device": "cpu", "size": 64, **DEFAULTS}
         return oneshot.track(str(video) if video else None, value, request=request or request_of(), **settings)
 
     return go
@@ -140,7 +140,7 @@ def test_what_is_missing_is_said_in_a_sentence_on_the_page_and_to_the_api(run, c
 
 
 def test_settings_that_cannot_work_are_said_in_a_sentence(run, clip, monkeypatch):
-    monkeypatch.setitem(DEFAULTS, "max_working_frames", 1)
+    monkeypatch.setitem(DEFAULTS, "max_working_frames", 2)
     with pytest.raises(gr.Error, match="must be larger than"):
         list(run(clip, painting()))
 

@@ -15,6 +15,8 @@ from xmem.review.compare import PRESETS, Variant
 from xmem.session import TrackSettings
 from xmem.video import probe
 
+pytestmark = pytest.mark.usefixtures("listed")
+
 
 @pytest.fixture(scope="module")
 def tracked(clip, tiny_model, tmp_path_factory):
