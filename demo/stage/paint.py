@@ -20,7 +20,7 @@ from demo.visit.asked import uploaded
 from demo.wiring import PRIVATE, QUIET, SETTLE_WITH_FRAME, Counters, stamp
 from xmem.render.refine import refine_mask
 from xmem.session import Session
-from xmem.session.spans import spoken
+from xmem.session.spans import ids_spoken_for
 
 Answer = tuple[Any, Any, Any]  # scene, refreshed, restyled
 
@@ -104,7 +104,7 @@ def paint(session: Session, frame: int, index: np.ndarray, colors: dict[int, int
         return ""
     ids = tuple(item.id for item in session.objects)
     earlier = [key for key in session.key_frames if key.frame < frame]
-    if not index.any() and not spoken(earlier, ids, frame):
+    if not index.any() and not ids_spoken_for(earlier, ids, frame):
         if any(key.frame == frame for key in session.key_frames):
             session.remove_key_frame(frame)
         return ""
