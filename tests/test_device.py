@@ -10,7 +10,7 @@ import torch
 
 from xmem import InputError, load_model
 from xmem import device as device_module
-from xmem.device import PRECISIONS, choose_precision, convolves, is_native
+from xmem.device import PRECISIONS, choose_precision, convolves, is_native, is_out_of_memory
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 
@@ -88,3 +88,21 @@ def test_a_network_is_loaded_in_the_precision_that_is_asked_for():
         assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     with pytest.raises(InputError, match="float16"):
         load_model("no such checkpoint", "cpu", precision="float16")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB.",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "GET was unable to find an engine to execute this computation",
+        "cuDNN error: DEVICE_ALLOCATION_FAILED",
+        "MPS backend out of memory (MPS allocated: 8 GB)",
+    ],
+)
+def test_a_full_memory_is_known_by_each_librarys_words(words):
+    assert is_out_of_memory(RuntimeError(words))
+    assert not is_out_of_memory(ValueError(words))
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))

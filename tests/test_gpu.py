@@ -64,8 +64,10 @@ def test_memory_stays_within_its_budget(size, objects, budget):
     """Full XMem in half precision, memories full: 250 frames make five consolidations."""
     model = xmem.load_model(released_state(0), "cuda", "float16")
     engine = xmem.Propagator(model)
-    torch.cuda.reset_peak_memory_stats()
     for i, frame in enumerate(frames(250, *size)):
+        if i == 30:  # cuDNN has tried its algorithms by then, some of which ask for far more than the one it takes
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
         engine.step(frame, discs(objects, *size) if i == 0 else None)
     assert torch.cuda.max_memory_allocated() < budget
 
@@ -84,9 +86,11 @@ def test_a_full_gpu_gives_the_same_masks_in_smaller_pieces():
     model = xmem.load_model(released_state(0), "cuda", "float16")
     clip, mask = list(frames(6, 480, 854)), discs(6, 480, 854)
 
-    def masks() -> list[np.ndarray]:
+    def masks(is_scarce: bool = False) -> list[np.ndarray]:
         engine = xmem.Propagator(model)
-        return [engine.step(f, mask if i == 0 else None).argmax(0).cpu().numpy() for i, f in enumerate(clip)]
+        found = [engine.step(f, mask if i == 0 else None).argmax(0).cpu().numpy() for i, f in enumerate(clip)]
+        assert engine.takes_smaller_pieces == is_scarce, "memory was full where it should be, and only there"
+        return found
 
     torch.cuda.reset_peak_memory_stats()
     ample, most = masks(), torch.cuda.max_memory_allocated()
@@ -94,7 +98,7 @@ def test_a_full_gpu_gives_the_same_masks_in_smaller_pieces():
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(0.7 * most / total)
     try:
-        scarce = masks()
+        scarce = masks(is_scarce=True)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     for a, b in zip(ample, scarce, strict=True):

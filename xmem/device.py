@@ -20,7 +20,11 @@ log = logging.getLogger("xmem")
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")  # as CUDA, MPS; a CPU; its libraries say
+_OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory"),  # CUDA and MPS; a CPU
+    *("ALLOC_FAILED", "DEVICE_ALLOCATION_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED"),  # CUDA's libraries
+    "unable to find an engine to execute this computation",  # cuDNN, of which none fits into what is left
+)
 _NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # instructions that multiply bfloat16 as such
 KEPT_BYTES, OWN_BLOCK_BYTES = 512 << 20, 32 << 20  # freed memory that stays ours; blocks above that never do
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names of glibc's settings

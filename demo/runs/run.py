@@ -4,6 +4,7 @@
 paths, numbers and JPEG bytes.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,9 @@ from demo.visit import scene
 from xmem.review.preflight import Estimate, estimate
 from xmem.session import Session, Step, TrackSettings
 
-try:
+spaces = None  # the package may be installed anywhere: the environment tells of a Space whose GPUs are lent by the call
+if os.environ.get("SPACES_ZERO_GPU"):
     import spaces
-except ImportError:  # only a Space has it
-    spaces = None
 
 PREVIEW_SECONDS = 0.8
 PREVIEW_WIDTH = 720

@@ -25,7 +25,7 @@ from xmem.checkpoints.store import (
 )
 from xmem.device import choose_precision, select_device
 from xmem.errors import InputError
-from xmem.families import build
+from xmem.families import build, fits_range
 from xmem.networks import Network
 from xmem.networks.cpu import fold_batch_norm, optimise_for_cpu
 
@@ -59,7 +59,15 @@ def load_model(
     model = fold_batch_norm(model).to(place, dtype, memory_format=torch.channels_last)
     if place.type == "cpu":
         optimise_for_cpu(model, model.is_small, winograd)
-    return model
+    return model if precision != "auto" or dtype != torch.float16 else within_range(model)
+
+
+def within_range(model: Network) -> Network:
+    """A network in float16 that was not asked for by name, or in bfloat16 where its numbers do not fit; says so."""
+    if fits_range(model):
+        return model
+    log.warning("This network's numbers are beyond what float16 holds: it computes in bfloat16 instead.")
+    return model.to(torch.bfloat16)
 
 
 @dataclass(frozen=True)

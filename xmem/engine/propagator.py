@@ -21,7 +21,7 @@ from xmem.engine.pipeline import with_upcoming
 from xmem.engine.preparing import Preparing, resize_to_frame
 from xmem.engine.state import EngineState, fingerprint
 from xmem.errors import InputError
-from xmem.families import Turn, family_of
+from xmem.families import Turn, family_of, overflows
 from xmem.limits import MIN_SIZE
 from xmem.memory import MemoryUse
 from xmem.networks import Network
@@ -64,6 +64,7 @@ class Propagator:
         self._preparing: Preparing | None = None
         self._frame_shape: tuple[int, int] | None = None
         self._pieces = WHOLE
+        self._is_range_checked = model.dtype != torch.float16
         is_small = model.device.type == "cpu" and model.is_small
         self._halves = two_halves() if is_small else None
         self._encoding: list[tuple[np.ndarray, Future[Any]]] = []  # the next frames, being encoded
@@ -83,6 +84,11 @@ class Propagator:
     def memory(self) -> Any:
         """The family's memory (XMem: `xmem.memory.Memory`, which tells `working_size`, `long_term_size` and more)."""
         return self.video_state.memory
+
+    @property
+    def takes_smaller_pieces(self) -> bool:
+        """Whether the device's memory was full, so that less is done at a time."""
+        return self._pieces != WHOLE
 
     def memory_use(self) -> MemoryUse:
         """Elements in each memory, and their bytes; takes no time."""
@@ -200,6 +206,7 @@ class Propagator:
         def whole() -> Tensor:
             prob = self._within_memory(work, ids)
             self.frame_index += 1
+            self._check_range()
             self._settle()
             return prob
 
@@ -277,6 +284,15 @@ class Propagator:
             self._orders = {tuple(order): torch.tensor(order, device=self.model.device)}
         return prob.index_select(0, self._orders[tuple(order)])
 
+    def _check_range(self) -> None:
+        """Once, behind the first frame that is remembered: beyond float16's range, all masks to come would be empty."""
+        if not self._is_range_checked:
+            self._is_range_checked = True
+            if overflows(self.video_state):
+                raise InputError(
+                    "The network's numbers on this video are beyond what float16 holds: choose bfloat16 or float32."
+                )
+
     def _settle(self) -> None:
         """Limits of memory are kept as soon as there is memory to do so in: the frame is done, whatever happens."""
         try:
@@ -300,7 +316,7 @@ class Propagator:
         """Half as much at a time. Raises InputError where that is least already."""
         smaller = self.video_state.smaller(self._pieces, objects)
         if smaller is not None:
-            if self._pieces == WHOLE:
+            if not self.takes_smaller_pieces:
                 log.warning("The device's memory is full: the run goes on in smaller pieces, which takes longer.")
             self._pieces = smaller
             return

@@ -63,6 +63,7 @@ def segment_video(
     config: Any = None,
     size: int | None = 480,
     device: str = "auto",
+    precision: str = "auto",
     opacity: float = 0.5,
 ) -> Generator[FrameResult, None, None]:
     """Follow the objects of the given masks through a video; yield a small result per frame, in constant memory.
@@ -71,9 +72,9 @@ def segment_video(
     output_dir gets `overlay.mp4` (H.264, with the source's timing and sound) and `masks/NAME.png` (index masks, DAVIS
     palette). Both are valid once the iteration has come to its end or was closed early, and go up to the last frame
     given. Frames before the first mask are left as they are.
-    model: a network or a checkpoint's name or path; device: where a named one runs. size: shorter side in pixels at
-    which the networks run (None = the source's own). config: settings of the network's family. opacity: of the
-    overlay's tint, 0 to 1.
+    model: a network or a checkpoint's name or path; device, precision: of a named one, see `load_model`. config:
+    settings of the network's family. size: shorter side in pixels at which the networks run (None = the source's own).
+    opacity: of the overlay's tint, 0 to 1.
     Raises InputError where video, masks, model or settings cannot be used.
     """
     if not 0 <= opacity <= 1:
@@ -81,7 +82,7 @@ def segment_video(
     output = Path(output_dir)
     with FrameReader(source) as reader:
         given = _read_masks(masks, reader.info)
-        network = load_model(model, device) if isinstance(model, str) else model
+        network = load_model(model, device, precision) if isinstance(model, str) else model
         engine = Propagator(network, config, size)
         (output / MASKS_NAME).mkdir(parents=True, exist_ok=True)
         with (

@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
+
 from xmem.errors import InputError
 from xmem.families.aot import AOT_FAMILY
 from xmem.families.base import Family, Given, Grid, Outlook, Turn, VideoState
@@ -15,6 +18,7 @@ from xmem.families.stm import STM_FAMILY
 from xmem.families.xmem import XMEM
 from xmem.networks import Network
 from xmem.networks.weights import named_tensors, weights_in
+from xmem.pieces import WHOLE
 
 __all__ = [
     "FAMILIES",
@@ -27,6 +31,8 @@ __all__ = [
     "build",
     "family_config",
     "family_of",
+    "fits_range",
+    "overflows",
 ]
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (XMEM, STCN_FAMILY, STM_FAMILY, AOT_FAMILY, CUTIE)}
@@ -51,6 +57,28 @@ def build(state: Mapping[str, Any]) -> Network:
     raise InputError(
         f"These weights are of none of the networks that are known here ({titles}): choose a checkpoint of one of them."
     )
+
+
+def overflows(state: VideoState) -> bool:
+    """Whether anything that is remembered is beyond the range of its numbers; waits for the device."""
+    tensors = [tensor for tensor in state.save()[0].values() if tensor.is_floating_point()]
+    return not all(torch.isfinite(tensor).all() for tensor in tensors)
+
+
+@torch.inference_mode()
+def fits_range(model: Network) -> bool:
+    """Whether a network can remember a frame in its precision, tried with one of noise."""
+    family = family_of(model)
+    state = family.open(model, family.config())
+    side = 4 * family.grid.multiple + family.grid.plus_one
+    state.size = (side, side)
+    image = torch.randn((1, 3, side, side), generator=torch.Generator().manual_seed(0))
+    index = np.zeros((side, side), np.uint8)
+    index[: side // 2] = 1
+    masks = torch.from_numpy(index).float()[None, None].to(model.device)
+    seen = state.encode(image.to(model.device, model.dtype))
+    state.step(seen, Given([1], index, masks), Turn(0), WHOLE, lambda prob, _: prob)
+    return not overflows(state)
 
 
 def family_config(name: str, **released: Any) -> Any:

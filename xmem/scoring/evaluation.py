@@ -107,15 +107,16 @@ def evaluate(
     size: int | None = 480,
     sequences: Sequence[str] | None = None,
     device: str = "auto",
+    precision: str = "auto",
 ) -> Evaluation:
     """Score `model` on the sequences of `root` (all, or those named), each from its first mask.
 
     root, sequences: see `find_sequences`. config: settings of its family, None = the released ones. size: shorter side
-    for inference in pixels, None = the images' own. device: used where `model` is a name or path.
+    for inference in pixels, None = the images' own. device, precision: used where `model` is a name or path.
     Raises InputError for a folder that cannot be scored.
     """
     chosen = find_sequences(root, sequences)
-    network = load_model(model, device) if isinstance(model, (str, Path)) else model
+    network = load_model(model, device, precision) if isinstance(model, (str, Path)) else model
     start_memory_count(network.device)
     scores = tuple(score_sequence(sequence, network, config, size) for sequence in chosen)
     return Evaluation(scores, peak_memory(network.device))

@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=8, help="suggestions per sequence at most")
     options = parser.parse_args(arguments)
     try:
-        model = load_model(options.model)
+        model = load_model(options.model, precision="auto")
         sequences = find_sequences(options.root, options.sequences)
         judgements = [judge(s.name, *run(s, model, options.size), options.count) for s in sequences]
     except InputError as error:
