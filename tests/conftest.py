@@ -14,6 +14,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")  # as browser/install.sh looks for them
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unmeasured():
+    """Large networks take Winograd's table as it is: the same numbers in every run, and no file in the user's cache."""
+    from xmem.networks.cpu import winograd_layer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd_layer, "corrections_here", dict)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model():
     """An xmem-lite of random weights in evaluation mode: right shapes and speed, meaningless masks."""

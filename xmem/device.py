@@ -6,6 +6,7 @@ import ctypes
 import logging
 import math
 import os
+import platform
 import re
 import sys
 from contextlib import suppress
@@ -152,6 +153,15 @@ def describe_device(device: torch.device) -> str:
         return "Apple GPU (MPS)"
     threads = torch.get_num_threads()
     return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def processor_name() -> str:
+    """The CPU's name for people."""
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def allowed_cores() -> int:

@@ -7,7 +7,7 @@ from reference_weights import FOLDER, TOLERANCE, config_of, released_state
 
 import xmem
 from xmem.engine.preparing import IMAGE_MEAN, IMAGE_STD
-from xmem.networks.cpu.winograd import WinogradConv2d
+from xmem.networks.cpu.winograd_layer import WinogradConv2d
 from xmem.networks.xmem import aggregate, load_state
 
 
@@ -18,7 +18,7 @@ from xmem.networks.xmem import aggregate, load_state
 def test_every_frame_matches_the_released_implementation(name, convolutions, monkeypatch):
     """Also where every 3x3 convolution goes Winograd's way, whatever its size, and where none may."""
     if convolutions == "all Winograd":
-        monkeypatch.setattr("xmem.networks.cpu.winograd.gain", lambda *_: 2.0)
+        monkeypatch.setattr("xmem.networks.cpu.winograd_layer.gain", lambda *_: 2.0)
     reference = np.load(FOLDER / f"{name}.npz")
     model = xmem.load_model(released_state(int(reference["salt"])), device="cpu", winograd=convolutions != "direct")
     assert any(isinstance(layer, WinogradConv2d) for layer in model.modules()) == (convolutions != "direct")

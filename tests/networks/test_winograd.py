@@ -1,20 +1,17 @@
 """Winograd's convolutions give what direct ones give, and are used only where they may be."""
 
 import copy
+import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from xmem.networks.cpu.winograd import (
-    MEASURED,
-    WinogradConv2d,
-    gain,
-    transform_kernels,
-    transforms,
-    use_winograd,
-    winograd_conv,
-)
+from xmem.networks.cpu import winograd_gain
+from xmem.networks.cpu.winograd import transform_kernels, transforms, winograd_conv
+from xmem.networks.cpu.winograd_gain import MEASURED, gain
+from xmem.networks.cpu.winograd_layer import WinogradConv2d, use_winograd
 from xmem.networks.xmem.blocks import JointConv2d
 
 
@@ -66,7 +63,7 @@ def test_a_layer_goes_winograds_way_only_where_it_was_measured_faster(monkeypatc
         calls.append(tuple(x.shape))
         return winograd_conv(x, kernels, bias)
 
-    monkeypatch.setattr("xmem.networks.cpu.winograd.winograd_conv", counted)
+    monkeypatch.setattr("xmem.networks.cpu.winograd_layer.winograd_conv", counted)
     wide, narrow = winograd_of(layer(256, 256)), winograd_of(layer(256, 64))
     with torch.inference_mode():
         wide(torch.randn(1, 256, 30, 54))
@@ -84,6 +81,62 @@ def test_gain_is_read_from_the_next_smaller_entry():
     assert gain(300, 300, 30 * 54) == gain(256, 256, 30 * 54) == MEASURED[30 * 54][2][2]
     assert gain(63, 256, 30 * 54) == 0 == gain(256, 63, 30 * 54) == gain(256, 256, 15 * 27 - 1)
     assert gain(4096, 4096, 10**6) == MEASURED[120 * 216][-1][-1]
+
+
+def test_a_machine_on_which_it_is_slower_goes_the_direct_way():
+    slower = {size: 0.5 for size in MEASURED}
+    assert gain(256, 256, 30 * 54, slower) == gain(256, 256, 30 * 54) / 2 < winograd_gain.LEAST_GAIN
+
+
+@pytest.fixture
+def measurements(monkeypatch, tmp_path):
+    """The machine's measurements so far; the user's cache is in a folder of the test."""
+    seen = []
+
+    def measured():
+        seen.append(1.0 + len(seen) / 8)
+        return dict.fromkeys(MEASURED, seen[-1])
+
+    monkeypatch.setattr(winograd_gain, "measured_corrections", measured)
+    monkeypatch.setattr(winograd_gain, "user_cache_path", lambda *_, **__: tmp_path / "cache" / "xmem")
+    return seen
+
+
+def test_a_machine_is_measured_once_for_each_number_of_threads(measurements, tmp_path):
+    corrections = winograd_gain.corrections.__wrapped__  # as in a new process
+    assert [corrections(threads)[30 * 54] for threads in (2, 2, 4, 2, 4)] == [1, 1, 1.125, 1, 1.125]
+    assert len(measurements) == 2
+    kept = list((tmp_path / "cache" / "xmem").iterdir())
+    assert len(kept) == 2 and all(path.suffix == ".json" for path in kept)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"405": "much"}'], ids=repr)
+def test_a_damaged_measurement_is_made_anew(measurements, tmp_path, content):
+    winograd_gain.corrections.__wrapped__(2)
+    (kept,) = (tmp_path / "cache" / "xmem").iterdir()
+    kept.write_text(content)
+    assert winograd_gain.corrections.__wrapped__(2) == dict.fromkeys(MEASURED, 1.125)
+    assert winograd_gain.corrections.__wrapped__(2) == dict.fromkeys(MEASURED, 1.125), "and kept"
+
+
+def test_a_cache_that_cannot_be_written_is_no_failure(measurements, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert winograd_gain.corrections.__wrapped__(2) == dict.fromkeys(MEASURED, 1.0)
+
+
+def test_processes_that_measure_at_the_same_time_leave_one_whole_measurement(measurements, tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(winograd_gain.corrections.__wrapped__, [2] * 40))
+    assert all(set(one) == set(MEASURED) for one in found)
+    (kept,) = (tmp_path / "cache" / "xmem").iterdir()
+    assert json.loads(kept.read_text()).keys() == {str(size) for size in MEASURED}
+
+
+def test_a_measurement_times_both_ways_and_believes_no_extremes(monkeypatch):
+    monkeypatch.setattr(winograd_gain, "SHAPES", dict.fromkeys(MEASURED, (8, 12)))
+    monkeypatch.setattr(winograd_gain, "PROBES", dict.fromkeys(MEASURED, (64, 64)))
+    found = winograd_gain.measured_corrections()
+    assert set(found) == set(MEASURED) and all(0.5 <= correction <= 1.25 for correction in found.values())
 
 
 def test_split_convolutions_use_the_right_half_of_the_kernels():

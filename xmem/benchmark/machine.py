@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
-from pathlib import Path
 
 import torch
 
@@ -17,6 +15,7 @@ from xmem.device import (
     is_native,
     peak_memory,
     precision_name,
+    processor_name,
     select_device,
     used_memory,
 )
@@ -34,7 +33,7 @@ def describe(device_name: str) -> dict:
     usable = [name for name in PRECISIONS if name != "auto" and is_native(name, device)]
     auto = precision_name(choose_precision("auto", device))
     return {
-        "processor": processor(),
+        "processor": processor_name(),
         "cores": allowed_cores(),
         "device": describe_device(device),
         "device_type": device.type,
@@ -46,15 +45,6 @@ def describe(device_name: str) -> dict:
         "precisions": usable,
         "peaks": {name: measured_peak(device, getattr(torch, name)) for name in usable},
     }
-
-
-def processor() -> str:
-    """The CPU's name for people."""
-    try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def process_bytes(device: torch.device) -> int | None:

@@ -7,7 +7,7 @@ from torch import nn
 
 from xmem.networks.cpu.lite import use_lite
 from xmem.networks.cpu.packed import use_packed
-from xmem.networks.cpu.winograd import use_winograd
+from xmem.networks.cpu.winograd_layer import use_winograd
 
 
 def optimise_for_cpu(model: nn.Module, is_small: bool, winograd: bool = True) -> nn.Module:

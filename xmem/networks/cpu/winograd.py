@@ -8,15 +8,11 @@ time, so that what lies between input and output stays in the processor's cache.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import cached_property
 
 import torch
-from torch import Tensor, nn
-
-from xmem.networks.xmem.blocks import JointConv2d
+from torch import Tensor
 
 TILE, KERNEL = 4, 3
 PATCH = TILE + KERNEL - 1  # a tile's inputs along an axis
@@ -24,41 +20,6 @@ PATCH = TILE + KERNEL - 1  # a tile's inputs along an axis
 # (root mean square over random inputs of 1024 channels; 4 times those of a direct float32 convolution).
 POINTS = (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2))
 CHUNK_BYTES, CHUNK_TILES = 24 << 20, 448  # of transformed inputs at once
-
-# How many times as fast as oneDNN's direct convolution, measured on two cores of an AMD EPYC (Zen 4), float32, by
-# positions (height x width): a row for C_in, a column for C_out. 120 x 216 stops at what fits the measurement: its
-# last figure is that of half the input channels, and so is every larger one's.
-CHANNELS_IN, CHANNELS_OUT = (64, 128, 256, 512, 1024), (64, 128, 256, 512)
-MEASURED = {
-    15 * 27: (
-        (0.69, 0.83, 1.04, 1.12),
-        (0.88, 0.85, 1.02, 1.12),
-        (0.89, 1.03, 1.20, 1.43),
-        (0.92, 1.09, 1.34, 1.32),
-        (0.93, 1.12, 1.91, 2.09),
-    ),
-    30 * 54: (
-        (0.65, 0.64, 0.76, 0.86),
-        (0.74, 0.76, 0.96, 1.19),
-        (0.71, 0.91, 1.21, 1.46),
-        (0.75, 1.08, 1.49, 1.75),
-        (0.94, 1.43, 2.19, 2.69),
-    ),
-    60 * 108: (
-        (0.77, 0.88, 1.21, 1.34),
-        (0.90, 1.20, 1.54, 1.73),
-        (1.03, 1.38, 1.80, 1.91),
-        (0.85, 1.27, 1.81, 2.19),
-        (1.02, 1.57, 2.39, 2.95),
-    ),
-    120 * 216: (
-        (0.75, 0.92, 1.17, 1.32),
-        (0.86, 1.14, 1.49, 1.69),
-        (0.92, 1.32, 1.81, 2.05),
-        (1.03, 1.49, 2.04, 2.05),
-    ),
-}
-LEAST_GAIN = 1.1
 
 
 def transforms(points: Sequence[Fraction] = POINTS) -> tuple[Tensor, Tensor, Tensor]:
@@ -149,51 +110,3 @@ def _add(x: Tensor, bias: Tensor | None, out: Tensor) -> None:
         out.copy_(x)
     else:
         torch.add(x, bias, out=out)
-
-
-def gain(in_channels: int, out_channels: int, positions: int) -> float:
-    """Measured gain over a direct convolution, of the nearest smaller entry of the table; 0 for smaller ones."""
-    row, column = bisect_right(CHANNELS_IN, in_channels) - 1, bisect_right(CHANNELS_OUT, out_channels) - 1
-    sizes = [size for size in MEASURED if size <= positions]
-    if not sizes or row < 0 or column < 0:
-        return 0.0
-    table = MEASURED[max(sizes)]
-    return table[min(row, len(table) - 1)][column]
-
-
-class WinogradConv2d(JointConv2d):
-    """A 3x3 convolution, stride 1, padding 1, for inference: Winograd's way where that was measured faster.
-
-    That is on a CPU, in float32, for the layers and sizes of `gain`; everything else goes the direct way. Transformed
-    weights are kept from their first use on: four times the weights' memory.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N, C_in, h, w] -> [N, C_out, h, w]."""
-        return self.of_channels(x, slice(None), self.bias)
-
-    def of_channels(self, x: Tensor, channels: slice, bias: Tensor | None) -> Tensor:
-        """The convolution of some input channels, which are all that x [N, C, h, w] holds."""
-        fits = x.is_cpu and x.dtype == self.weight.dtype == torch.float32 and not torch.is_grad_enabled()
-        if not fits or gain(x.shape[1], self.out_channels, x.shape[-2] * x.shape[-1]) < LEAST_GAIN:
-            return super().of_channels(x, channels, bias)
-        return winograd_conv(x, self._kernels[:, channels], bias)
-
-    @cached_property
-    def _kernels(self) -> Tensor:
-        return transform_kernels(self.weight)
-
-
-def use_winograd(model: nn.Module) -> nn.Module:
-    """Let, in place, every convolution of `model` that could ever gain go this way; its weights must not change any
-    more."""
-    for layer in model.modules():
-        if type(layer) in (nn.Conv2d, JointConv2d) and _could_gain(layer):
-            layer.__class__ = WinogradConv2d
-    return model
-
-
-def _could_gain(conv: nn.Conv2d) -> bool:
-    shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
-    largest = max(gain(conv.in_channels, conv.out_channels, size) for size in MEASURED)
-    return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros") and largest >= LEAST_GAIN
