@@ -170,8 +170,8 @@ def set_key_frame(frame: int, mask: str | None, request: gr.Request) -> dict[str
     New ids become objects; objects of earlier key frames that are not in it are absent on this frame."""
 
     def change(session: Session) -> None:
-        index = read_mask(uploaded(mask), session.info.width, session.info.height).index
-        paint.paint(session, frame, index)
+        given = read_mask(uploaded(mask), session.info.width, session.info.height)
+        paint.paint(session, frame, given.index)
 
     return _changed(request, change)
 

@@ -21,9 +21,9 @@ def jpeg_uri(data: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data).decode()
 
 
-def mask_uri(index: np.ndarray) -> str:
+def mask_uri(mask: np.ndarray) -> str:
     """An index mask uint8 [H, W] as a grey PNG whose brightness is the id."""
-    data = cv2.imencode(".png", index, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+    data = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
     return "data:image/png;base64," + base64.b64encode(data.tobytes()).decode()
 
 

@@ -77,7 +77,7 @@ def track(
 
 def set_painting(session: Session, painting: dict[str, Any] | None, fill: bool) -> None:
     """Make a painting the key frame of the first frame. Raises InputError where there is no paint."""
-    index = canvas.to_index(painting, session.info.width, session.info.height, fill)
-    if not index.any():
+    mask = canvas.of_painting(painting, session.info.width, session.info.height, fill)
+    if not mask.any():
         raise xmem.InputError("Nothing is painted yet: paint the object on the first frame, or choose a mask file.")
-    session.set_key_frame(0, index, {int(i): int(i) - 1 for i in np.unique(index[index > 0])})
+    session.set_key_frame(0, mask, {int(i): int(i) - 1 for i in np.unique(mask[mask > 0])})

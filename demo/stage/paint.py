@@ -92,27 +92,27 @@ def stroke(event: gr.EventData, request: gr.Request) -> Answer:
 
 def _paint(session: Session, data: dict[str, Any]) -> str:
     frame = int(data["frame"])
-    index = scene.read_painting(data["mask"], session.info.width, session.info.height)
-    colors = {int(i): int(color) for i, color in data.get("colors", {}).items()}
-    return paint(session, frame, index, colors)
+    mask = scene.read_painting(data["mask"], session.info.width, session.info.height)
+    colours = {int(i): int(colour) for i, colour in data.get("colors", {}).items()}
+    return paint(session, frame, mask, colours)
 
 
-def paint(session: Session, frame: int, index: np.ndarray, colors: dict[int, int] | None = None) -> str:
-    """Make `index` (uint8 [H, W], without hidden objects) the given mask of a frame; what to say about it, or ""."""
-    index = scene.with_hidden(session, frame, index)
-    if np.array_equal(index, session.mask(frame)):
+def paint(session: Session, frame: int, mask: np.ndarray, colours: dict[int, int] | None = None) -> str:
+    """Make `mask` (uint8 [H, W], without hidden objects) the given one of a frame; what to say about it, or ""."""
+    mask = scene.with_hidden(session, frame, mask)
+    if np.array_equal(mask, session.mask(frame)):
         return ""
     ids = tuple(item.id for item in session.objects)
     earlier = [key for key in session.key_frames if key.frame < frame]
-    if not index.any() and not ids_spoken_for(earlier, ids, frame):
+    if not mask.any() and not ids_spoken_for(earlier, ids, frame):
         if any(key.frame == frame for key in session.key_frames):
             session.remove_key_frame(frame)
         return ""
-    new = set(np.unique(index)) - {0} - set(ids)
+    new = set(np.unique(mask)) - {0} - set(ids)
     if len(ids) + len(new) > canvas.MAX_OBJECTS:
         raise xmem.InputError(f"There are colours for {canvas.MAX_OBJECTS} objects: delete one to add another.")
-    session.set_key_frame(frame, index, colors)
-    return "" if index.any() else "All objects are marked as absent on this frame."
+    session.set_key_frame(frame, mask, colours)
+    return "" if mask.any() else "All objects are marked as absent on this frame."
 
 
 @answers
@@ -123,11 +123,11 @@ def refine(event: gr.EventData, request: gr.Request) -> Answer:
 
 def refine_object(session: Session, frame: int, object_id: int) -> str:
     """Refine an object of a frame; what to say about it."""
-    index = session.mask(frame)
-    if not (index == object_id).any():
+    mask = session.mask(frame)
+    if not (mask == object_id).any():
         raise xmem.InputError("There is nothing to refine yet: sketch the object roughly, then refine it.")
-    refined = refine_mask(session.image(frame), index, object_id)
-    if np.array_equal(refined, index):
+    refined = refine_mask(session.image(frame), mask, object_id)
+    if np.array_equal(refined, mask):
         return "The sketch follows the edges already."
     session.set_key_frame(frame, refined)
     return "The edges are refined. Undo brings your sketch back."
@@ -185,32 +185,32 @@ def changed_frame(session: Session, step: Callable[[Session], bool], shown: int)
 
 
 @in_words(lambda sentence, _, frame, request: refused(sentence, {"frame": int(frame)}, request), raises=False)
-def upload_mask(mask: str | None, frame: float, request: gr.Request) -> Answer:
+def upload_mask(file: str | None, frame: float, request: gr.Request) -> Answer:
     """A mask file instead of painting, for the frame on the canvas."""
-    if mask is None:
+    if file is None:
         return gr.skip(), gr.skip(), gr.skip()
     with studio.editing(request) as session:
-        index, note = canvas.of_mask(uploaded(mask), session.info.width, session.info.height)
-        index, colors = own_ids(session, index)
-        paint(session, int(frame), index, colors)
+        mask, note = canvas.of_mask(uploaded(file), session.info.width, session.info.height)
+        mask, colours = own_ids(session, mask)
+        paint(session, int(frame), mask, colours)
         said = "The mask is on the canvas" + (f" ({note})." if note else ".")
         return scene.of_frame(session, int(frame), note=said, kind="good"), stamp(), gr.skip()
 
 
-def own_ids(session: Session, index: np.ndarray) -> tuple[np.ndarray, dict[int, int]]:
+def own_ids(session: Session, mask: np.ndarray) -> tuple[np.ndarray, dict[int, int]]:
     """A mask whose ids are palette places (counted from 1) with the session's ids, and the colours of new ones.
 
-    index: uint8 [H, W]. A colour that an object has means that object.
+    mask: uint8 [H, W]. A colour that an object has means that object.
     """
-    table, colors, upcoming = np.zeros(256, np.uint8), {}, session.next_object
-    by_color = {item.color: item.id for item in session.objects}
-    for place in np.unique(index[index > 0]).tolist():
-        color = (place - 1) % canvas.MAX_OBJECTS
-        if color not in by_color:
-            by_color[color], colors[upcoming] = upcoming, color
-            upcoming += 1
-        table[place] = by_color[color]
-    return table[index], colors
+    own, colours, next_id = np.zeros(256, np.uint8), {}, session.next_object
+    by_colour = {item.color: item.id for item in session.objects}
+    for place in np.unique(mask[mask > 0]).tolist():
+        colour = (place - 1) % canvas.MAX_OBJECTS
+        if colour not in by_colour:
+            by_colour[colour], colours[next_id] = next_id, colour
+            next_id += 1
+        own[place] = by_colour[colour]
+    return own[mask], colours
 
 
 def strip(request: gr.Request) -> str:

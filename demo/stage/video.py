@@ -139,8 +139,8 @@ def load_sample(request: gr.Request) -> tuple[Any, ...]:
 
 def sample_session(request: gr.Request) -> Session:
     session = studio.begin_session(request, SAMPLE_VIDEO)
-    index, _ = canvas.of_mask(str(SAMPLE_MASK), session.info.width, session.info.height)
-    session.set_key_frame(0, index)
+    mask, _ = canvas.of_mask(str(SAMPLE_MASK), session.info.width, session.info.height)
+    session.set_key_frame(0, mask)
     session.update_object(1, name=SAMPLE_OBJECT)
     return session
 
@@ -210,9 +210,9 @@ def nothing(note: str) -> Opened:
 
 def sample_picture() -> str:
     """The sample's first frame with its mask, as a data address."""
-    frame = first_frame(SAMPLE_VIDEO)
-    index, _ = canvas.of_mask(str(SAMPLE_MASK), frame.shape[1], frame.shape[0])
-    return pictures.small(tint(frame, index), 640)
+    image = first_frame(SAMPLE_VIDEO)
+    mask, _ = canvas.of_mask(str(SAMPLE_MASK), image.shape[1], image.shape[0])
+    return pictures.small(tint(image, mask), 640)
 
 
 def facts(info: VideoInfo) -> str:

@@ -32,7 +32,7 @@ def stem_of(session: Session) -> str:
     return download_stem(f"{session.name}.")  # the dot, so that "take 1.2" keeps its 2
 
 
-def colors_of(session: Session) -> dict[int, tuple[int, int, int]]:
+def colours_of(session: Session) -> dict[int, tuple[int, int, int]]:
     """RGB (0 to 255) by object id."""
     return {item.id: color_of(item.color + 1) for item in session.objects}
 

@@ -172,12 +172,12 @@ def wire(step: LooksTab, track: TrackStep, changed: Counters) -> None:
 
 def style_of(kind: str, opacity: float, strength: float, background: str | None, image: str | None) -> Style:
     """The style that the controls say. Raises InputError for what cannot be one."""
-    return Style(kind, float(opacity), float(strength), hex_color(background or Style().background), image or None)
+    return Style(kind, float(opacity), float(strength), hex_colour(background or Style().background), image or None)
 
 
-def hex_color(color: str) -> str:
+def hex_colour(colour: str) -> str:
     """#rrggbb of what a colour picker gives, which may be "rgba(0, 177.3, 64, 1)" as well. Raises InputError."""
-    code = color.strip().lower()
+    code = colour.strip().lower()
     if re.fullmatch(r"#[0-9a-f]{6}([0-9a-f]{2})?", code):
         return code[:7]
     levels = re.fullmatch(r"rgba?\(([\d.]+),\s*([\d.]+),\s*([\d.]+)(,\s*[\d.]+)?\)", code)
@@ -373,4 +373,4 @@ def render(session: Session, tracked: TrackedFrame, style: Style) -> np.ndarray:
     if lacks_picture(style):
         style = replace(style, kind="cutout_colour", background=GREY)
     height, width = tracked.mask.shape
-    return StyleRenderer(style, width, height, tabs.colors_of(session)).render(tracked, 0.5)
+    return StyleRenderer(style, width, height, tabs.colours_of(session)).render(tracked, 0.5)

@@ -30,12 +30,12 @@ from xmem.video.images import list_images
 
 WORST = 6  # frames shown as pictures
 PICTURE_WIDTH = 640  # pixels
-TRUTH_COLOR = (255, 255, 255)
-FOUND_COLOR = (255, 138, 31)  # RGB; both stand out from most videos, and from each other for everybody
+TRUTH_COLOUR = (255, 255, 255)
+FOUND_COLOUR = (255, 138, 31)  # RGB; both stand out from most videos, and from each other for everybody
 DARKER = 0.75  # so that outlines stand out
 ROOM = 1.4  # around the objects, of their size
 LEAST_SHOWN = 0.35  # of the frame's width and height
-F_COLOR = "var(--line-f)"
+F_COLOUR = "var(--line-f)"
 DESCRIPTION = (
     "Compare the result with masks known to be right: a ZIP of index mask PNGs named like the video's frames, flat or "
     "laid out as in DAVIS. Key frames are not scored. Returns J, F and J&F (0 to 1), their means per object, and rows "
@@ -61,7 +61,7 @@ class QualityTab:
     truth: gr.File
     panel: gr.HTML
     report: gr.HTML
-    table: gr.DownloadButton
+    scores: gr.DownloadButton
 
 
 def build() -> QualityTab:
@@ -71,14 +71,14 @@ def build() -> QualityTab:
     )
     panel = gr.HTML(elem_id="quality-panel")
     report = gr.HTML(js_on_load=GO_THERE, apply_default_css=False, elem_id="quality-report")
-    table = gr.DownloadButton("Download all scores (CSV)", size="md", visible=False, elem_id="quality-table")
-    return QualityTab(truth, panel, report, table)
+    scores = gr.DownloadButton("Download all scores (CSV)", size="md", visible=False, elem_id="quality-table")
+    return QualityTab(truth, panel, report, scores)
 
 
 def wire(step: QualityTab, track: TrackStep, changed: Counters) -> None:
-    outputs = [step.panel, step.report, step.table]
+    outputs = [step.panel, step.report, step.scores]
     scored = step.truth.upload(compare_masks, step.truth, outputs, **QUIET, **RENDERINGS)
-    scored.then(lambda table: gr.update(visible=table is not None), step.table, step.table, **QUIET)
+    scored.then(lambda scores: gr.update(visible=scores is not None), step.scores, step.scores, **QUIET)
     step.truth.clear(lambda: ("", "", gr.update(value=None, visible=False)), None, outputs, **QUIET)
     changed.refreshed.change(outdated, step.report, step.panel, **QUIET)
     with gr.Column(visible=False):
@@ -204,7 +204,7 @@ def _scores(report: QualityReport) -> str:
 
 def _plot(session: Session, report: QualityReport, worst: Sequence[int]) -> Plot:
     j, f = by_frame(report.rows, "j"), by_frame(report.rows, "f")
-    lines = [Line("J", "var(--line-j)", j, filled=True), Line("F", F_COLOR, f)]
+    lines = [Line("J", "var(--line-j)", j, filled=True), Line("F", F_COLOUR, f)]
     several = {row.object for row in report.rows}
     if len(several) > 1:
         for item in session.objects:
@@ -238,7 +238,7 @@ def _table(session: Session, report: QualityReport) -> str:
 
 
 def _key() -> str:
-    found, truth = ("#{:02x}{:02x}{:02x}".format(*color) for color in (FOUND_COLOR, TRUTH_COLOR))
+    found, truth = ("#{:02x}{:02x}{:02x}".format(*colour) for colour in (FOUND_COLOUR, TRUTH_COLOUR))
     return (
         f'<p class="hint"><span class="key" style="--key:{found}"></span>the result '
         f'<span class="key outlined" style="--key:{truth}"></span>the known mask</p>'
@@ -265,11 +265,11 @@ def contours(image: np.ndarray, found: np.ndarray, truth: np.ndarray) -> np.ndar
     height, width = found[box].shape
     size = (PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width)))
     drawn = (cv2.resize(image[box], size, interpolation=cv2.INTER_AREA) * DARKER).astype(np.uint8)
-    for mask, color in ((truth, TRUTH_COLOR), (found, FOUND_COLOR)):
+    for mask, colour in ((truth, TRUTH_COLOUR), (found, FOUND_COLOUR)):
         larger = cv2.resize(mask[box], size, interpolation=cv2.INTER_NEAREST)
         for i in np.unique(larger[larger > 0]):
             outlines, _ = cv2.findContours((larger == i).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-            cv2.polylines(drawn, outlines, True, color, 2, cv2.LINE_AA)
+            cv2.polylines(drawn, outlines, True, colour, 2, cv2.LINE_AA)
     return drawn
 
 

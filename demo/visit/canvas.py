@@ -12,37 +12,37 @@ from xmem.errors import InputError
 from xmem.render.masks import read_mask
 from xmem.render.palette import OBJECT_COLORS
 
-COLORS = np.array(
+COLOURS = np.array(
     [[int(code[i : i + 2], 16) for i in (1, 3, 5)] for _, code in OBJECT_COLORS], dtype=np.int32
 )  # [8, 3]
-MAX_OBJECTS = len(COLORS)
+MAX_OBJECTS = len(COLOURS)
 SOLID_DISTANCE = 12  # per channel: paint is exact, what is further off is a blend at a stroke's soft edge
 MASK_DISTANCE = 60  # an opaque layer with colours that no brush has is a mask image, as API clients send it
 
 
-def to_index(value: dict[str, Any] | None, width: int, height: int, fill: bool = False) -> np.ndarray:
+def of_painting(value: dict[str, Any] | None, width: int, height: int, fill: bool = False) -> np.ndarray:
     """The index mask uint8 [height, width] of an editor's value; all zero where nothing is painted.
 
     value: {"background", "layers", "composite"} with layers as uint8 [H, W, 4]; a layer that is opaque all over is
     read like an uploaded mask. fill: closed outlines become their inside.
     Raises InputError for a painting of another size, or a mask image that cannot be used.
     """
-    index = np.zeros((height, width), np.uint8)
+    mask = np.zeros((height, width), np.uint8)
     for layer in (value or {}).get("layers") or []:
         painted = _decode(np.asarray(layer), width, height)
-        index = np.where(painted > 0, painted, index)
-    return fill_outlines(index) if fill else index
+        mask = np.where(painted > 0, painted, mask)
+    return fill_outlines(mask) if fill else mask
 
 
 def _decode(layer: np.ndarray, width: int, height: int) -> np.ndarray:
     if layer.ndim != 3 or layer.shape[2] != 4:
         raise InputError("The painting arrived in a form that cannot be read: clear it and paint again.")
     opaque = layer[..., 3] >= 128  # [H, W]
-    colors = layer[..., :3].astype(np.int32)
+    colours = layer[..., :3].astype(np.int32)
     nearest = np.zeros(opaque.shape, np.uint8)
     distance = np.full(opaque.shape, 256, np.int32)
-    for i, color in enumerate(COLORS, start=1):
-        away = np.abs(colors - color).max(axis=2)
+    for i, colour in enumerate(COLOURS, start=1):
+        away = np.abs(colours - colour).max(axis=2)
         nearest = np.where(away < distance, np.uint8(i), nearest)
         distance = np.minimum(distance, away)
     if opaque.all() and (distance > MASK_DISTANCE).any():
@@ -55,37 +55,37 @@ def _decode(layer: np.ndarray, width: int, height: int) -> np.ndarray:
     return _settle_edges(np.where(opaque, nearest, np.uint8(0)), opaque & (distance <= SOLID_DISTANCE))
 
 
-def _settle_edges(index: np.ndarray, solid: np.ndarray) -> np.ndarray:
+def _settle_edges(mask: np.ndarray, solid: np.ndarray) -> np.ndarray:
     """Pixels at soft edges, where colours blend, take the object of the nearest solid paint: a blend is no object."""
     square = np.ones((3, 3), np.uint8)
-    for i in np.unique(index[solid]):
-        if not cv2.erode((solid & (index == i)).astype(np.uint8), square).any():
-            solid = solid & (index != i)
+    for i in np.unique(mask[solid]):
+        if not cv2.erode((solid & (mask == i)).astype(np.uint8), square).any():
+            solid = solid & (mask != i)
     if not solid.any():
-        return np.zeros_like(index)
+        return np.zeros_like(mask)
     _, labels = cv2.distanceTransformWithLabels(
         (~solid).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     object_of_label = np.zeros(labels.max() + 1, np.uint8)
-    object_of_label[labels[solid]] = index[solid]
-    return np.where(index > 0, object_of_label[labels], np.uint8(0))
+    object_of_label[labels[solid]] = mask[solid]
+    return np.where(mask > 0, object_of_label[labels], np.uint8(0))
 
 
-def fill_outlines(index: np.ndarray) -> np.ndarray:
+def fill_outlines(mask: np.ndarray) -> np.ndarray:
     """Closed outlines become their inside: unpainted pixels that an object's paint encloses join it.
 
-    index: uint8 [H, W]. Of outlines inside each other the innermost counts; other paint stays as it is.
+    mask: index mask uint8 [H, W]. Of outlines inside each other the innermost counts; other paint stays as it is.
     """
     holes = []
-    for i in np.unique(index[index > 0]):
-        count, labels, stats, _ = cv2.connectedComponentsWithStats((index != i).astype(np.uint8), connectivity=4)
+    for i in np.unique(mask[mask > 0]):
+        count, labels, stats, _ = cv2.connectedComponentsWithStats((mask != i).astype(np.uint8), connectivity=4)
         outside = set(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]).tolist())
         holes += [
             (stats[label, cv2.CC_STAT_AREA], i, labels == label) for label in range(1, count) if label not in outside
         ]
-    filled = index.copy()
+    filled = mask.copy()
     for _, i, inside in sorted(holes, key=lambda hole: -hole[0]):
-        filled[inside & (index == 0)] = i
+        filled[inside & (mask == 0)] = i
     return filled
 
 
@@ -95,15 +95,15 @@ def of_mask(source: Any, width: int, height: int) -> tuple[np.ndarray, str]:
     source: whatever `xmem.render.masks.read_mask` takes. Ids above the number of colours are counted anew from 1.
     Raises InputError for a mask that cannot be used.
     """
-    mask = read_mask(source, width, height)
-    index, note = mask.index, mask.note
-    if len(mask.objects) > MAX_OBJECTS:
+    given = read_mask(source, width, height)
+    mask, note = given.index, given.note
+    if len(given.objects) > MAX_OBJECTS:
         raise InputError(
-            f"The mask holds {len(mask.objects)} objects and the page has colours for {MAX_OBJECTS}: "
+            f"The mask holds {len(given.objects)} objects and the page has colours for {MAX_OBJECTS}: "
             "use the command line, or a mask with fewer objects."
         )
-    if max(mask.objects) > MAX_OBJECTS:
+    if max(given.objects) > MAX_OBJECTS:
         numbers = np.zeros(256, np.uint8)
-        numbers[list(mask.objects)] = np.arange(1, len(mask.objects) + 1)
-        index = numbers[index]
-    return index, note
+        numbers[list(given.objects)] = np.arange(1, len(given.objects) + 1)
+        mask = numbers[mask]
+    return mask, note

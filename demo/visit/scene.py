@@ -71,19 +71,19 @@ def of_state(session: Session, frame: int, ack: int | None = None, **more: Any) 
     }
 
 
-def visible(session: Session, index: np.ndarray) -> np.ndarray:
+def visible(session: Session, mask: np.ndarray) -> np.ndarray:
     """An index mask uint8 [H, W] without the objects that are hidden."""
     hidden = [item.id for item in session.objects if not item.visible]
-    return np.where(np.isin(index, hidden), 0, index).astype(np.uint8) if hidden else index
+    return np.where(np.isin(mask, hidden), 0, mask).astype(np.uint8) if hidden else mask
 
 
-def with_hidden(session: Session, frame: int, index: np.ndarray) -> np.ndarray:
+def with_hidden(session: Session, frame: int, mask: np.ndarray) -> np.ndarray:
     """What was painted, and below it the objects that are hidden, as they are on `frame`."""
     hidden = [item.id for item in session.objects if not item.visible]
     if not hidden:
-        return index
+        return mask
     present = session.mask(frame)
-    return np.where((index == 0) & np.isin(present, hidden), present, index).astype(np.uint8)
+    return np.where((mask == 0) & np.isin(present, hidden), present, mask).astype(np.uint8)
 
 
 def read_painting(png_uri: str, width: int, height: int) -> np.ndarray:
@@ -105,29 +105,29 @@ def read_painting(png_uri: str, width: int, height: int) -> np.ndarray:
     return np.array(read_still(png, "The painting", "paint it again", check).convert("RGB"))[..., 0]
 
 
-def tinted(session: Session, image: np.ndarray, index: np.ndarray, opacity: float = TINT) -> np.ndarray:
-    """image uint8 [H, W, 3] with the objects of index [H, W] in their colours."""
-    table = np.zeros((256, 3), np.uint8)
+def tinted(session: Session, image: np.ndarray, mask: np.ndarray, opacity: float = TINT) -> np.ndarray:
+    """image uint8 [H, W, 3] with the objects of an index mask uint8 [H, W] in their colours."""
+    palette = np.zeros((256, 3), np.uint8)
     for item in session.objects:
-        table[item.id] = RGB[item.color % len(RGB)]
-    mixed = cv2.addWeighted(image, 1 - opacity, table[index], opacity, 0)
-    return np.where((index > 0)[..., None], mixed, image)
+        palette[item.id] = RGB[item.color % len(RGB)]
+    mixed = cv2.addWeighted(image, 1 - opacity, palette[mask], opacity, 0)
+    return np.where((mask > 0)[..., None], mixed, image)
 
 
 def thumbnail(session: Session, frame: int, width: int = THUMBNAIL_WIDTH) -> str:
     """A small picture of a frame with its mask, as a data address; kept on disk while nothing on it changes."""
-    index = visible(session, session.mask(frame))
-    colors = [(item.id, item.color) for item in session.objects]
-    name = f"{frame}-{width}-{hash((index.tobytes(), tuple(colors))) & 0xFFFFFFFFFFFF:x}.jpg"
+    mask = visible(session, session.mask(frame))
+    colours = [(item.id, item.color) for item in session.objects]
+    name = f"{frame}-{width}-{hash((mask.tobytes(), tuple(colours))) & 0xFFFFFFFFFFFF:x}.jpg"
     kept = _thumbnails(session) / name
     if not kept.exists():
         image = session.image(frame)
         size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        index = cv2.resize(index, size, interpolation=cv2.INTER_NEAREST)
+        mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
         for old in kept.parent.glob(f"{frame}-{width}-*.jpg"):
             old.unlink(missing_ok=True)
-        kept.write_bytes(pictures.jpeg(tinted(session, image, index)))
+        kept.write_bytes(pictures.jpeg(tinted(session, image, mask)))
     return pictures.jpeg_uri(kept.read_bytes())
 
 

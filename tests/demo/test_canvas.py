@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 160, 90
 def layer_of(index: np.ndarray) -> np.ndarray:
     """RGBA [H, W, 4] as an editor makes it."""
     layer = np.zeros((*index.shape, 4), np.uint8)
-    layer[index > 0, :3] = canvas.COLORS[index[index > 0].astype(int) - 1]
+    layer[index > 0, :3] = canvas.COLOURS[index[index > 0].astype(int) - 1]
     layer[index > 0, 3] = 255
     return layer
 
@@ -30,12 +30,12 @@ def disc(center: tuple[int, int], radius: int, index: int = 1, thickness: int = 
 @pytest.mark.parametrize("index", range(1, canvas.MAX_OBJECTS + 1))
 def test_every_brush_colour_comes_back_as_its_own_object(index):
     painted = disc((60, 40), 20, index)
-    np.testing.assert_array_equal(canvas.to_index(sketch(layer_of(painted)), WIDTH, HEIGHT), painted)
+    np.testing.assert_array_equal(canvas.of_painting(sketch(layer_of(painted)), WIDTH, HEIGHT), painted)
 
 
 def test_an_untouched_canvas_is_an_empty_mask():
-    assert not canvas.to_index(sketch(), WIDTH, HEIGHT).any()
-    assert not canvas.to_index(None, WIDTH, HEIGHT).any()
+    assert not canvas.of_painting(sketch(), WIDTH, HEIGHT).any()
+    assert not canvas.of_painting(None, WIDTH, HEIGHT).any()
 
 
 def test_blended_edges_between_two_colours_make_no_third_object():
@@ -46,7 +46,7 @@ def test_blended_edges_between_two_colours_make_no_third_object():
             painted[20:70, 20:80], painted[20:70, 80:140] = first, second
             layer = layer_of(painted).astype(np.float32)
             layer[20:70, 78:82, :3] = cv2.GaussianBlur(layer, (0, 0), 1.2)[20:70, 78:82, :3]
-            read = canvas.to_index(sketch(layer.round().astype(np.uint8)), WIDTH, HEIGHT)
+            read = canvas.of_painting(sketch(layer.round().astype(np.uint8)), WIDTH, HEIGHT)
             assert set(np.unique(read)) == {0, first, second}
             assert (read != painted).mean() < 0.01
 
@@ -56,13 +56,13 @@ def test_half_transparent_paint_counts_from_half_on():
     faint, strong = layer.copy(), layer.copy()
     faint[..., 3] = layer[..., 3] // 255 * 127
     strong[..., 3] = layer[..., 3] // 255 * 128
-    assert not canvas.to_index(sketch(faint), WIDTH, HEIGHT).any()
-    assert canvas.to_index(sketch(strong), WIDTH, HEIGHT).any()
+    assert not canvas.of_painting(sketch(faint), WIDTH, HEIGHT).any()
+    assert canvas.of_painting(sketch(strong), WIDTH, HEIGHT).any()
 
 
 def test_a_painting_of_another_size_is_refused_in_words():
     with pytest.raises(InputError, match="160x90 pixels but the video 320x180"):
-        canvas.to_index(sketch(layer_of(disc((60, 40), 20))), 320, 180)
+        canvas.of_painting(sketch(layer_of(disc((60, 40), 20))), 320, 180)
 
 
 def test_a_closed_stroke_becomes_its_inside_and_an_open_one_stays():
@@ -90,7 +90,7 @@ def test_paint_inside_an_outline_stays_what_it_is():
 def test_an_opaque_layer_is_read_as_a_mask_image_as_api_clients_send_it(tmp_path):
     mask = disc((60, 40), 20) * 255
     rgba = np.dstack([mask, mask, mask, np.full_like(mask, 255)])
-    np.testing.assert_array_equal(canvas.to_index(sketch(rgba), WIDTH, HEIGHT), mask // 255)
+    np.testing.assert_array_equal(canvas.of_painting(sketch(rgba), WIDTH, HEIGHT), mask // 255)
 
 
 def test_mask_files_land_on_the_canvas_and_come_back_the_same(tmp_path):
@@ -102,7 +102,7 @@ def test_mask_files_land_on_the_canvas_and_come_back_the_same(tmp_path):
     read, note = canvas.of_mask(str(path), WIDTH, HEIGHT)
     np.testing.assert_array_equal(read, index)
     assert note == ""
-    np.testing.assert_array_equal(canvas.to_index(sketch(layer_of(read)), WIDTH, HEIGHT), index)
+    np.testing.assert_array_equal(canvas.of_painting(sketch(layer_of(read)), WIDTH, HEIGHT), index)
 
 
 def test_ids_beyond_the_brush_colours_are_counted_anew():

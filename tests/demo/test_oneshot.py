@@ -42,7 +42,7 @@ def painting(width: int = 320, height: int = 180) -> dict:
 def value_of(index: np.ndarray) -> dict:
     """An editor's value with a painting."""
     layer = np.zeros((*index.shape, 4), np.uint8)
-    layer[index > 0, :3] = canvas.COLORS[index[index > 0].astype(int) - 1]
+    layer[index > 0, :3] = canvas.COLOURS[index[index > 0].astype(int) - 1]
     layer[index > 0, 3] = 255
     return {"background": None, "layers": [layer], "composite": None}
 
@@ -78,7 +78,7 @@ def test_a_run_reports_frames_and_ends_with_both_files_named_after_the_video(run
         names = archive.namelist()
         assert names == [f"{i:05d}.png" for i in range(12)]
         first = np.array(Image.open(io.BytesIO(archive.read(names[0]))))
-    np.testing.assert_array_equal(first, canvas.to_index(painting(), 320, 180))
+    np.testing.assert_array_equal(first, canvas.of_painting(painting(), 320, 180))
     assert not list(workspaces.root.rglob("run-*")), "the run's folder is gone"
 
 

@@ -58,13 +58,13 @@ def newcomer_page(spaces):
     ],
 )
 def test_colours_are_read_in_every_form_that_a_picker_gives(given, expected):
-    assert looks.hex_color(given) == expected
+    assert looks.hex_colour(given) == expected
 
 
 @pytest.mark.parametrize("given", ["green", "#12", "url(x)", "rgba(1,2)"])
 def test_a_colour_that_is_none_is_refused_in_a_sentence(given):
     with pytest.raises(InputError, match="like #00b140"):
-        looks.hex_color(given)
+        looks.hex_colour(given)
 
 
 def test_every_look_has_a_picture_of_the_visitors_own_frame(visitor):

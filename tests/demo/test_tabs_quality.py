@@ -132,7 +132,7 @@ def test_both_outlines_are_drawn_where_they_are():
     found, truth = np.zeros((180, 320), np.uint8), np.zeros((180, 320), np.uint8)
     found[40:80, 40:80], truth[100:140, 200:240] = 1, 1
     drawn = quality.contours(image, found, truth)
-    assert (drawn == quality.FOUND_COLOR).all(axis=2).any() and (drawn == quality.TRUTH_COLOR).all(axis=2).any()
+    assert (drawn == quality.FOUND_COLOUR).all(axis=2).any() and (drawn == quality.TRUTH_COLOUR).all(axis=2).any()
 
 
 def test_a_plot_counts_frames_for_people_and_stays_small_for_long_clips():
