@@ -21,16 +21,10 @@ NAMES = (
 FIRST, LATER = (1, 60, 90, 40, 120), (1, 60, 90, 64, 144)
 
 
-@pytest.fixture(scope="module")
-def program(address):
-    return gradio_client.Client(address, verbose=False)
-
-
 @pytest.fixture
-def client(program):
-    """A program with a session of its own."""
-    program.reset_session()
-    return program
+def client(address):
+    """A program of its own: `reset_session` of a shared one may end the new session, too, where both cross."""
+    return gradio_client.Client(address, verbose=False)
 
 
 @pytest.fixture
