@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     source = ClipSource(footage, cutouts, recipe.real_share, stills, recipe.still_share, recipe.trouble)
     settings = RunSettings(
         args.out, steps=args.steps, minutes=args.minutes, seed=args.seed, workers=args.workers,
-        validate_minutes=args.validate_minutes,
+        validate_minutes=args.validate_minutes, validate_size=args.validate_size,
     )  # fmt: skip
     torch.manual_seed(args.seed)
     model = XMem(recipe.sizes)

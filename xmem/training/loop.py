@@ -38,7 +38,7 @@ class RunSettings:
     """One run. Exactly one of `steps` and `minutes` ends it; the schedule follows whichever is given.
 
     folder: checkpoints and log. workers: processes that make clips (0 = none).
-    save_minutes, validate_minutes: how often; validation also runs at the end.
+    save_minutes, validate_minutes: how often; validation also runs at the end. validate_size: pixels, for the log.
     """
 
     folder: Path
@@ -48,6 +48,7 @@ class RunSettings:
     workers: int = 1
     save_minutes: float = 4.0
     validate_minutes: float = 15.0
+    validate_size: int | None = None
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
@@ -252,7 +253,8 @@ class Trainer:
         except Exception:  # hours of training must not end with a fault in their judge
             log.exception("validation failed at step %d; training goes on", self.step)
             return
-        self._log(step=self.step, progress=round(self.progress, 5), validation=scores,
+        size = {"size": self.settings.validate_size} if self.settings.validate_size else {}
+        self._log(step=self.step, progress=round(self.progress, 5), validation=scores, **size,
                   seconds=round(time.monotonic() - begun, 1))  # fmt: skip
         export(self.averaged_state(), self.settings.folder / "latest.safetensors", self.description(scores))
         if scores["mean"] > self.best:

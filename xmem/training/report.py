@@ -32,11 +32,16 @@ def read_log(path: Path) -> list[dict]:
 
 
 def join_logs(paths: Sequence[Path]) -> list[dict]:
-    """The records of runs that follow one another, steps counted on, each with the number of its run from 1."""
+    """The records of runs that follow one another, steps counted on, each with the number of its run from 1.
+
+    A log may itself be of several runs, joined before.
+    """
     joined: list[dict] = []
-    for run, path in enumerate(paths, start=1):
-        before = max((record["step"] for record in joined), default=0)
-        joined += [record | {"run": run, "step": before + record["step"]} for record in read_log(path)]
+    for path in paths:
+        step, run = (max((record[name] for record in joined), default=0) for name in ("step", "run"))
+        joined += [
+            record | {"run": run + record.get("run", 1), "step": step + record["step"]} for record in read_log(path)
+        ]
     return joined
 
 

@@ -1,4 +1,4 @@
-"""The clips that judge: scored part by part, and drawn where they are worst."""
+"""After a run: scored by the yardstick part by part, its logs joined, and drawn where it is worst."""
 
 import cv2
 import pytest
@@ -35,3 +35,10 @@ def test_the_worst_sequences_are_drawn_a_row_each(world, parts, tmp_path):
     torch.manual_seed(0)
     report.draw_failures(XMem(TINY).eval(), world, scores, 48, tmp_path / "worst.png", count=2)
     assert cv2.imread(str(tmp_path / "worst.png")).shape[0] == 2 * (report.PICTURE_HEIGHT + 4)
+
+
+def test_logs_of_runs_are_joined_also_where_one_is_of_several(tmp_path):
+    (tmp_path / "before").write_text('{"step": 1, "run": 1}\n{"step": 3, "run": 2}\n')
+    (tmp_path / "after").write_text('{"step": 1, "loss": 2.0}\n')
+    joined = report.join_logs([tmp_path / "before", tmp_path / "after"])
+    assert [(record["run"], record["step"]) for record in joined] == [(1, 1), (2, 3), (3, 4)]
