@@ -161,6 +161,18 @@ def test_key_frames_are_kept_outside_the_limit_of_frames(model):
     assert (use.permanent, use.long_term) == (2 * elements, 2 * elements)
 
 
+@pytest.mark.parametrize("objects", [1, 12])
+def test_a_stand_in_for_the_estimate_of_a_run_holds_as_many_elements_as_told(model, objects):
+    """In all memories of ten objects together, as elements are counted everywhere."""
+    (image, mask), (second, _) = scene(2, objects)
+    engine = xmem.Propagator(model)
+    engine.remember(image, mask)
+    before = engine.memory_use().permanent
+    engine.video_state.fill(3 * before)
+    assert engine.memory_use().permanent == 4 * before
+    engine.step(second)
+
+
 def test_a_limit_of_frames_keeps_memory_flat(model):
     frames = scene(9, 1)
     engine, bytes_held = xmem.Propagator(model, AOTConfig(mem_every=1, max_memory_frames=3)), []

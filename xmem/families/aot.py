@@ -112,7 +112,7 @@ class AOTState(VideoState):
 
     def fill(self, elements: int) -> None:
         for memory in self.memories:
-            memory.fill(elements)
+            memory.fill(elements // len(self.memories))
 
     def smaller(self, pieces: Pieces, objects: int) -> Pieces | None:
         """Fewer affinities at a time, which only some devices hold; objects are never taken apart."""
