@@ -233,7 +233,9 @@ def test_a_file_of_another_network_is_thrown_away(site, tmp_path):
 def test_a_network_of_another_kind_than_the_name_says_is_refused(site, monkeypatch):
     record = replace(checkpoints.REGISTRY[NAME], variant="resnet")
     monkeypatch.setitem(checkpoints.REGISTRY, NAME, record)
-    assert "another network" in refusal()
+    assert "holds another network, which is not" in refusal()
+    monkeypatch.setitem(checkpoints.REGISTRY, NAME, replace(record, family="stcn"))
+    assert f"holds a network of XMem, which is not {NAME}" in refusal()
 
 
 def test_a_file_with_another_sum_than_its_authors_state_is_thrown_away(site, content, monkeypatch):

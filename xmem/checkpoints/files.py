@@ -79,6 +79,8 @@ def network_of(path: Path, record: Checkpoint | None = None) -> Network:
         model = build(state)
     except InputError as error:
         raise InputError(f"{path.name} cannot be loaded. {error}") from error
-    if record is not None and (family_of(model).name, model.variant) != (record.family, record.variant):
-        raise InputError(f"{path.name} holds another network than {record.name}: give it a name of its own.")
+    family = family_of(model)
+    if record is not None and (family.name, model.variant) != (record.family, record.variant):
+        held = f"a network of {family.title}" if family.name != record.family else "another network"
+        raise InputError(f"{path.name} holds {held}, which is not {record.name}: give it a name of its own.")
     return model
