@@ -4,12 +4,13 @@ from typing import Any
 
 import gradio as gr
 
-from demo import api, tabs
+from demo import api, line, tabs
 from demo.html import panels, style
 from demo.runs import models, track
 from demo.stage import check, paint, video
 from demo.visit import programs
 from demo.wiring import counters
+from xmem.limits import limits
 
 CACHE_SWEEP_SECONDS = 600
 CACHE_MAX_AGE_SECONDS = 6 * 3600
@@ -17,7 +18,7 @@ VISITORS_AT_ONCE = 16  # for all but runs and renderings, which have limits of t
 
 
 def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
-    """The page, and what its `launch` needs (theme, style sheet, the folder of the sample)."""
+    """The page, and what its `launch` needs (theme, style sheet, folders, limits)."""
     programs.start_none()
     with gr.Blocks(
         title="XMem: follow an object through a video",
@@ -43,10 +44,13 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
         check.wire(check_step, paint_step, changed)
         tabs.wire(take_step, track_step, changed)
         demo.unload(track.leave)
-    demo.queue(default_concurrency_limit=VISITORS_AT_ONCE)
+    demo.queue(default_concurrency_limit=VISITORS_AT_ONCE, max_size=line.WAITING, api_open=False)
+    line.bound(demo._queue)
     return demo, {
         "theme": style.theme(),
         "css": style.CSS + style.sample_css(video.sample_picture()),
         "allowed_paths": [str(video.SAMPLES)],
         "footer_links": ["api"],
+        "max_file_size": limits().upload_bytes,
+        "enable_monitoring": False,
     }

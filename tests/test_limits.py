@@ -72,6 +72,8 @@ def test_settings_take_whole_numbers_of_pixels_only(size):
 
 def test_limits_come_from_the_environment():
     assert Limits.of({}) == Limits()
+    space = Limits.of({"SPACE_ID": "somebody/xmem", "XMEM_LIMIT_KEY_FRAMES": "7"})
+    assert (space.frames, space.key_frames, space.aspect) == (18_000, 7, 20)
     assert Limits.of({"XMEM_LIMIT_FRAMES": "300", "OTHER": "x"}) == Limits(frames=300)
     for value in ("0", "-5", "many", "1e6", ""):
         with pytest.raises(InputError, match=r"(?i)frames"):
@@ -91,8 +93,10 @@ def test_shapes_at_and_above_the_limit(monkeypatch):
 
 def test_the_documents_name_every_limit_with_its_default_and_every_decoder():
     text = (Path(__file__).parents[1] / "docs" / "limits.md").read_text()
+    space = Limits.of({"SPACE_ID": "somebody/xmem"})
     for field in fields(Limits):
-        assert re.search(rf"\| {field.default:,}( \(.*\))? \| `XMEM_LIMIT_{field.name.upper()}` \|", text), field.name
+        cells = rf"\| {field.default:,}( \(\w+\))? \| {getattr(space, field.name):,}( \(\w+\))? \|"
+        assert re.search(rf"{cells} `XMEM_LIMIT_{field.name.upper()}` \|", text), field.name
     lists = [
         re.sub(r"\s*\(.*?\)", "", part).replace("\n", " ").strip(" .") for part in re.findall(r": ([^:]*?\.)\n", text)
     ]

@@ -1,6 +1,6 @@
 """How large what comes from elsewhere may be: one table, read from the environment once, compared before any decoding.
 
-The defaults are those of one's own machine, for which they are generous; a public server sets smaller ones.
+The defaults are those of one's own machine, for which they are generous; on a Space they are smaller.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Limits:
     inference_pixels: of a frame as the networks take it; the default is 4K (4096 x 2160) and a little more.
     key_frames: of a session.
     stacked_pixels: of the probabilities of all objects on a frame.
+    upload_bytes: of a file that is given to the page.
     Raises InputError for a limit below 1.
     """
 
@@ -35,6 +36,7 @@ class Limits:
     inference_pixels: int = 9_000_000
     key_frames: int = 1000
     stacked_pixels: int = 128_000_000
+    upload_bytes: int = 8_000_000_000
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -43,8 +45,9 @@ class Limits:
 
     @staticmethod
     def of(environment: Mapping[str, str]) -> Limits:
-        """The limits in an environment, and the defaults of those that it does not set. Raises InputError."""
-        values = {}
+        """The limits in an environment, and of those that it does not set the defaults: smaller ones on a Space, which
+        `SPACE_ID` tells. Raises InputError."""
+        values = dict(_ON_A_SPACE) if environment.get("SPACE_ID") else {}
         for field in fields(Limits):
             name = _PREFIX + field.name.upper()
             if name in environment:
@@ -53,6 +56,17 @@ class Limits:
                 except ValueError as error:
                     raise InputError(f"{name} must be a whole number, not {environment[name]!r}.") from error
         return Limits(**values)
+
+
+# Two cores and 16 GB, or a GPU in turns, for everybody.
+_ON_A_SPACE = {
+    "frame_pixels": 9_000_000,
+    "frames": 18_000,
+    "inference_pixels": 1_000_000,
+    "key_frames": 200,
+    "stacked_pixels": 32_000_000,
+    "upload_bytes": 300_000_000,
+}
 
 
 @cache
