@@ -19,7 +19,7 @@ from demo.runs.settings import SettingsPanel
 from demo.stage import check, paint, video
 from demo.visit import studio
 from demo.visit.asked import of_kind, uploaded, whole
-from demo.wiring import RENDERINGS, RUNS
+from demo.wiring import ESTIMATES, RENDERINGS, RUNS
 from xmem.render.masks import read_mask, write_index_mask
 from xmem.render.post import PostProcessing
 from xmem.render.refine import polygon_mask
@@ -36,7 +36,8 @@ TRACK = (
 def build(chosen: SettingsPanel) -> None:
     """Add the endpoints to the page; their components are never shown. chosen: gives `track` its parameters."""
     for function in PLAIN:
-        gr.api(in_words()(of_kind(function)), api_name=function.__name__)
+        of_line = ESTIMATES if function is estimate else {}
+        gr.api(in_words()(of_kind(function)), api_name=function.__name__, **of_line)
     gr.api(in_words()(of_kind(propagate)), api_name="propagate", **RUNS)
     with gr.Column(visible=False):
         _endpoint(open_video, [gr.File(label="video")], [gr.JSON()])

@@ -5,11 +5,11 @@ from typing import Any
 from gradio.queueing import Queue
 from gradio.route_utils import get_fn
 
-from demo.wiring import RENDERINGS, RUNS
+from demo.wiring import ESTIMATES, RENDERINGS, RUNS
 
 WAITING = 100  # events of all visitors that may wait
 # Of each visitor, waiting or going on. A rendering may be asked for while one goes on, which then makes room for it.
-EACH = {RUNS["concurrency_id"]: 1, RENDERINGS["concurrency_id"]: 3}
+EACH = {RUNS["concurrency_id"]: 1, RENDERINGS["concurrency_id"]: 3, ESTIMATES["concurrency_id"]: 6}
 SENTENCE = "A run or a file of yours is waiting or being made already: wait until it is done."
 
 

@@ -3,8 +3,10 @@
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from demo import api, line, tabs
+from demo.headers import Guard
 from demo.html import panels, style
 from demo.runs import models, track
 from demo.stage import check, paint, video
@@ -53,4 +55,5 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
         "footer_links": ["api"],
         "max_file_size": limits().upload_bytes,
         "enable_monitoring": False,
+        "app_kwargs": {"middleware": [Middleware(Guard)]},
     }

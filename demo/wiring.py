@@ -14,6 +14,7 @@ PRIVATE = {"api_visibility": "private"}  # the page's own events; programs use t
 QUIET = {"show_progress": "hidden", **PRIVATE}
 RUNS = {"concurrency_limit": 1, "concurrency_id": "run"}  # one at a time, of all visitors
 RENDERINGS = {"concurrency_limit": 2, "concurrency_id": "render"}
+ESTIMATES = {"concurrency_limit": 2, "concurrency_id": "estimate"}
 
 # What is painted is on its way to the server until this has waited; it hands its arguments on.
 SETTLE = "async (...values) => { if (window.xmemSettled) await window.xmemSettled(); return values; }"

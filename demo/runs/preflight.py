@@ -16,7 +16,7 @@ from demo.runs import settings
 from demo.runs.run import estimate_session, spaces
 from demo.runs.settings import SettingsPanel
 from demo.visit import studio
-from demo.wiring import QUIET, Counters
+from demo.wiring import ESTIMATES, QUIET, Counters
 from xmem import checkpoints
 from xmem.review.preflight import Estimate
 from xmem.session import Session, TrackSettings
@@ -49,9 +49,9 @@ def build() -> EstimateRow:
 def wire(step: EstimateRow, opened: Sequence[Dependency], chosen: SettingsPanel, changed: Counters) -> None:
     """opened: the events after which there is another video."""
     for event in opened:
-        event.success(announced, chosen.controls, step.outputs, **QUIET)
-    step.ask.click(by_request, chosen.controls, step.outputs, **QUIET)
-    latest = {"trigger_mode": "always_last", **QUIET}
+        event.success(announced, chosen.controls, step.outputs, **ESTIMATES, **QUIET)
+    step.ask.click(by_request, chosen.controls, step.outputs, **ESTIMATES, **QUIET)
+    latest = {"trigger_mode": "always_last", **ESTIMATES, **QUIET}
     altered = [chosen.model.change, chosen.device.change, chosen.size.change]
     gr.on(altered, announced, chosen.controls, step.outputs, **latest)
     changed.refreshed.change(when_changed, chosen.controls, step.outputs, **latest)
