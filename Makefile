@@ -22,6 +22,7 @@ gpu: $(VENV)/test.installed  # what needs a CUDA device: its tests, then its ben
 lint: $(VENV)/test.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 hooks: $(VENV)/test.installed  # what `make lint` would mend or refuse is mended or refused at each commit
 	$(VENV)/bin/pre-commit install

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -43,7 +44,11 @@ def select_device(choice: str = "auto") -> torch.device:
     """
     if choice not in DEVICES:
         raise InputError(f"'{choice}' is not a device: choose one of {', '.join(DEVICES)}.")
-    at_hand = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    at_hand: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+        "cpu": lambda: True,
+    }
     if choice == "auto":
         choice = next(name for name, is_available in at_hand.items() if is_available())
         log.info("Device chosen automatically: %s.", choice)
@@ -93,7 +98,9 @@ def precision_name(dtype: torch.dtype) -> str:
 
 def multiplies_bfloat16() -> bool:
     """Whether the processor has instructions for it, which oneDNN uses; emulated, it would be slower than float32."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of torch do not tell
+    capabilities: dict[str, bool] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # older releases of torch do not tell
     return any(capabilities.get(name, False) for name in _NATIVE_BFLOAT16) and convolves(torch.bfloat16)
 
 
@@ -231,10 +238,10 @@ def free_memory(device: torch.device) -> int | None:
         return None
     try:  # a container's limit; pages of files that it has read can be given up
         limit, used = (int((_CONTAINER / name).read_text()) for name in ("memory.max", "memory.current"))
-        files = int(re.search(r"inactive_file (\d+)", (_CONTAINER / "memory.stat").read_text())[1])
-    except (OSError, ValueError, TypeError):  # none, or no limit ("max")
+        files = re.search(r"inactive_file (\d+)", (_CONTAINER / "memory.stat").read_text())
+    except (OSError, ValueError):  # none, or no limit ("max")
         return available
-    return min(available, limit - used + files)
+    return min(available, limit - used + (int(files[1]) if files else 0))
 
 
 def _resident(name: str) -> int | None:

@@ -184,7 +184,9 @@ def _check_space(handle: FileIO, total: int | None, name: str) -> None:
         )
 
 
-def _receive(response, handle: FileIO, total: int | None, name: str) -> Iterator[FetchProgress]:
+def _receive(
+    response: http.client.HTTPResponse, handle: FileIO, total: int | None, name: str
+) -> Iterator[FetchProgress]:
     done = _size(handle)
     yield FetchProgress(done, total)
     while True:

@@ -56,7 +56,7 @@ def load_model(
     else:
         model = network_of(_locate(source))
     # Channels-last: about half the time for the lite encoders' depthwise convolutions on a CPU, no loss elsewhere.
-    model = fold_batch_norm(model).to(place, dtype, memory_format=torch.channels_last)
+    model = fold_batch_norm(model).to(place, dtype).to(memory_format=torch.channels_last)
     if place.type == "cpu":
         optimise_for_cpu(model, model.is_small, winograd)
     return model if precision != "auto" or dtype != torch.float16 else within_range(model)

@@ -13,7 +13,7 @@ from xmem.render.styles import Style
 from xmem.render.tracked import TrackedFrame
 from xmem.session.files import ExportProgress, plain_name
 from xmem.session.project import SessionObject
-from xmem.video import FrameReader, VideoInfo
+from xmem.video import FrameAccess, FrameReader, VideoInfo
 
 _MARGIN = 16  # pixels: beyond it, blocks of a codec no longer mix with what is seen
 
@@ -42,7 +42,7 @@ class ExportSource(Protocol):
     def frames(self, first: int | None = None, last: int | None = None) -> Iterator[TrackedFrame]:
         """The frames of the range, or of a part of it, with the masks of the visible objects."""
 
-    def access(self) -> AbstractContextManager[FrameReader]:
+    def access(self) -> AbstractContextManager[FrameReader | FrameAccess]:
         """What a VideoWriter needs to know of the video."""
 
 

@@ -145,7 +145,8 @@ def _sibling(session: Session, folder: Path, settings: TrackSettings) -> Session
 def _track(
     session: Session, label: str, settings: TrackSettings, model: Network, progress: CompareProgress
 ) -> Generator[CompareProgress, None, _Run]:
-    seconds, elements, size = [], 0, 0
+    seconds: list[float] = []
+    elements = size = 0
     with closing(session.propagate(settings, model)) as steps:
         while True:
             began = time.perf_counter()

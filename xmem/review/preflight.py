@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -123,15 +124,10 @@ def estimate(
     (default: what the session needs, or each once). timed_frames: half of them memory frames, after two for warming up.
     Raises InputError where the video cannot be read.
     """
-    opened = isinstance(source, FrameAccess)
-    access = source if opened else source.access() if isinstance(source, Session) else FrameAccess(source)
-    try:
+    with _opened(source) as access:
         work = _work(source, settings) if isinstance(source, Session) else Work(0, access.frame_count)
         work = replace(work, objects=objects or work.objects, frames=frames or work.frames)
         trial = run_trial(access, settings, model, work, timed_frames)
-    finally:
-        if not opened:
-            access.close()
     size = settings.size or min(access.info.width, access.info.height)
     proposed, advice = _advice(trial, work.frames, size, free_memory(model.device))
     device = describe_device(model.device)
@@ -139,6 +135,13 @@ def estimate(
         device += f", {str(model.dtype).removeprefix('torch.')}"
     reason = f"Timed on this video: {_number(trial.seconds)} s per frame on {device}. {advice}".strip()
     return Estimate(trial.seconds, trial.seconds * work.frames, trial.peak_bytes, device, proposed, reason)
+
+
+def _opened(source: Session | FrameAccess | str | Path) -> AbstractContextManager[FrameAccess]:
+    """The video, opened for as long as it is needed; one that was open already stays so."""
+    if isinstance(source, FrameAccess):
+        return nullcontext(source)
+    return source.access() if isinstance(source, Session) else FrameAccess(source)
 
 
 def _work(session: Session, settings: TrackSettings) -> Work:
@@ -167,7 +170,7 @@ def _advice(trial: Trial, frames: int, size: int, free: int | None) -> tuple[int
 
     if fits(size) and seconds(size) <= LONG_RUN:
         return None, "" if free is not None else "How much memory is free is not known here."
-    if fits(size):
+    if free is None or fits(size):
         trouble = "That is long on this device"
     else:
         trouble = f"The run needs {_number(trial.new_bytes / 1e9)} GB, of which {_number(free / 1e9)} are free"

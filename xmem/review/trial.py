@@ -83,7 +83,7 @@ class _Rehearsal:
 
     config: Any
     work: Work
-    engine: Propagator | None = None
+    engine: Propagator = field(init=False)
     per_frame: int = 0
     seconds: list[float] = field(default_factory=list)
 

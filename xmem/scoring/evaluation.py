@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,10 +90,11 @@ class Evaluation(ObjectMeans):
 
     sequences: tuple[SequenceScore, ...]
     peak_memory_bytes: int | None
+    objects: tuple[ObjectScore, ...] = field(init=False)
 
-    @property
-    def objects(self) -> tuple[ObjectScore, ...]:
-        return tuple(score for sequence in self.sequences for score in sequence.objects)
+    def __post_init__(self) -> None:
+        objects = tuple(score for sequence in self.sequences for score in sequence.objects)
+        object.__setattr__(self, "objects", objects)  # as frozen dataclasses set their fields
 
     @property
     def fps(self) -> float:
@@ -212,7 +213,7 @@ def score_sequence(
             index = index_mask(prob, engine.objects)  # waits for the device
             seconds += time.perf_counter() - began
             frames += 1
-            if truth is not None and frames > 1 and frame.index < count - 1:
+            if truth is not None and frames > 1 and frame.index + 1 != count:
                 scores.append([_score(index == i, truth == i) for i in engine.objects])
             on_frame()
     if not scores:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from xmem.families import family_of
 from xmem.memory import MemoryUse
 from xmem.networks import Network
 from xmem.session.project import TrackSettings
-from xmem.session.results import ResultWriter, SpanResult
+from xmem.session.results import Fetched, ResultWriter, SpanResult
 from xmem.session.spans import Anchor, Span
 from xmem.session.suspended import Saving, Suspended
 from xmem.video import Frame
@@ -134,17 +133,18 @@ def compute_span(
 def _forward(
     job: SpanJob, result: SpanResult, writer: ResultWriter, cuts: set[int], saving: Saving, left: Suspended | None
 ) -> Generator[PassFrame, None, None]:
-    span = job.span
+    span, start = job.span, job.span.start
+    assert start is not None  # a forward pass sets out from it
     first = left.frame + 1 if left else span.first
     previous = result.mask(left.frame) if left else None
     if first > span.last:
         return
     context = min(CUT_CONTEXT, first - span.first)
     frames = _looked_at(job.access.forward(first - context, span.last), context, None)
-    with closing(_steps(job, span.start, frames, cuts, 0, left)) as steps:
+    with closing(_steps(job, start, frames, cuts, 0, left)) as steps:
         for found in steps:
             frame, own = found.frame, fetch(found.probabilities[1:].float())
-            given = job.given(span.start) if frame.index == span.start.frame else None
+            given = job.given(start) if frame.index == start.frame else None
             mask = _mask(found.probabilities, frame, span, given)
             writer.write(frame.index, mask, own)
             writer.measure(frame.index, mask, own, previous)
@@ -158,20 +158,23 @@ def _backward(
 ) -> Generator[PassFrame, None, None]:
     """From the end's key frame down to the frame after the start's. Figures come a frame late: they compare with the
     frame before."""
-    span = job.span
+    span, end = job.span, job.span.end
+    assert end is not None  # a backward pass sets out from it
     oldest = span.first + (span.start is not None)
-    newest = left.frame - 1 if left else span.end.frame
-    later: tuple[int, np.ndarray, Callable[[], np.ndarray]] | None = None
-    if left and left.frame != span.end.frame:
-        later = (left.frame, result.mask(left.frame), partial(result.probabilities, left.frame))
-    context = min(CUT_CONTEXT, span.end.frame - newest)
+    newest = left.frame - 1 if left else end.frame
+    later: tuple[int, np.ndarray, Fetched] | None = None
+    if left and left.frame != end.frame:
+        kept = result.probabilities(left.frame)
+        assert kept is not None  # a state is never ahead of what is on disk
+        later = (left.frame, result.mask(left.frame), lambda: kept)
+    context = min(CUT_CONTEXT, end.frame - newest)
     forward = result if span.forward else None
     frames = _looked_at(job.access.backward(newest + context, oldest), context, forward)
-    with closing(_steps(job, span.end, frames, cuts, 1, left)) as steps:
+    with closing(_steps(job, end, frames, cuts, 1, left)) as steps:
         for found in steps:
             frame = found.frame
-            if frame.index == span.end.frame:  # computed by the span that it belongs to
-                mask = job.given(span.end)
+            if frame.index == end.frame:  # computed by the span that it belongs to
+                mask = job.given(end)
             else:
                 prob = _blend(found, span.forward_weight(frame.index))
                 own, mask = fetch(prob[1:].float()), _mask(prob, frame, span, None)

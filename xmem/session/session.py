@@ -393,7 +393,10 @@ class Session:
     def cuts(self) -> list[int]:
         """First frames of new shots, as far as runs have seen them."""
         path = self.folder / CUTS
-        return list(read_json(path, _CUTS, "The table of cuts", _MAX_CUTS)) if path.exists() else []
+        if not path.exists():
+            return []
+        cuts = read_json(path, _CUTS, "The table of cuts", _MAX_CUTS)
+        return list(cuts)
 
     def suggestions(self, count: int = 8) -> list[Suggestion]:
         """The frames most worth checking, the worst first."""

@@ -46,7 +46,7 @@ class Span:
 
     def forward_weight(self, frame: int) -> float:
         """Share of the forward pass in the blend at `frame`: 1 at the start, falling by distance to 0 at the end."""
-        if not (self.forward and self.backward):
+        if not (self.forward and self.backward) or self.start is None or self.end is None:
             return float(self.forward)
         return (self.end.frame - frame) / (self.end.frame - self.start.frame)
 
@@ -87,7 +87,8 @@ def plan(key_frames: Sequence[KeyFrame], objects: Sequence[int], first: int, las
 
 def anchors_of(key_frames: Sequence[KeyFrame], objects: Sequence[int]) -> list[Anchor]:
     """Every key frame with what it speaks for: the ids introduced there or on an earlier one."""
-    existing, known, anchors = frozenset(objects), set(), []
+    existing, anchors = frozenset(objects), []
+    known: set[int] = set()
     for key in key_frames:
         known |= existing & set(key.objects)
         anchors.append(Anchor(key.frame, key.mask, tuple(sorted(known))))
@@ -102,7 +103,8 @@ def ids_spoken_for(key_frames: Sequence[KeyFrame], objects: Sequence[int], frame
 
 def _introduced_from(key_frames: Sequence[KeyFrame], existing: Set[int]) -> dict[int, tuple[int, ...]]:
     """Ids on a key frame or a later one, by its frame; under 0 those of all."""
-    known, found = set(), {}
+    known: set[int] = set()
+    found = {}
     for key in reversed(key_frames):
         known |= existing & set(key.objects)
         found[key.frame] = tuple(sorted(known))
@@ -124,8 +126,10 @@ def _span(
         backward = False
     if last < first or not (forward or backward):
         return None
-    oldest = end.frame if direction == "backward" else 0
-    reached = start.speaks if direction == "forward" else introduced_from[oldest]
+    if start is not None and direction == "forward":
+        reached = start.speaks
+    else:
+        reached = introduced_from[end.frame if end is not None and direction == "backward" else 0]
     return Span(first, last, start, end, reached, forward, backward) if reached else None
 
 

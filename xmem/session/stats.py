@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -104,8 +105,8 @@ def _overlap(mask: np.ndarray, area: int, box: tuple[int, int, int, int] | None,
     if box:
         x, y, width, height = box
         part = np.s_[y : y + height, x : x + width]
-        shared = np.count_nonzero(mask[part] & previous[part])
-    union = area + np.count_nonzero(previous) - shared
+        shared = int(np.count_nonzero(mask[part] & previous[part]))
+    union = area + int(np.count_nonzero(previous)) - shared
     return shared / union if union else 1.0
 
 
@@ -173,18 +174,21 @@ def _cells(row: ObjectStats) -> list[object]:
     return [row.frame, row.object, row.area, row.certainty, row.overlap, *box, *centroid]
 
 
-_Side, _Centre = Count | None, Coordinate | None  # None: an empty cell, of an object without a pixel
+_Side: TypeAlias = Count | None  # None: an empty cell, of an object without a pixel
+_Centre: TypeAlias = Coordinate | None
 _CELLS = TypeAdapter(tuple[FrameNumber, ObjectId, Count, Share, Share, _Side, _Side, _Side, _Side, _Centre, _Centre])
 
 
 def _row(cells: list[str]) -> ObjectStats | None:
     """None for a line that is no whole row."""
     try:
-        frame, i, area, certainty, overlap, *box, x, y = _CELLS.validate_python([cell or None for cell in cells])
+        frame, i, area, certainty, overlap, left, top, width, height, x, y = _CELLS.validate_python(
+            [cell or None for cell in cells]
+        )
     except ValidationError:
         return None
-    if len({value is None for value in (*box, x, y)}) > 1:
+    if left is None and top is None and width is None and height is None and x is None and y is None:
+        return ObjectStats(frame, i, area, certainty, overlap, None, None)
+    if left is None or top is None or width is None or height is None or x is None or y is None:
         return None
-    return ObjectStats(
-        frame, i, area, certainty, overlap, None if x is None else tuple(box), None if x is None else (x, y)
-    )
+    return ObjectStats(frame, i, area, certainty, overlap, (left, top, width, height), (x, y))

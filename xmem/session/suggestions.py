@@ -139,7 +139,7 @@ class _Track:
         certainty = f"{100 * self._certainty[n]:.0f} %"
         weights = {name: doubt[n] for name, doubt in self._doubts.items()}
         weights["certainty"] -= float(np.median(self._doubts["certainty"]))  # what is usual explains no frame
-        match max(weights, key=weights.get):
+        match max(weights, key=weights.__getitem__):
             case "vanished":
                 return "vanished"
             case "absent":

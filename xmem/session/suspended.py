@@ -59,7 +59,10 @@ def steps_done(folder: Path, span: Span) -> int:
     except (InputError, LookupError, TypeError, ValueError):
         return 0
     length = span.last - span.first + 1
-    return length * span.forward + span.end.frame - frame + 1 if backward else frame - span.first + 1
+    if not backward:
+        return frame - span.first + 1
+    assert span.end is not None  # a backward pass sets out from it
+    return length * span.forward + span.end.frame - frame + 1
 
 
 class Saving:

@@ -18,6 +18,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from xmem.errors import InputError
+from xmem.video.access import FrameAccess
 from xmem.video.audio import AudioTrack
 from xmem.video.colour import Colour, to_yuv420
 from xmem.video.reader import Frame, FrameReader
@@ -70,11 +71,10 @@ class VideoWriter:
     is none. 4:2:0 H.264 has even sides only (its cropping, too, counts in steps of two): an odd side gets one more row
     or column, a copy of the edge; videos with alpha keep every size.
 
-    reader: a FrameReader, or another that has its info and its attributes for a writer; it may have read further than
-    what is written.
+    reader: it may have read further than what is written.
     """
 
-    def __init__(self, path: str | Path, reader: FrameReader, preset: VideoPreset = H264) -> None:
+    def __init__(self, path: str | Path, reader: FrameReader | FrameAccess, preset: VideoPreset = H264) -> None:
         self._path = Path(path)
         self._reader = reader
         self._preset = preset
