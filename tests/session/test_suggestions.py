@@ -148,7 +148,7 @@ def test_a_score_that_orders_frames_by_error_has_an_auc_of_one():
 
 
 def test_the_judgement_runs_a_network_and_prints_a_row_per_sequence(tmp_path, capsys, monkeypatch, tiny_model):
-    monkeypatch.setattr("xmem.scoring.judge.load_model", lambda name: tiny_model)
+    monkeypatch.setattr("xmem.scoring.judge.load_model", lambda name, precision: tiny_model)
     from PIL import Image
 
     rng = np.random.default_rng(0)
