@@ -60,10 +60,10 @@ class FusionBlock(nn.Module):
         return per_object(lambda x: self.block2(self.block1(x)), g)
 
 
-def position_frequencies(channels: int) -> Tensor:
+def position_frequencies(channels: int, device: torch.device | None = None) -> Tensor:
     """The C / 4 frequencies of one axis, float32: 128^(-i / (C / 4))."""
     count = channels // 4
-    return POSITION_BASE ** (-torch.arange(count) / count)
+    return POSITION_BASE ** (-torch.arange(count, device=device) / count)
 
 
 def position_code(height: int, width: int, like: Tensor, channels: int) -> Tensor:
@@ -71,7 +71,7 @@ def position_code(height: int, width: int, like: Tensor, channels: int) -> Tenso
 
     Channels alternate between sine and cosine of each frequency; the first half are those of x, the second of y.
     """
-    frequencies = position_frequencies(channels).to(like.device)
+    frequencies = position_frequencies(channels, like.device)
 
     def axis(size: int) -> Tensor:
         position = torch.arange(size, device=like.device) / (size - 1 + 1e-6) * POSITION_RANGE
