@@ -43,6 +43,7 @@ def _show(session: Session, workspace: Workspace) -> Iterator[tuple[Any, Any, An
         newest.write_text(folder.name)
         for step in follow(_export(session, folder)):
             workspace.keep_alive()
+            workspace.check_here()
             if newest.read_text() != folder.name:  # something changed since: that rendering shows it
                 yield gr.skip(), gr.skip(), gr.skip()
                 return
@@ -68,6 +69,7 @@ def rendered(session: Session, workspace: Workspace) -> Iterator[Path]:
     with workspace.new_folder(RENDERING) as folder:
         for _ in _export(session, folder):
             workspace.keep_alive()
+            workspace.check_here()
         yield next(folder.glob("*.mp4"))
 
 

@@ -151,6 +151,7 @@ def _delivered(
     with workspace.new_folder("files-") as folder:
         for latest in follow(work(session, folder)):
             workspace.keep_alive()
+            workspace.check_here()
             if stop.exists():
                 break
             if latest is not None:

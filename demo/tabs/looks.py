@@ -301,6 +301,7 @@ def _applied(style: Style, request: gr.Request) -> Iterator[tuple[str, Any, Any]
     with workspace.new_folder("files-") as folder:
         for latest in follow(_overlay(Styled(session, style), folder, tabs.stem_of(session))):
             workspace.keep_alive()
+            workspace.check_here()
             if isinstance(latest, Path):
                 with studio.editing(request) as changed:
                     changed.set_style(style)

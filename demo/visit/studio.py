@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -76,16 +75,14 @@ def resume_session(request: gr.Request | None, bundle: str | Path) -> Session:
 
 
 def _replace(request: gr.Request | None, make) -> Session:
-    """Make a session beside the present one and put it in its place once that has worked."""
+    """Make a session beside the present one and put it in its place once that has worked, and the visitor still waits
+    for it: else nothing of it stays."""
     workspace = workspace_of(request)
-    with workspace.locked(WAIT_SECONDS):
-        fresh = workspace.path / f"new-{time.time_ns()}"
-        try:
-            make(fresh)
-            shutil.rmtree(workspace.session_folder, ignore_errors=True)
-            fresh.rename(workspace.session_folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    with workspace.locked(WAIT_SECONDS), workspace.new_folder("open-") as folder:
+        make(folder / "session")
+        workspace.check_here()
+        shutil.rmtree(workspace.session_folder, ignore_errors=True)
+        (folder / "session").rename(workspace.session_folder)
     return Session.open(workspace.session_folder)
 
 

@@ -105,6 +105,11 @@ class Workspace:
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.path)
 
+    def check_here(self) -> None:
+        """Raise InputError once the visit is over, so that work ends for which nobody waits."""
+        if self._left_file.exists():
+            raise InputError("The visit is over: what was being made was left.")
+
     def leave(self) -> None:
         """The visit is over: stop what runs (its folder goes with it), and remove the workspace if nothing does."""
         if not self.path.exists():

@@ -5,9 +5,13 @@ import stat
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from demo.runs import rendering
+from demo.visit import studio
 from demo.visit.workspace import Workspaces, download_stem
+from xmem import InputError
 
 
 @pytest.fixture
@@ -86,3 +90,29 @@ def test_age_removes_forgotten_workspaces_and_roots_of_dead_servers_but_nothing_
 )
 def test_download_names_follow_the_upload_without_anything_dangerous(upload, stem):
     assert download_stem(Path(upload)) == stem
+
+
+def test_what_is_opened_for_a_visitor_who_has_left_leaves_nothing(workspaces, visitor, clip, monkeypatch):
+    """A long video may take a minute to open; nobody waits for it any more, and its folder had gone."""
+    workspace, create = workspaces.of(visitor.session_hash), studio.Session.create
+
+    def slow(*args):
+        made = create(*args)
+        workspace.leave()
+        return made
+
+    monkeypatch.setattr(studio.Session, "create", slow)
+    with pytest.raises(InputError, match="The visit is over"):
+        studio.begin_session(visitor, clip)
+    assert not workspace.path.exists()
+
+
+def test_files_are_not_made_for_a_visitor_who_has_left(workspaces, visitor, session):
+    """Rendered or exported by a program, which cannot press Stop."""
+    session.set_key_frame(0, np.ones((180, 320), np.uint8))
+    workspace = workspaces.of(visitor.session_hash)
+    with pytest.raises(InputError, match="The visit is over"), workspace.new_folder("other-"):
+        workspace.leave()
+        with rendering.rendered(session, workspace):
+            pass
+    assert not workspace.path.exists()

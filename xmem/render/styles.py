@@ -219,7 +219,7 @@ def _backdrop(style: Style, width: int, height: int) -> np.ndarray | None:
     if style.image is None:
         raise InputError("A cut-out on an image needs the image: choose one.")
     if not Path(style.image).is_file():
-        raise InputError(f"There is no image {style.image!r} for the background; choose another one.")
+        raise InputError(f"There is no image {Path(style.image).name!r} for the background; choose another one.")
     return cover(load_image(Path(style.image)), width, height)
 
 
