@@ -44,7 +44,7 @@ def plain_network():
 def test_every_frame_matches_the_released_implementation(name, convolutions, monkeypatch):
     """Also where every 3x3 convolution goes Winograd's way, whatever its size."""
     if convolutions == "all Winograd":
-        monkeypatch.setattr("xmem.networks.cpu.winograd.gain", lambda *_: 2.0)
+        monkeypatch.setattr("xmem.networks.cpu.winograd_layer.gain", lambda *_: 2.0)
     reference = np.load(FOLDER / "families" / "cutie" / f"{name}.npz")
     model = xmem.load_model(family_state("cutie", int(reference["salt"])), device="cpu")
     engine = xmem.Propagator(model, xmem.family_config("cutie", **json.loads(str(reference["config"]))))

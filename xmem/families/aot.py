@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Grid, Outlook, Turn, VideoState, kept_frames
+from xmem.families.base import Family, Finish, Given, Grid, Outlook, Turn, VideoState, kept_frames, renamed
 from xmem.memory import MemoryUse
 from xmem.memory.attention import SMALLEST_CHUNK_ELEMENTS
 from xmem.memory.layers import LayeredMemory, LayerRows
@@ -249,10 +249,7 @@ def released(max_obj_num: int = IDENTITIES, align_corners: bool = True, **settin
             "followed all the same."
         )
     names = {"long_term_mem_gap": "mem_every", "short_term_mem_skip": "short_term_delay"}
-    for name in settings:
-        if name not in names:
-            raise InputError(f"AOT has no setting {name} = {settings[name]!r}: choose among {', '.join(names)}.")
-    return AOTConfig(**{names[name]: value for name, value in settings.items()})
+    return AOTConfig(**renamed(settings, names, "AOT"))
 
 
 AOT_FAMILY = Family(

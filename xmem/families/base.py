@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from xmem.errors import InputError
 from xmem.memory import MemoryUse
 from xmem.networks import Network
 from xmem.pieces import Pieces
@@ -164,3 +165,12 @@ def kept_frames(frames: int, every: int, most: int | None, per_frame: int) -> Ou
     most = min(most or last, last)
     mean = sum(min(count, most) for count in range(1, last + 1)) / max(last, 1)
     return Outlook(mean * per_frame, most * per_frame, has_room=False)
+
+
+def renamed(settings: Mapping[str, Any], names: Mapping[str, str], title: str) -> dict[str, Any]:
+    """Settings by our names; names: ours by the released ones, all that there are. title: of the family, for people.
+    Raises InputError for others."""
+    for name, value in settings.items():
+        if name not in names:
+            raise InputError(f"{title} has no setting {name} = {value!r}: choose among {', '.join(names)}.")
+    return {names[name]: value for name, value in settings.items()}

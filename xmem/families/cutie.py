@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Grid, Turn, VideoState
+from xmem.families.base import Family, Finish, Given, Grid, Turn, VideoState, renamed
 from xmem.families.overriding import merge_given
 from xmem.memory import MemoryUse
 from xmem.memory.buckets import BucketConfig, BucketMemory
@@ -258,13 +258,8 @@ def released(**settings: Any) -> CutieConfig:
     long_term = dict(settings.pop("long_term", None) or {})
     if not long_term.pop("count_usage", True):
         raise InputError("Cutie's long-term memory chooses by usage here: count_usage must be true.")
-    chosen = {}
-    for given, names in ((settings, RELEASED_NAMES), (long_term, RELEASED_LONG_TERM)):
-        for name, value in given.items():
-            if name not in names:
-                raise InputError(f"Cutie has no setting {name} = {value!r}: choose among {', '.join(names)}.")
-            chosen[names[name]] = value
-    return CutieConfig(**chosen)
+    own = renamed(settings, RELEASED_NAMES, "Cutie") | renamed(long_term, RELEASED_LONG_TERM, "Cutie")
+    return CutieConfig(**own)
 
 
 CUTIE = Family(

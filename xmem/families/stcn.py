@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xmem.config import MemoryConfig
 from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Grid, Outlook, Turn, VideoState, kept_frames
+from xmem.families.base import Family, Finish, Given, Grid, Outlook, Turn, VideoState, kept_frames, renamed
 from xmem.families.overriding import merge_given
 from xmem.memory import Memory, MemoryUse
 from xmem.networks.stcn import KEY_CHANNELS, STCN, VALUE_CHANNELS, ImagePart, load_state
@@ -157,11 +157,7 @@ def released(mode: str = "yv", **settings: Any) -> STCNConfig:
     first where all masks are given on the first frame. Raises InputError for others."""
     if mode not in MODES:
         raise InputError(f"STCN has no mode '{mode}': choose one of {', '.join(MODES)}.")
-    names = ("mem_every", "top_k", "include_last")
-    for name, value in settings.items():
-        if name not in names:
-            raise InputError(f"STCN has no setting {name} = {value!r}: choose among {', '.join(names)}.")
-    return STCNConfig(**settings)
+    return STCNConfig(**renamed(settings, {name: name for name in ("mem_every", "top_k", "include_last")}, "STCN"))
 
 
 STCN_FAMILY = Family(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Grid, Outlook, Turn, VideoState, kept_frames
+from xmem.families.base import Family, Finish, Given, Grid, Outlook, Turn, VideoState, kept_frames, renamed
 from xmem.families.overriding import merge_given
 from xmem.memory import MemoryUse
 from xmem.memory.keyed import KeyedMemory
@@ -173,11 +173,7 @@ class STMState(VideoState):
 
 def released(**settings: Any) -> STMConfig:
     """Settings by the released names. Raises InputError for others."""
-    names = ("mem_every", "channels")
-    for name, value in settings.items():
-        if name not in names:
-            raise InputError(f"STM has no setting {name} = {value!r}: choose among {', '.join(names)}.")
-    return STMConfig(**settings)
+    return STMConfig(**renamed(settings, {name: name for name in ("mem_every", "channels")}, "STM"))
 
 
 STM_FAMILY = Family(

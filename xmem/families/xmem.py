@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from xmem.config import MemoryConfig
-from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Outlook, Turn, VideoState
+from xmem.families.base import Family, Finish, Given, Outlook, Turn, VideoState, renamed
 from xmem.families.overriding import merge_given
 from xmem.memory import Memory, MemoryUse
 from xmem.networks.xmem import ImagePart, XMem, load_state, soft_aggregate
@@ -178,13 +177,12 @@ def memory_elements(config: MemoryConfig, frames: int, per_frame: int) -> tuple[
 
 def released(**settings: Any) -> MemoryConfig:
     """Settings by the released names; sizes that are read off the weights are passed over. Raises InputError."""
-    chosen = {}
-    for name, value in settings.items():
-        if name in RELEASED_NAMES:
-            chosen[RELEASED_NAMES[name]] = value
-        elif ALWAYS.get(name, value) != value or name not in (*READ_OFF_THE_WEIGHTS, *ALWAYS):
-            raise InputError(f"XMem has no setting {name} = {value!r}: choose among {', '.join(RELEASED_NAMES)}.")
-    return MemoryConfig(**chosen)
+    given = {
+        name: value
+        for name, value in settings.items()
+        if name not in READ_OFF_THE_WEIGHTS and (name, value) not in ALWAYS.items()
+    }
+    return MemoryConfig(**renamed(given, RELEASED_NAMES, "XMem"))
 
 
 def _passed(since: int | None, now: int) -> float:
