@@ -1,8 +1,10 @@
 """What programs may ask for, and in which words everything else is refused."""
 
 import os
+import re
 import stat
 from contextlib import suppress
+from pathlib import Path
 
 import gradio as gr
 import PIL.EpsImagePlugin
@@ -177,3 +179,14 @@ def test_no_program_is_started_for_a_file(tmp_path, monkeypatch):
     build_demo()
     show()
     assert not list(tmp_path.glob("started-*"))
+
+
+def test_no_sentence_names_a_path_of_the_server():
+    """In the rooms that a page's event may come through; a file's own name is what its visitor gave it."""
+    root = Path(api.__file__).parents[1]
+    rooms = ["demo", *(f"xmem/{room}" for room in ("video", "render", "session", "review", "export", "checkpoints"))]
+    files = [path for room in rooms for path in (root / room).rglob("*.py")] + [root / "xmem/scoring/quality.py"]
+    sentence = re.compile(r"InputError\((?:[^()]|\([^()]*\))*\)")
+    whole_path = re.compile(r"\{(?:str\()?(?:self\.)?_?(?:path|folder|source|bundle|truth|target|root)\)?(?:![rs])?\}")
+    found = [f"{path.name}: {each}" for path in files for each in sentence.findall(path.read_text())]
+    assert len(found) > 60 and not [each for each in found if whole_path.search(each)]

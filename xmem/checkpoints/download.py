@@ -180,7 +180,7 @@ def _check_space(handle: FileIO, total: int | None, name: str) -> None:
     free = shutil.disk_usage(folder).free
     if total is not None and total - _size(handle) > free:
         raise InputError(
-            f"{name} needs {megabytes(total - _size(handle))} more, and {folder} has {megabytes(free)} free: make room."
+            f"{name} needs {megabytes(total - _size(handle))} more, of which {megabytes(free)} are free: make room."
         )
 
 
@@ -210,7 +210,6 @@ def _write(handle: FileIO, chunk: bytes, name: str) -> None:
         while rest:
             rest = rest[handle.write(rest) :]
     except OSError as error:
-        folder = Path(handle.name).parent
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(f"The disk is full: make room in {folder} and fetch {name} again.") from error
-        raise InputError(f"{name} cannot be written into {folder} ({error.strerror}).") from error
+            raise InputError(f"The disk is full: make room and fetch {name} again.") from error
+        raise InputError(f"{name} cannot be written into its folder ({error.strerror}).") from error

@@ -32,7 +32,7 @@ def read_state(path: str | os.PathLike) -> dict[str, Tensor]:
         with open(path, "rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise InputError(f"The checkpoint {path} cannot be read ({error.strerror}).") from error
+        raise InputError(f"The checkpoint {path.name!r} cannot be read ({error.strerror}).") from error
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise InputError(f"{path.name} is a web page, not a checkpoint: fetch the file itself.")
     state = weights_in(_read_safetensors(path) if head[8:9] == b"{" else _read_pickled(path, head))

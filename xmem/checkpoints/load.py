@@ -137,8 +137,9 @@ def _load_registered(record: Checkpoint) -> Network:
     digest, known = file_hash(path), recorded_hash(path)
     if known not in (None, digest):
         raise InputError(
-            f"{path} is not the file that was fetched or used at first (SHA-256 {digest[:12]}…, not {known[:12]}…): "
-            f"delete it to fetch it again, or run 'python -m xmem models --accept {record.name}' if you replaced it."
+            f"{path.name!r} is not the file that was fetched or used at first (SHA-256 {digest[:12]}…, not "
+            f"{known[:12]}…): delete it to fetch it again, or run 'python -m xmem models --accept {record.name}' if "
+            "you replaced it."
         )
     model = network_of(path, record)
     if known is None:
