@@ -12,7 +12,10 @@ ENGINE = (
     *("errors", "config", "device", "limits", "resources", "pieces", "zips", "video", "render", "networks", "memory"),
     *("families", "checkpoints", "engine", "session", "scoring", "review", "export", "training", "benchmark", "cli"),
 )
-PAGE = ("html", "failures", "visit", "wiring", "runs", "stage", "tabs", "api", "page", "start")
+PAGE = (
+    *("headers", "log", "html", "failures", "visit", "wiring", "line", "runs"),
+    *("stage", "tabs", "api", "page", "start"),
+)
 FAMILIES = {path.name for path in (ROOT / "xmem" / "networks").iterdir() if path.is_dir()} - {"cpu", "__pycache__"}
 
 
