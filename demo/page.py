@@ -13,6 +13,7 @@ from demo.stage import check, paint, video
 from demo.visit import programs
 from demo.wiring import counters
 from xmem.limits import limits
+from xmem.video.stills import bound_pillow
 
 CACHE_SWEEP_SECONDS = 600
 CACHE_MAX_AGE_SECONDS = 6 * 3600
@@ -22,6 +23,7 @@ VISITORS_AT_ONCE = 16  # for all but runs and renderings, which have limits of t
 def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
     """The page, and what its `launch` needs (theme, style sheet, folders, limits)."""
     programs.start_none()
+    bound_pillow()
     with gr.Blocks(
         title="XMem: follow an object through a video",
         analytics_enabled=False,

@@ -20,6 +20,7 @@ from demo.stage import paint, video
 from demo.tabs import quality
 from demo.visit import asked
 from demo.visit.asked import of_kind, uploaded, whole
+from tests.hostile import MEGABYTE, memory_rise, png
 from xmem import InputError
 
 ODD = (None, "x", "", [], {}, [1], float("inf"), float("-inf"), float("nan"), 1.5, 10**30, -(10**30), object())
@@ -179,6 +180,20 @@ def test_no_program_is_started_for_a_file(tmp_path, monkeypatch):
     build_demo()
     show()
     assert not list(tmp_path.glob("started-*"))
+
+
+@pytest.mark.filterwarnings("ignore:Image size")
+def test_gradios_own_readers_refuse_huge_images_by_their_header(tmp_path, monkeypatch):
+    """Layers of a painting and background pictures are opened by Gradio: 13,000 x 13,000 pixels are not decoded."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    build_demo()
+    path = png(tmp_path / "huge.png", 13_000, 13_000)
+
+    def attempt() -> None:
+        with pytest.raises(Image.DecompressionBombError):
+            gr.Image(type="numpy").preprocess(ImageData(path=str(path), orig_name="huge.png"))
+
+    assert memory_rise(attempt) < 40 * MEGABYTE
 
 
 def test_no_sentence_names_a_path_of_the_server():

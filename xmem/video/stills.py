@@ -10,7 +10,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from xmem.errors import InputError
-from xmem.limits import check_shape
+from xmem.limits import check_shape, limits
 
 # Those that Pillow decodes itself, and people use. Without a list it also hands EPS to Ghostscript, a program.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -64,6 +64,11 @@ def still_size(source: Path | BinaryIO, what: str, advice: str, upright: bool = 
             raise _unreadable(what, advice) from error
         width, height = image.size
         return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+
+
+def bound_pillow() -> None:
+    """For this process: have Pillow itself refuse what is larger than any limit, also where others open images."""
+    Image.MAX_IMAGE_PIXELS = max(limits().frame_pixels, limits().stacked_pixels) // 2  # it refuses twice as many
 
 
 def png_header(path: Path) -> tuple[int, int, bool]:
