@@ -112,7 +112,7 @@ def _changed(request: gr.Request, change: Callable[[Session], Any]) -> dict[str,
 
 
 def open_video(clip: str | None, request: gr.Request) -> dict[str, Any]:
-    """Begin a session with a video file; what was there before goes. Returns what `describe_session` returns."""
+    """Begin a session with a video file; the one before stays, for its key. Returns what `describe_session` returns."""
     return describe(studio.begin_session(request, uploaded(clip)))
 
 
@@ -129,6 +129,17 @@ def open_sample(request: gr.Request) -> dict:
 def describe_session(request: gr.Request) -> dict:
     """The session: video, trimmed range, objects, key frames, and the spans [first, last] that a run would compute."""
     return describe(studio.session_of(request))
+
+
+def session_key(request: gr.Request) -> str:
+    """The key of the session: whoever has it may go on with it, by `join_session` or at the page's ?session=KEY."""
+    studio.session_of(request)
+    return studio.key_of(request)
+
+
+def join_session(key: str, request: gr.Request) -> dict:
+    """Go on with the session of a key, as another program or page left it. Returns what `describe_session` returns."""
+    return describe(studio.join_session(request, key))
 
 
 def set_trim(first: int, last: int, request: gr.Request) -> dict:
@@ -293,6 +304,8 @@ def render(request: gr.Request) -> Iterator[str]:
 PLAIN = (
     open_sample,
     describe_session,
+    session_key,
+    join_session,
     set_trim,
     estimate,
     add_polygon,

@@ -10,7 +10,7 @@ from demo.headers import Guard
 from demo.html import panels, style
 from demo.runs import models, track
 from demo.stage import check, paint, video
-from demo.visit import programs
+from demo.visit import programs, studio
 from demo.wiring import counters
 from xmem.limits import limits
 from xmem.video.stills import bound_pillow
@@ -40,14 +40,14 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
         take_step = tabs.build()
 
         api.build(track_step.settings)  # first, so that its endpoints get their names, and the page's own events others
-        video.wire(video_step, paint_step, track_step, check_step, take_step.block, changed)
+        video.wire(demo, video_step, paint_step, track_step, check_step, take_step.block, changed)
         paint.wire(paint_step, changed)
         track.wire(
             track_step, paint_step.canvas, paint_step.frame, [check_step.block, take_step.block], status, changed
         )
         check.wire(check_step, paint_step, changed)
         tabs.wire(take_step, track_step, changed)
-        demo.unload(track.leave)
+        demo.unload(studio.depart)
     demo.queue(default_concurrency_limit=VISITORS_AT_ONCE, max_size=line.WAITING, api_open=False)
     line.bound(demo._queue)
     return demo, {

@@ -17,7 +17,7 @@ def start(host: str | None = None, port: int | None = None, share: bool = False)
 
     demo, options = build_demo()
     spaces.keep_sweeping()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the visitors' files go then, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is passing goes then, too
     try:
         demo.launch(server_name=host, server_port=port, share=share or None, **options)
     finally:

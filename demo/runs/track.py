@@ -222,8 +222,3 @@ def finish(frame: float, request: gr.Request) -> tuple[Any, ...]:
 def frame_at(seconds: float, request: gr.Request) -> int:
     """The frame that the result video shows at a time."""
     return studio.session_of(request).frame_at(float(seconds))
-
-
-def leave(request: gr.Request) -> None:
-    """The page was closed."""
-    studio.workspace_of(request).leave()

@@ -1,4 +1,4 @@
-"""Step 1: choose a video, the sample or a bundle; what it is; which part of it is worked on."""
+"""Step 1: choose a video, the sample or a bundle, or come back to one; what it is; which part of it is worked on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from demo.failures import in_words
 from demo.html import panels, pictures
 from demo.runs import preflight, settings
 from demo.runs.track import TrackStep
+from demo.stage import recent
 from demo.stage.check import CheckStep
 from demo.stage.paint import PaintStep
 from demo.visit import canvas, scene, studio
@@ -25,10 +26,12 @@ SAMPLE_VIDEO = SAMPLES / "big-buck-bunny.mp4"
 SAMPLE_MASK = SAMPLES / "big-buck-bunny.png"
 SAMPLE_OBJECT = "Bunny"
 
-# Updates of (canvas, note, about, first frame, last frame, result video, step 4, step 5, results, paint block, panel,
-# opacity, growth, holes, specks, refreshed, restyled)
+# Updates of (video, canvas, note, about, first frame, last frame, result video, step 4, step 5, results, paint block,
+# panel, opacity, growth, holes, specks, refreshed, restyled)
 Opened = tuple[Any, ...]
-UNTOUCHED = (gr.skip(),) * 17
+UNTOUCHED = (gr.skip(),) * 18
+
+ADDRESS = "() => [new URLSearchParams(location.search).get('session') ?? '']"  # the key that the page's address carries
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class VideoStep:
     video: gr.Video
     sample: gr.Button
     bundle: gr.UploadButton
+    recent: gr.HTML
     note: gr.HTML
     about: gr.Column
     estimate: preflight.EstimateRow
@@ -55,6 +59,7 @@ def build() -> VideoStep:
                 bundle = gr.UploadButton(
                     "Open a bundle", file_types=[".zip"], size="sm", variant="secondary", elem_id="bundle"
                 )
+        recent_ones = recent.build()
         note = gr.HTML(elem_id="video-note")
         with gr.Column(visible=False, elem_id="about") as about:
             estimate = preflight.build()
@@ -63,14 +68,21 @@ def build() -> VideoStep:
                     first = gr.Slider(1, 2, 1, step=1, label="First frame", elem_id="trim-first")
                     last = gr.Slider(1, 2, 2, step=1, label="Last frame", elem_id="trim-last")
                 trim_note = gr.HTML(elem_id="trim-note")
-    return VideoStep(clip, sample, bundle, note, about, estimate, first, last, trim_note)
+    return VideoStep(clip, sample, bundle, recent_ones, note, about, estimate, first, last, trim_note)
 
 
 def wire(
-    step: VideoStep, paint: PaintStep, track: TrackStep, check: CheckStep, take: gr.Column, changed: Counters
+    page: gr.Blocks,
+    step: VideoStep,
+    paint: PaintStep,
+    track: TrackStep,
+    check: CheckStep,
+    take: gr.Column,
+    changed: Counters,
 ) -> None:
     """take: the block of the last step."""
     opened = [
+        step.video,
         paint.canvas,
         step.note,
         step.about,
@@ -91,8 +103,11 @@ def wire(
     minimal = {"show_progress": "minimal", "show_progress_on": step.note, **PRIVATE}
     uploaded = step.video.upload(load_video, step.video, opened, **minimal)
     step.video.clear(take_away, None, opened, **QUIET)
-    sampled = step.sample.click(load_sample, None, [step.video, *opened], **minimal)
-    resumed = step.bundle.upload(open_bundle, step.bundle, [step.video, *opened, *chosen.controls], **minimal)
+    sampled = step.sample.click(load_sample, None, opened, **minimal)
+    resumed = step.bundle.upload(open_bundle, step.bundle, [*opened, *chosen.controls], **minimal)
+    key = gr.Textbox(visible=False)
+    page.load(come_back, key, [step.recent, *opened, *chosen.controls], js=ADDRESS, **minimal)
+    recent.wire(step.recent, changed)
     preflight.wire(step.estimate, [uploaded, sampled, resumed], chosen, changed)
     gr.on(
         [step.first.release, step.last.release],
@@ -108,9 +123,10 @@ def wire(
 
 
 def _refused(sentence: str, _video: str, request: gr.Request) -> Opened:
-    """The video that was there before went when this one was chosen, and so does the work on it."""
-    studio.end_session(request)
-    return nothing(panels.message(sentence, "bad"))
+    """The page as it was: what was chosen took the place of the video in the player."""
+    if not studio.has_session(request):
+        return nothing(panels.message(sentence, "bad"))
+    return shown_again(studio.session_of(request), panels.message(sentence, "bad"))
 
 
 @in_words(_refused, raises=False)
@@ -119,22 +135,21 @@ def load_video(video: str | None, request: gr.Request) -> Opened:
     if video is None:
         return take_away(request)
     session = studio.begin_session(request, uploaded(video))
-    return opened(session, facts(session.info))
+    return opened(session, facts(session.info), gr.skip())
 
 
 def take_away(request: gr.Request) -> Opened:
-    """The video was taken away, and the work on it goes with it."""
-    studio.workspace_of(request).request_stop()
-    studio.end_session(request)
+    """The video was taken away: the page is empty, and the work on it stays among the recent."""
+    studio.leave_session(request)
     return nothing("")
 
 
-def load_sample(request: gr.Request) -> tuple[Any, ...]:
+def load_sample(request: gr.Request) -> Opened:
     """The bundled clip, with its mask already painted."""
     session = sample_session(request)
     note = facts(session.info)
     note += panels.message("The sample, Big Buck Bunny, is loaded and painted: press Run.", "good")
-    return str(SAMPLE_VIDEO), *opened(session, note)
+    return opened(session, note, str(SAMPLE_VIDEO))
 
 
 def sample_session(request: gr.Request) -> Session:
@@ -146,39 +161,68 @@ def sample_session(request: gr.Request) -> Session:
 
 
 def _untouched(sentence: str = "") -> tuple[Any, ...]:
-    """Everything as it is, and a message under the video."""
+    """Everything as it is, and a message under the video. Updates of (*opened, *settings)."""
     said = panels.message(sentence, "bad") if sentence else gr.skip()
-    controls = len(settings.values(TrackSettings()))
-    return gr.skip(), UNTOUCHED[0], said, *UNTOUCHED[2:], *[gr.skip()] * controls
+    return *UNTOUCHED[:2], said, *UNTOUCHED[3:], *_kept_settings()
+
+
+def _kept_settings() -> tuple[Any, ...]:
+    return (gr.skip(),) * len(settings.values(TrackSettings()))
 
 
 @in_words(lambda sentence, *_: _untouched(sentence), raises=False)
 def open_bundle(bundle: str | None, request: gr.Request) -> tuple[Any, ...]:
-    """A bundle was chosen: go on where it was saved. Updates of (video, *opened, *settings)."""
+    """A bundle was chosen: go on where it was saved. Updates of (*opened, *settings)."""
     if bundle is None:
         return _untouched()
     session = studio.resume_session(request, uploaded(bundle))
-    note = facts(session.info)
-    note += panels.message(f"{session.name} is as you left it: {keys_and_results(session)}.", "good")
-    return str(session.video), *opened(session, note), *settings.values(session.settings)
+    return *shown_again(session, _as_you_left_it(session)), *settings.values(session.settings)
+
+
+def _over(sentence: str, key: str, _request: gr.Request) -> tuple[Any, ...]:
+    return recent.gone(key), *nothing(panels.message(sentence, "bad")), *_kept_settings()
+
+
+@in_words(_over, raises=False)
+def come_back(key: str, request: gr.Request) -> tuple[Any, ...]:
+    """The page was loaded; key: what its address carries, or "". Updates of (recent, *opened, *settings)."""
+    if not key:
+        return gr.skip(), *_untouched()
+    session = studio.join_session(request, key)
+    had_a_run = session.settings != TrackSettings()
+    chosen = settings.values(session.settings) if had_a_run else _kept_settings()
+    return recent.here(request), *shown_again(session, _as_you_left_it(session)), *chosen
+
+
+def _as_you_left_it(session: Session) -> str:
+    return panels.message(f"{session.name} is as you left it: {keys_and_results(session)}.", "good")
 
 
 def keys_and_results(session: Session) -> str:
-    """What a session holds: "2 key frames, 90 of 90 frames tracked"."""
+    """What a session holds: "2 key frames, 90 of 90 frames tracked", or "2 key frames" before a run."""
     keys = len(session.key_frames)
+    said = f"{keys} key frame{'' if keys == 1 else 's'}"
+    if not session.has_results:
+        return said
     found = sum(session.has_result(frame) for frame in range(session.first, session.last + 1))
     total = session.last - session.first + 1
-    return f"{keys} key frame{'' if keys == 1 else 's'}, {found} of {total} frames tracked"
+    return f"{said}, {found} of {total} frames tracked"
 
 
-def opened(session: Session, note: str) -> Opened:
-    """What the page shows of a session that was just begun or resumed."""
+def shown_again(session: Session, said: str) -> Opened:
+    """What the page shows of a session that was there before, and a message."""
+    return opened(session, facts(session.info) + said, studio.served(session.video))
+
+
+def opened(session: Session, note: str, player: Any) -> Opened:
+    """What the page shows of a session that was just begun or resumed. player: an update of the video."""
     first = session.key_frames[0].frame if session.key_frames else session.first
     frame = min(max(first, session.first), session.last)
     has_result = session.has_results
     shown, block = gr.update(visible=has_result), gr.update(visible=True)
     slider = {"minimum": 1, "maximum": max(2, session.frame_count), "interactive": session.frame_count > 1}
     return (
+        player,
         scene.of_frame(session, frame),
         note,
         block,
@@ -205,7 +249,7 @@ def nothing(note: str) -> Opened:
     empty = {"empty": True, "ack": f"none-{stamp()}"}
     sliders, looks = [gr.skip()] * 2, [gr.skip()] * 4
     blocks = [hidden] * 4
-    return empty, note, hidden, *sliders, None, *blocks, panels.idle(), *looks, stamp(), gr.skip()
+    return None, empty, note, hidden, *sliders, None, *blocks, panels.idle(), *looks, stamp(), gr.skip()
 
 
 def sample_picture() -> str:

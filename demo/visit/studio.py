@@ -1,16 +1,18 @@
 """A visitor's work: which folder it lives in, how it is opened, and that nobody changes it while a run does."""
 
 import contextlib
+import os
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import gradio as gr
 
 import xmem
-from demo.visit import workspace as workspaces_on_disk
-from demo.visit.workspace import Workspace, Workspaces
+from demo.visit.keeping import Workspaces
+from demo.visit.workspace import Workspace, download_stem
 from xmem.session import Session
 
 RUN = "track-"  # how the folder of a run that changes the work begins
@@ -23,9 +25,18 @@ def workspaces() -> Workspaces:
     return Workspaces()
 
 
+def _visit(request: gr.Request | None) -> str | None:
+    return getattr(request, "session_hash", None)
+
+
 def workspace_of(request: gr.Request | None) -> Workspace:
-    """The folder of the visitor who sent `request`; without one a new folder that nobody else can name."""
-    return workspaces().of(getattr(request, "session_hash", None))
+    """The folder of the session that `request` is at; without one an empty folder that nobody else can name."""
+    return workspaces().of(_visit(request))
+
+
+def key_of(request: gr.Request | None) -> str | None:
+    """The key of the session that `request` is at; None where there is no video yet."""
+    return workspaces().key_of(_visit(request)) if has_session(request) else None
 
 
 def has_session(request: gr.Request | None) -> bool:
@@ -43,7 +54,7 @@ def session_of(request: gr.Request | None) -> Session:
 
 def is_running(request: gr.Request | None) -> bool:
     """Whether a run of this visitor's goes on, which alone may change the work then."""
-    return any(workspace_of(request).path.glob(f"{RUN}*"))
+    return any(workspace_of(request).work.glob(f"{RUN}*"))
 
 
 @contextlib.contextmanager
@@ -64,30 +75,65 @@ def editing(request: gr.Request | None) -> Iterator[Session]:
 
 
 def begin_session(request: gr.Request | None, source: str | Path, name: str | None = None) -> Session:
-    """Begin anew with a video; what the visitor did before goes. Raises InputError for what is no video."""
-    name = name or workspaces_on_disk.download_stem(source)
-    return _replace(request, lambda folder: Session.create(source, folder, name))
+    """Begin a session with a video; the one before stays as it is. Raises InputError for what is no video."""
+    name = name or download_stem(source)
+    return _begin(request, lambda folder: Session.create(source, folder, name))
 
 
 def resume_session(request: gr.Request | None, bundle: str | Path) -> Session:
-    """Go on with a bundle; what the visitor did before goes. Raises InputError for what is no bundle."""
-    return _replace(request, lambda folder: Session.open_bundle(bundle, folder))
+    """Begin a session with a bundle; the one before stays as it is. Raises InputError for what is no bundle."""
+    return _begin(request, lambda folder: Session.open_bundle(bundle, folder))
 
 
-def _replace(request: gr.Request | None, make) -> Session:
-    """Make a session beside the present one and put it in its place once that has worked, and the visitor still waits
+def _begin(request: gr.Request | None, make: Callable[[Path], Session]) -> Session:
+    """Make a session in a folder with a key of its own, and go there once that has worked, and the visitor still waits
     for it: else nothing of it stays."""
-    workspace = workspace_of(request)
-    with workspace.locked(WAIT_SECONDS), workspace.new_folder("open-") as folder:
-        make(folder / "session")
-        workspace.check_here()
-        shutil.rmtree(workspace.session_folder, ignore_errors=True)
-        (folder / "session").rename(workspace.session_folder)
-    return Session.open(workspace.session_folder)
+    before = workspace_of(request)
+    key, workspace = workspaces().new()
+    workspace.path.mkdir(mode=0o700)
+    try:
+        session = make(workspace.session_folder)
+        before.check_here()
+    except BaseException:
+        shutil.rmtree(workspace.path, ignore_errors=True)
+        raise
+    _move_on(request)
+    workspaces().visit(_visit(request), key)
+    return session
 
 
-def end_session(request: gr.Request | None) -> None:
-    """The video was taken away, and the work on it goes with it."""
-    workspace = workspace_of(request)
-    with contextlib.suppress(xmem.InputError), workspace.locked(WAIT_SECONDS):
-        shutil.rmtree(workspace.session_folder, ignore_errors=True)
+def _move_on(request: gr.Request | None) -> None:
+    """Stop what runs in the session that is left: all that it did is kept."""
+    if is_running(request):
+        workspace_of(request).request_stop()
+
+
+def join_session(request: gr.Request | None, key: str) -> Session:
+    """Go on with the session that has this key. Raises InputError where there is none (any more)."""
+    if workspaces().find(key) is None:
+        raise xmem.InputError("The work of this address is over or was never here: begin with a video.")
+    workspaces().visit(_visit(request), key)
+    return session_of(request)
+
+
+def leave_session(request: gr.Request | None) -> None:
+    """Go on without a video; the session stays for those who have its key."""
+    _move_on(request)
+    workspaces().leave(_visit(request))
+
+
+def depart(request: gr.Request | None) -> None:
+    """The page was closed or the program ended: what is being made for it ends. The session stays."""
+    _move_on(request)
+    workspaces().depart(_visit(request))
+
+
+def served(path: Path) -> str:
+    """A file of a session at a place from which Gradio may hand it to the page."""
+    folder = workspaces().cache / secrets.token_hex(16)
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        os.link(path, folder / path.name)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(path, folder / path.name)
+    return str(folder / path.name)

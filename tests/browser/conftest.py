@@ -42,7 +42,8 @@ def server(tmp_path_factory) -> Iterator[str]:
     temporary = folder / "tmp"
     temporary.mkdir()
     model = write_tiny_model(folder / "tiny.safetensors")
-    environment = {**os.environ, "XMEM_MODEL": str(model), "TMPDIR": str(temporary), "no_proxy": "127.0.0.1"}
+    own = {"XMEM_MODEL": str(model), "TMPDIR": str(temporary), "XMEM_SESSIONS": str(folder / "kept")}
+    environment = {**os.environ, **own, "no_proxy": "127.0.0.1"}
     environment.pop("GRADIO_TEMP_DIR", None)
     with open(folder / "log", "w") as log:
         process = subprocess.Popen(
@@ -59,7 +60,9 @@ def server(tmp_path_factory) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
-        assert not list(temporary.glob("xmem-demo-*")), "a server that is ended leaves no visitor's file behind"
+        assert not list(temporary.glob("xmem-demo-*")), (
+            "a server that is ended leaves sessions behind, and nothing else"
+        )
 
 
 def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:

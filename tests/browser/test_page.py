@@ -429,3 +429,50 @@ def test_another_video_begins_anew(page, clips):
     assert abs(painted(page)["red"][1] - 100) <= 1
     page.keyboard.press("Control+z")
     assert painted(page) == {}
+
+
+def key_of(page) -> str:
+    """The key in the page's address, once it is there."""
+    page.wait_for_function("new URLSearchParams(location.search).has('session')")
+    return page.evaluate("new URLSearchParams(location.search).get('session')")
+
+
+def test_reload_back_and_another_page_come_back_to_the_work(page, clips, server):
+    upload(page, clips[640, 360])
+    dab(page, *at(page, 180, 120))
+    before, key = painted(page), key_of(page)
+    page.reload()
+    shows(page, 0)
+    assert painted(page) == before
+    says(page, "#video-note", "as you left it: 1 key frame.")
+    page.wait_for_selector("#video video")
+
+    press(page, "#video button[aria-label=Clear]")
+    page.wait_for_selector("#recent li:has-text('marked-640x360')")
+    assert "session=" not in page.url
+    page.go_back()
+    shows(page, 0)
+    assert painted(page) == before and key_of(page) == key
+
+    press(page, "#sample")
+    page.wait_for_selector("[aria-label='Paint Bunny']")
+    page.wait_for_function("(key) => !location.search.includes(key) && location.search", arg=key)
+    page.click("#recent a:has-text('Back to marked-640x360')")
+    page.wait_for_selector("[aria-label='Paint Object 1']")
+    assert painted(page) == before and key_of(page) == key
+
+    page.goto(server)
+    page.wait_for_selector("#recent li:has-text('big-buck-bunny')")
+    page.click("[aria-label='Forget big-buck-bunny']")
+    assert page.locator("#recent li:has-text('big-buck-bunny')").count() == 0
+    page.click("#recent a:has-text('marked-640x360')")
+    shows(page, 0)
+    assert painted(page) == before
+
+
+def test_an_address_of_a_session_that_is_over_says_so_and_is_an_empty_page(page, server):
+    page.goto(f"{server}/?session=over")
+    says(page, "#video-note", "The work of this address is over or was never here: begin with a video.")
+    page.wait_for_function("location.search === ''")
+    press(page, "#sample")
+    page.wait_for_selector("[aria-label='Paint Bunny']")

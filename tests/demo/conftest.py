@@ -18,7 +18,7 @@ from tiny_model import write_tiny_model
 
 from demo.html import pictures
 from demo.visit import studio
-from demo.visit.workspace import Workspaces
+from demo.visit.keeping import Workspaces
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def clip(tmp_path_factory) -> Path:
 @pytest.fixture
 def workspaces(tmp_path, monkeypatch):
     """A root of its own for the workspaces of one test."""
-    made = Workspaces(tmp_path)
+    made = Workspaces(tmp_path / "server", tmp_path)
     monkeypatch.setattr(studio, "workspaces", lambda: made)
     yield made
     made.close()
@@ -85,7 +85,8 @@ def painted() -> Callable[..., str]:
 def address(tmp_path_factory, tiny_model):
     """The page, served from this process."""
     patch = pytest.MonkeyPatch()
-    root = Workspaces(tmp_path_factory.mktemp("root"))
+    folder = tmp_path_factory.mktemp("root")
+    root = Workspaces(folder / "server", folder)
     patch.setattr(studio, "workspaces", lambda: root)
     patch.setenv("XMEM_MODEL", str(tiny_model))
     patch.setenv("GRADIO_TEMP_DIR", str(root.cache))

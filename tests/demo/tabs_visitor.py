@@ -10,7 +10,7 @@ import numpy as np
 
 import xmem
 from demo.visit import studio
-from demo.visit.workspace import Workspaces
+from demo.visit.keeping import Workspaces
 from xmem.session import Session, TrackSettings
 
 FRAMES = 12
@@ -39,7 +39,9 @@ def visit(spaces: Workspaces, session: Path | None, name: str = "visitor") -> Si
     """A request of a visitor whose work is a copy of `session`."""
     request = SimpleNamespace(session_hash=name)
     if session is not None:
-        shutil.copytree(session, spaces.of(name).session_folder)
+        key, workspace = spaces.new()
+        shutil.copytree(session, workspace.session_folder)
+        spaces.visit(name, key)
     return request
 
 
@@ -61,6 +63,6 @@ def _copied(value: Any, kept: Path) -> Any:
 
 
 def own_workspaces(folder: Path, monkeypatch) -> Workspaces:
-    made = Workspaces(folder)
+    made = Workspaces(folder / "server", folder)
     monkeypatch.setattr(studio, "workspaces", lambda: made)
     return made

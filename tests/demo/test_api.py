@@ -14,6 +14,7 @@ from xmem.video import probe
 gradio_client = pytest.importorskip("gradio_client")
 
 NAMES = (
+    *("session_key", "join_session"),
     *("open_video", "open_sample", "open_bundle", "describe_session", "set_trim", "estimate", "read_frame"),
     *("set_key_frame", "add_polygon", "refine", "remove_key_frame", "update_object", "remove_object", "undo", "redo"),
     *("propagate", "timeline", "frame_at", "set_post", "render", "track"),
@@ -75,6 +76,16 @@ def test_a_program_paints_runs_corrects_and_goes_back(client, clip, mask):
     assert [key["frame"] for key in client.predict(api_name="/undo")["key_frames"]] == [0]
     assert [key["frame"] for key in client.predict(api_name="/redo")["key_frames"]] == [0, 6]
     assert [key["frame"] for key in client.predict(6, api_name="/remove_key_frame")["key_frames"]] == [0]
+
+
+def test_a_session_is_gone_on_with_by_its_key(client, address, clip, mask):
+    client.predict(gradio_client.handle_file(clip), api_name="/open_video")
+    client.predict(3, mask(FIRST), api_name="/set_key_frame")
+    key = client.predict(api_name="/session_key")
+    other = gradio_client.Client(address, verbose=False)
+    with pytest.raises(Exception, match="is over or was never here"):
+        other.predict(key[:-1] + "!", api_name="/join_session")
+    assert [each["frame"] for each in other.predict(key, api_name="/join_session")["key_frames"]] == [3]
 
 
 def test_a_program_paints_polygons_trims_and_cleans_up(client, clip):

@@ -150,7 +150,7 @@ def test_a_folder_or_a_link_is_no_upload(tmp_path, clip, visitor, session):
             assert "secret" not in str(refusal.value) and str(tmp_path) not in str(refusal.value)
     assert uploaded(str(clip)) == clip
     assert "no file" in paint.upload_mask(str(folder), 0, visitor)[0]["note"]
-    said = [video.load_video(str(folder), visitor)[1], video.open_bundle(str(folder), visitor)[2]]
+    said = [video.load_video(str(folder), visitor)[2], video.open_bundle(str(folder), visitor)[2]]
     assert all("no file" in one for one in said)
 
 

@@ -31,7 +31,7 @@ def masks(visitor) -> dict[str, bytes]:
 def test_a_run_reports_frames_and_leaves_nothing_pending(follow_all, visitor, chosen):
     assert any("of 12" in panel for panel in follow_all)
     assert track.waiting(visitor, *chosen) == '<p class="pending" role="status">Everything is up to date.</p>'
-    assert not list(studio.workspace_of(visitor).path.glob("track-*"))
+    assert not list(studio.workspace_of(visitor).work.glob("track-*"))
 
 
 def test_a_correction_pends_only_the_spans_beside_it_and_others_keep_their_bytes(
@@ -61,7 +61,7 @@ def test_the_result_video_shows_every_frame_and_is_named_after_the_upload(follow
             assert video == download and video.endswith("My-clip-1-overlay.mp4")
     assert "Done: 12 frames" in panel
     assert probe(kept).frame_count == 12
-    assert not list(studio.workspace_of(visitor).path.glob("render-*"))
+    assert not list(studio.workspace_of(visitor).work.glob("render-*"))
 
 
 def test_rendering_without_a_result_says_nothing(session, visitor):
@@ -89,9 +89,8 @@ def test_closing_the_page_ends_the_run(act, session, visitor, painted, chosen, m
     steps = track.run(visitor, *chosen)
     while "Frame" not in next(steps):
         pass
-    track.leave(visitor)
     steps.close()
-    assert not studio.workspace_of(visitor).path.exists()
+    assert not list(studio.workspace_of(visitor).work.glob("*"))
     assert not [thread for thread in threading.enumerate() if thread.name == "run"]
 
 

@@ -3,6 +3,7 @@
 import shutil
 from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 from PIL import Image
 
@@ -16,7 +17,7 @@ from xmem.video import probe
 
 
 def test_a_video_puts_its_first_frame_on_the_canvas_and_says_what_it_is(visitor, clip):
-    scene, note, about, first, last, *_ = video.load_video(str(clip), visitor)
+    _, scene, note, about, first, last, *_ = video.load_video(str(clip), visitor)
     assert (scene["width"], scene["height"], scene["frame"], scene["frames"]) == (320, 180, 0, 12)
     for fact in ("320 × 180", "12 frames", "25 frames per second", "no sound", "H.264"):
         assert fact in note
@@ -24,17 +25,60 @@ def test_a_video_puts_its_first_frame_on_the_canvas_and_says_what_it_is(visitor,
     assert studio.session_of(visitor).key_frames == ()
 
 
-def test_a_bad_video_is_a_sentence_and_the_work_before_goes_with_its_video(visitor, session, tmp_path):
-    bad = tmp_path / "text.mp4"
-    bad.write_text("not a video")
-    scene, note, about, *_ = video.load_video(str(bad), visitor)
-    assert scene["empty"] and 'role="alert"' in note and not about["visible"]
+def test_a_bad_video_is_a_sentence_and_leaves_no_dead_player(visitor, tmp_path):
+    player, scene, note, about, *_ = video.load_video(not_a_video(tmp_path), visitor)
+    assert player is None and scene["empty"] and 'role="alert"' in note and not about["visible"]
+
+
+def test_a_bad_video_beside_own_work_brings_that_back(visitor, session, tmp_path):
+    before = studio.key_of(visitor)
+    player, scene, note, about, *_ = video.load_video(not_a_video(tmp_path), visitor)
+    assert probe(player).frame_count == scene["frames"] == 12 and 'role="alert"' in note and about["visible"]
+    assert studio.key_of(visitor) == before
+
+
+def not_a_video(folder) -> str:
+    path = folder / "text.mp4"
+    path.write_text("not a video")
+    return str(path)
+
+
+def test_taking_the_video_away_empties_the_page_and_loses_nothing(visitor, session, act, painted):
+    act(paint.stroke, frame=2, mask=painted((1, 60, 90, 40, 120)), colors={})
+    key = studio.key_of(visitor)
+    video.load_video(None, visitor)
+    assert not studio.has_session(visitor)
+    assert [each.frame for each in studio.join_session(visitor, key).key_frames] == [2]
+
+
+def test_the_sample_beside_own_work_is_another_session(visitor, session):
+    key = studio.key_of(visitor)
+    video.load_sample(visitor)
+    assert studio.key_of(visitor) != key and studio.session_of(visitor).frame_count == 90
+    assert studio.join_session(visitor, key).frame_count == 12
+
+
+def test_the_key_in_the_address_brings_the_work_back(visitor, session, chosen, act, painted):
+    act(paint.stroke, frame=2, mask=painted((1, 60, 90, 40, 120)), colors={})
+    list(track.run(visitor, *chosen))
+    key = studio.key_of(visitor)
+    again = SimpleNamespace(session_hash="the page, loaded again")
+    remembered, player, scene, note, *rest = video.come_back(key, again)
+    assert (remembered["key"], remembered["name"]) == (key, session.name)
+    assert remembered["picture"].startswith("data:image/jpeg")
+    assert scene["frame"] == 2 and "12 of 12 frames tracked" in note and probe(player).frame_count == 12
+    assert rest[-len(chosen)] == chosen[0] and rest[-len(chosen) + 2 :] == chosen[2:], "settings are those of the run"
+
+
+def test_an_address_whose_session_is_over_is_a_sentence_and_an_empty_page(visitor):
+    remembered, player, scene, note, *_ = video.come_back("no such key", visitor)
+    assert remembered["gone"] == "no such key" and remembered["key"] is None
+    assert player is None and scene["empty"] and "is over" in note and 'role="alert"' in note
     assert not studio.has_session(visitor)
 
 
-def test_taking_the_video_away_removes_the_work(visitor, session):
-    video.load_video(None, visitor)
-    assert not session.folder.exists()
+def test_a_page_without_a_key_stays_as_it_is(visitor):
+    assert all(update == gr.skip() for update in video.come_back("", visitor))
 
 
 def test_the_sample_comes_with_its_mask_and_a_name(visitor):
@@ -62,7 +106,7 @@ def test_a_bundle_brings_everything_back(visitor, session, chosen, tmp_path, act
 
 
 def test_a_file_that_is_no_bundle_is_a_sentence_and_the_work_stays(visitor, session, clip):
-    *_, note = video.open_bundle(str(clip), visitor)[:3]
+    note = video.open_bundle(str(clip), visitor)[2]
     assert 'role="alert"' in note
     assert studio.session_of(visitor).frame_count == 12
 
@@ -126,6 +170,6 @@ def test_without_a_video_there_is_nothing_to_estimate(visitor, chosen):
 
 def test_controls_of_looks_follow_the_session_that_is_opened(visitor, session, clip):
     session.set_post(PostProcessing(grow=3, drop_specks=True))
-    opacity, grow, holes, specks = video.opened(studio.session_of(visitor), "")[11:15]
+    opacity, grow, holes, specks = video.opened(studio.session_of(visitor), "", None)[12:16]
     assert (opacity, grow, holes, specks) == (session.style.opacity, 3, False, True)
-    assert video.load_video(str(clip), visitor)[12:15] == (0, False, False)
+    assert video.load_video(str(clip), visitor)[13:16] == (0, False, False)

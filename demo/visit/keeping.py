@@ -1,0 +1,209 @@
+"""Which session a key opens, which one a page is at, and how long sessions are kept.
+
+<sessions folder>/                      XMEM_SESSIONS, else in the user's cache; it outlives the server
+    sessions/<digest of the key>/       one per session, mode 0700: see `demo.visit.workspace`
+    visits/<digest>                     the key of the session that a page or program is at
+<temporary folder>/xmem-demo-XXXX/      one per server process, mode 0700; it goes with the server
+    cache/                              what Gradio serves (uploads, results), unless GRADIO_TEMP_DIR says otherwise
+    work/                               what is being made
+    visitors/                           of pages that have no session yet: whether they asked to stop
+    left/                               a mark for each visit that is over
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from demo.visit.workspace import Workspace
+from xmem.errors import InputError
+from xmem.session import Session
+
+PREFIX = "xmem-demo-"
+KEEP_DAYS = 7  # unused, by default
+KEEP_GB = 20  # of all sessions, by default
+UNUSED_SECONDS = 3600  # what was used since then is never removed for room
+DEAD_SECONDS = 2 * 3600  # after which a server without a sign of life is gone
+SWEEP_SECONDS = 600
+KEY_BYTES = 24  # 192 bits: nobody guesses one
+
+log = logging.getLogger("xmem.demo")
+
+
+def sessions_folder() -> Path:
+    """Where sessions are kept: XMEM_SESSIONS, else in the user's cache."""
+    chosen = os.environ.get("XMEM_SESSIONS")
+    return Path(chosen) if chosen else user_cache_path("xmem", appauthor=False) / "sessions"
+
+
+def keep_days() -> float:
+    """Days for which a session is kept after its last use: XMEM_SESSION_DAYS, else 7."""
+    return _number("XMEM_SESSION_DAYS", KEEP_DAYS)
+
+
+def keep_bytes() -> float:
+    """Bytes that all sessions may have together: XMEM_SESSIONS_GB (10^9 bytes), else 20 of them."""
+    return _number("XMEM_SESSIONS_GB", KEEP_GB) * 1e9
+
+
+def _number(name: str, default: float) -> float:
+    try:
+        value = float(os.environ.get(name) or default)
+    except ValueError:
+        value = -1
+    if not value > 0:
+        raise InputError(f"{name} must be a number above 0, not {os.environ[name]!r}.")
+    return value
+
+
+class Workspaces:
+    """All sessions of one folder, and what one server process has beside them."""
+
+    def __init__(self, folder: Path | None = None, temporary: Path | None = None) -> None:
+        """folder: where sessions are kept, `sessions_folder()` if left out; temporary: the temporary folder."""
+        self.folder = folder or sessions_folder()
+        self._sessions, self._visits = self.folder / "sessions", self.folder / "visits"
+        try:
+            for each in (self._sessions, self._visits):
+                each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"Sessions cannot be kept in their folder ({error.strerror}): name another one in XMEM_SESSIONS."
+            ) from error
+        self._temporary = temporary or Path(tempfile.gettempdir())
+        self.root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._temporary))  # mode 0700
+        self.cache = self.root / "cache"
+
+    def of(self, visit: str | None) -> Workspace:
+        """The folder of the session that a visit (Gradio's session hash) is at; an empty one before it has any."""
+        digest = _digest(visit or secrets.token_hex())
+        left = self.root / "left" / digest
+        left.unlink(missing_ok=True)  # who asks is here
+        key = self.key_of(visit)
+        if key:
+            return replace(self._at(key), left=left)
+        return Workspace(self.root / "visitors" / digest, self.root / "work" / digest, left)
+
+    def key_of(self, visit: str | None) -> str | None:
+        """The key of the session that a visit is at; None before it has any."""
+        try:
+            path = self._visits / _digest(visit or "")
+            key = path.read_text()
+            os.utime(path)  # visits end by age
+            return key
+        except FileNotFoundError:
+            return None
+
+    def new(self) -> tuple[str, Workspace]:
+        """A fresh key and its folder, where nothing is yet."""
+        key = secrets.token_urlsafe(KEY_BYTES)
+        return key, self._at(key)
+
+    def find(self, key: str) -> Workspace | None:
+        """The folder of the session with this key; None where there is none (any more)."""
+        workspace = self._at(key)
+        return workspace if Session.is_in(workspace.session_folder) else None
+
+    def visit(self, visit: str | None, key: str) -> None:
+        """A page or program is at the session of this key from now on."""
+        path = self._visits / _digest(visit or secrets.token_hex())
+        part = path.with_suffix(f".{secrets.token_hex(4)}")
+        part.touch(mode=0o600)
+        part.write_text(key)
+        os.replace(part, path)
+
+    def leave(self, visit: str | None) -> None:
+        """A page or program is at no session any more; the session stays."""
+        (self._visits / _digest(visit or "")).unlink(missing_ok=True)
+
+    def depart(self, visit: str | None) -> None:
+        """Nobody waits any more for what is being made for this visit."""
+        left = self.root / "left" / _digest(visit or "")
+        left.parent.mkdir(mode=0o700, exist_ok=True)
+        left.touch()
+
+    def _at(self, key: str) -> Workspace:
+        digest = _digest(key)
+        return Workspace(self._sessions / digest, self.root / "work" / digest)
+
+    def sweep(self) -> None:
+        """End what is older than it may be, then the oldest sessions while all together are too large."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self.root)  # the sign of life that other servers' sweeps look for
+        now, oldest = time.time(), time.time() - keep_days() * 86400
+        dead = [root for root in self._temporary.glob(PREFIX + "*") if root != self.root]
+        for folder in [*dead, *(self.root / "visitors").glob("*")]:
+            if _used(folder) < now - DEAD_SECONDS:
+                _remove(folder, "it was left behind")
+        for mark in (self.root / "left").glob("*"):
+            if _used(mark) < now - DEAD_SECONDS:
+                mark.unlink(missing_ok=True)
+        for visit in self._visits.glob("*"):
+            if _used(visit) < oldest:
+                visit.unlink(missing_ok=True)
+        for folder in self._sessions.glob("*"):
+            begun = Session.is_in(folder / "session")
+            if _used(folder) < (oldest if begun else now - DEAD_SECONDS):
+                _remove(folder, "its time was over")
+        self._make_room(now)
+
+    def _make_room(self, now: float) -> None:
+        sizes = {folder: _size(folder) for folder in self._sessions.glob("*")}
+        total, limit = sum(sizes.values()), keep_bytes()
+        for folder in sorted(sizes, key=_used):
+            if total <= limit or _used(folder) > now - UNUSED_SECONDS:
+                return
+            _remove(folder, "the disk limit was reached")
+            total -= sizes[folder]
+
+    def keep_sweeping(self, every_seconds: float = SWEEP_SECONDS) -> None:
+        """Sweep now, and from now on in the background for as long as the process lives."""
+
+        def work() -> None:
+            while True:
+                self.sweep()
+                time.sleep(every_seconds)
+
+        threading.Thread(target=work, name="sweep", daemon=True).start()
+
+    def close(self) -> None:
+        """The server ends: what is passing goes, sessions stay."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _digest(secret: str) -> str:
+    """A name for a folder or file that does not tell the secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:32]
+
+
+def _used(path: Path) -> float:
+    """When a folder was last used, in seconds since 1970; infinitely late where it is gone."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return float("inf")
+
+
+def _size(folder: Path) -> int:
+    """Bytes on disk of all files in a folder."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            about = path.lstat()
+            total += about.st_size if stat.S_ISREG(about.st_mode) else 0
+    return total
+
+
+def _remove(folder: Path, why: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    log.info("Removed %s: %s.", folder.name, why)
