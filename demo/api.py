@@ -242,15 +242,21 @@ def redo(request: gr.Request) -> dict:
 
 
 def propagate(
-    request: gr.Request, model: str = "", size: int = -1, direction: str = "both", pause_at_cuts: bool = False
+    request: gr.Request,
+    model: str = "",
+    size: int = -1,
+    direction: str = "both",
+    pause_at_cuts: bool = False,
+    start_over: bool = False,
 ) -> Iterator[dict]:
-    """Compute what is pending. Yields {done, total, seconds} about once per second, and at last the session.
+    """Compute what is pending, from where a run with the same settings was left, or start over.
+    Yields {done, total, seconds} about once per second, and at last the session.
     direction: both, forward or backward; model and size as in `estimate`."""
     session, workspace = studio.session_of(request), studio.workspace_of(request)
     chosen = _settings(model, size, direction, pause_at_cuts)
     track.check_ready(session)
     workspace.clear_stop()
-    for _, latest in track.compute(session, chosen, workspace):
+    for _, latest in track.compute(session, chosen, workspace, start_over=start_over):
         if latest.total:
             yield {"done": latest.done, "total": latest.total, "seconds": round(latest.seconds, 2)}
     yield describe(studio.session_of(request))

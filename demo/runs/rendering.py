@@ -19,6 +19,7 @@ from demo.wiring import stamp
 from xmem.export import ExportProgress, export
 from xmem.session import Session
 
+OLD = "made before your last change: run again."
 RENDERING = "render-"  # how the folder of a rendering begins
 SUMMARY = "run.json"  # of the latest run, beside the session's own files
 
@@ -79,7 +80,7 @@ def _export(session: Session, folder: Path) -> Iterator[ExportProgress]:
 
 def keep_summary(session: Session, progress: Progress, stopped: bool) -> None:
     """Remember what the latest run did, for the panel."""
-    values = asdict(replace(progress, preview=None)) | {"stopped": stopped}
+    values = asdict(replace(progress, preview=None)) | {"stopped": stopped, "given": _given(session)}
     (session.folder / SUMMARY).write_text(json.dumps(values))
 
 
@@ -88,9 +89,32 @@ def read_summary(session: Session) -> tuple[Progress | None, bool]:
     try:
         values: dict[str, Any] = json.loads((session.folder / SUMMARY).read_text())
         stopped = values.pop("stopped")
+        values.pop("given", None)
         return Progress(**values), stopped
     except (OSError, ValueError, KeyError, TypeError):
         return None, False
+
+
+def _given(session: Session) -> list[list[Any]]:
+    """The key frames, as JSON keeps them: what a result was made from."""
+    return [[key.frame, key.mask, list(key.objects)] for key in session.key_frames]
+
+
+def is_old(session: Session) -> bool:
+    """Whether key frames have changed since the latest run, and results are still those from before."""
+    try:
+        given = json.loads((session.folder / SUMMARY).read_text())["given"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # not known: a bundle was opened
+    return session.has_results and bool(session.pending()) and given != _given(session)
+
+
+@in_words(lambda *_: (gr.skip(), gr.skip()), raises=False)
+def old(request: gr.Request) -> tuple[Any, Any]:
+    """What the result video, and what is taken away, say after a correction, until the next run."""
+    if not studio.has_session(request) or not is_old(studio.session_of(request)):
+        return "", ""
+    return panels.message(f"The video was {OLD}"), panels.message(f"The masks were {OLD}")
 
 
 def _warned(sentence: str, *_: Any) -> Any:

@@ -30,7 +30,7 @@ def gpu_seconds(frames: int) -> int:
     return int(min(300, 30 + frames / GPU_FRAMES_PER_SECOND))
 
 
-def _gpu_seconds(folder: str, _stop_file: str, settings: TrackSettings) -> int:
+def _gpu_seconds(folder: str, _stop_file: str, settings: TrackSettings, _start_over: bool = False) -> int:
     return gpu_seconds(sum(span.steps for span in Session.open(folder).pending(settings)))
 
 
@@ -40,14 +40,17 @@ def on_gpu(seconds: Callable[..., int]) -> Callable:
 
 
 @on_gpu(_gpu_seconds)
-def propagate_session(folder: str, stop_file: str, settings: TrackSettings) -> Iterator[Progress]:
+def propagate_session(
+    folder: str, stop_file: str, settings: TrackSettings, start_over: bool = False
+) -> Iterator[Progress]:
     """Compute what is pending in the session in `folder`, where results appear.
 
-    Ends early, keeping what is done, once `stop_file` exists or when it is closed. Raises InputError.
+    It goes on where an earlier run was left, unless it is to start over. Ends early, keeping
+    what is done, once `stop_file` exists or when it is closed. Raises InputError.
     """
     session = Session.open(folder)
     loaded = models.load(settings.model, settings.device, settings.precision)
-    steps = session.propagate(replace(settings, model=loaded.name), loaded.model)
+    steps = session.propagate(replace(settings, model=loaded.name), loaded.model, start_over)
     shown, stop = -PREVIEW_SECONDS, Path(stop_file)
     progress, latest = Progress(model=loaded.name, note=loaded.note), None
     try:

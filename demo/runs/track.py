@@ -29,10 +29,12 @@ GO_THERE = "(frame) => { window.xmemGo(frame); }"
 @dataclass(frozen=True)
 class TrackStep:
     run: gr.Button
+    start_over: gr.Button  # beside Run, where that goes on with an earlier run
     stop: gr.Button
     waiting: gr.HTML
     panel: gr.HTML
     results: gr.Column
+    old: gr.HTML  # says where the result is from before the last change
     video: gr.Video
     paint_here: gr.Button
     video_file: gr.DownloadButton
@@ -51,10 +53,12 @@ def build() -> TrackStep:
         gr.HTML(panels.heading(3, "Track", "Through every frame of the video."))
         with gr.Row(elem_id="run-row"):
             run = gr.Button("Run", variant="primary", elem_id="run", min_width=160, scale=0)
+            anew = gr.Button("Start over", elem_id="start-over", visible=False, min_width=110, scale=0)
             stop = gr.Button("Stop", variant="stop", elem_id="stop", visible=False, min_width=160, scale=0)
             waiting = gr.HTML(elem_id="pending", min_height=0)
         panel = gr.HTML(panels.idle(), elem_id="panel")
         with gr.Column(visible=False, elem_id="results") as results:
+            old = gr.HTML(elem_id="old-result", min_height=0)
             video = gr.Video(
                 interactive=False,
                 show_label=False,
@@ -69,7 +73,7 @@ def build() -> TrackStep:
                 here = gr.Button("Paint here", elem_id="paint-here")
             seconds, frame = gr.Number(0, visible=False), gr.Number(0, visible=False)
         chosen = settings.build()
-    return TrackStep(run, stop, waiting, panel, results, video, here, video_file, chosen, seconds, frame)
+    return TrackStep(run, anew, stop, waiting, panel, results, old, video, here, video_file, chosen, seconds, frame)
 
 
 def wire(
@@ -90,18 +94,20 @@ def wire(
         ],
         waiting,
         chosen.controls,
-        step.waiting,
+        [step.waiting, step.run, step.start_over],
         trigger_mode="always_last",
         **QUIET,
     )
-    begun = step.run.click(begin, None, [step.panel, step.run, step.stop], queue=False, js=SETTLE, **QUIET)
-    locked = begun.then(lock, None, canvas, queue=False, **QUIET)
-    ran = locked.then(run, chosen.controls, step.panel, show_progress_on=[], **RUNS, **QUIET)
     outputs = [step.run, step.stop, canvas, *with_result, step.results, changed.refreshed]
-    for ended in (ran.success, ran.failure):  # `then` alone does not follow a generator that failed
-        ended(finish, frame, outputs, js=SETTLE_WITH_FRAME, **QUIET)
+    buttons = [step.run, step.start_over, step.stop]
+    for button, work in ((step.run, run), (step.start_over, run_anew)):
+        begun = button.click(begin, None, [step.panel, *buttons], queue=False, js=SETTLE, **QUIET)
+        locked = begun.then(lock, None, canvas, queue=False, **QUIET)
+        ran = locked.then(work, chosen.controls, step.panel, show_progress_on=[], **RUNS, **QUIET)
+        for ended in (ran.success, ran.failure):  # `then` alone does not follow a generator that failed
+            ended(finish, frame, outputs, js=SETTLE_WITH_FRAME, **QUIET)
+        ran.success(rendering.show, None, step.rendered, **RENDERINGS, **QUIET)
     step.stop.click(stop, None, step.stop, queue=False, **QUIET)
-    ran.success(rendering.show, None, step.rendered, **RENDERINGS, **QUIET)
     changed.restyled.change(rendering.show, None, step.rendered, trigger_mode="always_last", **RENDERINGS, **QUIET)
     there = step.paint_here.click(frame_at, step.seconds, step.frame, js=VIDEO_TIME, **QUIET)
     there.success(None, step.frame, None, js=GO_THERE, **QUIET)
@@ -110,12 +116,27 @@ def wire(
 # What the controls do
 
 
-@in_words(lambda sentence, *_: panels.waiting(sentence), raises=False)
-def waiting(request: gr.Request, *values: Any) -> str:
-    """What a run with these settings would compute, as a line beside its button."""
+@in_words(lambda sentence, *_: (panels.waiting(sentence), gr.skip(), gr.skip()), raises=False)
+def waiting(request: gr.Request, *values: Any) -> tuple[Any, ...]:
+    """What a run with these settings would compute. Updates of (the line beside Run, Run, Start over)."""
     if not studio.has_session(request):
-        return panels.waiting("")
-    return panels.waiting(describe_pending(studio.session_of(request), settings.read(*values)))
+        return panels.waiting(""), "Run", gr.update(visible=False)
+    session, chosen = studio.session_of(request), settings.read(*values)
+    goes_on = session.suspended(chosen) > 0
+    shown = gr.update(visible=goes_on and not studio.is_running(request))
+    return panels.waiting(describe_pending(session, chosen)), _run_label(session, chosen), shown
+
+
+def _run_label(session: Session, chosen: TrackSettings) -> str:
+    """ "Run", or where it goes on with an earlier run, "Continue from frame 21"; without a number where that run has
+    passed the frames once already, or there are more spans than one."""
+    steps, pending = session.suspended(chosen), session.pending(chosen)
+    if not steps:
+        return "Run"
+    span = pending[0]
+    if len(pending) > 1 or not span.forward or steps > span.last - span.first:
+        return "Continue"
+    return f"Continue from frame {span.first + steps + 1}"
 
 
 def describe_pending(session: Session, chosen: TrackSettings) -> str:
@@ -128,7 +149,9 @@ def describe_pending(session: Session, chosen: TrackSettings) -> str:
     if not pending:
         return "Everything is up to date."
     frames = sum(span.last - span.first + 1 for span in pending)
-    compute = f"{frames} frame{'' if frames == 1 else 's'} to compute."
+    share = session.suspended(chosen) / sum(span.steps for span in pending)
+    done = f", {share:.0%} of that is done" if share else ""
+    compute = f"{frames} frame{'' if frames == 1 else 's'} to compute{done}."
     current = len(spans) - len(pending)
     if len(spans) == 1 or not current:
         return compute
@@ -136,10 +159,11 @@ def describe_pending(session: Session, chosen: TrackSettings) -> str:
 
 
 def begin(request: gr.Request) -> tuple[Any, ...]:
-    """Run was pressed. Updates of (panel, run button, stop button)."""
+    """Run or Start over was pressed. Updates of (panel, run button, start over button, stop button)."""
     studio.workspace_of(request).clear_stop()
     return (
         panels.busy("Starting…"),
+        gr.update(visible=False),
         gr.update(visible=False),
         gr.update(visible=True, interactive=True, value="Stop"),
     )
@@ -160,11 +184,20 @@ def stop(request: gr.Request) -> Any:
 
 @in_words(lambda sentence, *_: panels.failed(sentence))
 def run(request: gr.Request, *values: Any) -> Iterator[str]:
-    """Compute what is pending. Yields the panel about once per second."""
-    chosen = settings.read(*values)
+    """Compute what is pending, from where it was left. Yields the panel about once per second."""
+    yield from _panels(request, settings.read(*values), start_over=False)
+
+
+@in_words(lambda sentence, *_: panels.failed(sentence))
+def run_anew(request: gr.Request, *values: Any) -> Iterator[str]:
+    """Compute what is pending, from its beginning. Yields the panel about once per second."""
+    yield from _panels(request, settings.read(*values), start_over=True)
+
+
+def _panels(request: gr.Request, chosen: TrackSettings, start_over: bool) -> Iterator[str]:
     session = studio.session_of(request)
     check_ready(session)
-    for panel, _ in compute(session, chosen, studio.workspace_of(request)):
+    for panel, _ in compute(session, chosen, studio.workspace_of(request), start_over=start_over):
         yield panel
 
 
@@ -175,12 +208,16 @@ def check_ready(session: Session) -> None:
 
 
 def compute(
-    session: Session, chosen: TrackSettings, workspace: Workspace, is_visitors: bool = True
+    session: Session,
+    chosen: TrackSettings,
+    workspace: Workspace,
+    is_visitors: bool = True,
+    start_over: bool = False,
 ) -> Iterator[tuple[str, Progress]]:
     """Every run, of page and programs: compute what is pending in a session, as far as the visitor lets it.
 
     Yields (panel, what was done) about once per second. is_visitors: the session is the visitor's work, which waits
-    meanwhile. Raises InputError.
+    meanwhile. start_over: what is pending begins anew, where an earlier run was left. Raises InputError.
     """
     last = Progress()
     for model in models.make_ready(chosen.model):
@@ -194,7 +231,7 @@ def compute(
         return
     with studio.running(workspace) if is_visitors else contextlib.nullcontext():
         expected = preflight.expected_seconds(session, chosen)
-        steps = propagate_session(str(session.folder), str(workspace.stop_file), chosen)
+        steps = propagate_session(str(session.folder), str(workspace.stop_file), chosen, start_over)
         for latest in follow(steps):
             workspace.keep_alive()
             if latest is None:

@@ -190,7 +190,10 @@ def test_a_correction_computes_only_its_spans_and_undo_brings_the_result_back(pa
     press(page, ".p-clear")
     dab(page, *at(page, 225, 125))
     keys(page, 0, 6)
+    says(page, "#old-result", "The video was made before your last change: run again.")
+    says(page, "#old-take", "The masks were made before your last change: run again.")
     run(page)
+    page.wait_for_function("document.querySelector('#old-result').innerText === ''")
     go(page, 9)
     press(page, ".p-clear")
     dab(page, *at(page, 150, 100))
@@ -358,7 +361,15 @@ def test_the_sample_runs_with_two_clicks_and_stop_keeps_what_is_done(page):
     page.wait_for_selector("#result-video video", timeout=60_000)
     playable = "(async () => { const v = document.querySelector('#result-video video'); return v.error === null; })()"
     assert page.evaluate(playable)
-    says(page, "#pending", "90 frames to compute.")
+    says(page, "#pending", "90 frames to compute, ")
+    says(page, "#run", "Continue from frame")
+    press(page, "#start-over")
+    page.wait_for_selector("#stop:visible")
+    assert not page.is_visible("#start-over")
+    page.wait_for_selector("#panel img", timeout=90_000)
+    press(page, "#stop")
+    says(page, "#panel", "Stopped after")
+    assert page.inner_text("#old-result") == "", "nothing was changed"
 
 
 def test_a_bundle_is_resumed(page, clips, tmp_path):
@@ -438,6 +449,7 @@ def key_of(page) -> str:
 
 
 def test_reload_back_and_another_page_come_back_to_the_work(page, clips, server):
+    page.evaluate("localStorage.clear()")  # of other visits in this window
     upload(page, clips[640, 360])
     dab(page, *at(page, 180, 120))
     before, key = painted(page), key_of(page)

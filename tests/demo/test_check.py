@@ -86,7 +86,7 @@ def test_cleaning_up_changes_computed_masks_without_a_run_and_can_be_taken_back(
     assert note == "" and isinstance(restyled, int) and scene["frame"] == 5
     grown = studio.session_of(visitor).mask(5)
     assert (grown[57:93, 40:120] == 1).all() and (before[57:93, 40:120] == 1).sum() == 30 * 80
-    assert "up to date" in track.waiting(visitor, *chosen)
+    assert "up to date" in track.waiting(visitor, *chosen)[0]
     check.set_post(0, False, False, 5, visitor)
     np.testing.assert_array_equal(studio.session_of(visitor).mask(5), before)
 

@@ -30,7 +30,7 @@ def masks(visitor) -> dict[str, bytes]:
 
 def test_a_run_reports_frames_and_leaves_nothing_pending(follow_all, visitor, chosen):
     assert any("of 12" in panel for panel in follow_all)
-    assert track.waiting(visitor, *chosen) == '<p class="pending" role="status">Everything is up to date.</p>'
+    assert track.waiting(visitor, *chosen)[0] == '<p class="pending" role="status">Everything is up to date.</p>'
     assert not list(studio.workspace_of(visitor).work.glob("track-*"))
 
 
@@ -41,7 +41,7 @@ def test_a_correction_pends_only_the_spans_beside_it_and_others_keep_their_bytes
     list(track.run(visitor, *chosen))
     before = masks(visitor)
     act(paint.stroke, frame=10, mask=painted((1, 60, 90, 80, 160)), colors={})
-    assert "1 of 3 spans is up to date; 4 frames to compute." in track.waiting(visitor, *chosen)
+    assert "1 of 3 spans is up to date; 4 frames to compute." in track.waiting(visitor, *chosen)[0]
     list(track.run(visitor, *chosen))
     after = masks(visitor)
     kept = {name: data for name, data in before.items() if name in after}
@@ -51,7 +51,7 @@ def test_a_correction_pends_only_the_spans_beside_it_and_others_keep_their_bytes
 
 def test_other_settings_make_everything_pending(follow_all, visitor, chosen):
     chosen[2] = 96
-    assert "12 frames to compute." in track.waiting(visitor, *chosen)
+    assert "12 frames to compute." in track.waiting(visitor, *chosen)[0]
 
 
 def test_the_result_video_shows_every_frame_and_is_named_after_the_upload(follow_all, visitor, tmp_path):
@@ -79,8 +79,43 @@ def test_stop_keeps_what_is_done_and_the_next_run_does_the_rest(act, session, vi
     assert 1 <= len(done) < 12
     progress, stopped = rendering.read_summary(studio.session_of(visitor))
     assert stopped and progress.done == len(done)
-    list(track.run(visitor, *chosen))
+    line, label, start_over = track.waiting(visitor, *chosen)
+    assert f"{len(done) / 12:.0%} of that is done" in line
+    assert label == f"Continue from frame {len(done) + 1}" and start_over["visible"]
+    panels = list(track.run(visitor, *chosen))
+    assert f"of {12 - len(done)}<" in panels[-1], "the run went on where it was stopped"
     assert all(studio.session_of(visitor).has_result(frame) for frame in range(12))
+    assert track.waiting(visitor, *chosen)[1:] == ("Run", gr.update(visible=False))
+
+
+def test_a_run_that_was_stopped_starts_over_on_request(act, session, visitor, painted, chosen, monkeypatch):
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.02)
+    act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
+    for panel in track.run(visitor, *chosen):
+        if "Frame" in panel:
+            track.stop(visitor)
+    assert studio.session_of(visitor).suspended() > 0
+    assert "of 12<" in list(track.run_anew(visitor, *chosen))[-1]
+
+
+def test_results_say_that_they_are_from_before_a_change_until_the_next_run(follow_all, act, visitor, painted, chosen):
+    assert rendering.old(visitor) == ("", "")
+    act(paint.stroke, frame=6, mask=painted((1, 0, 30, 0, 60)), colors={})
+    assert all("made before your last change: run again." in said for said in rendering.old(visitor))
+    act(paint.undo, frame=6)
+    assert rendering.old(visitor) == ("", ""), "undo brings the result back"
+    act(paint.redo, frame=6)
+    list(track.run(visitor, *chosen))
+    assert rendering.old(visitor) == ("", "")
+
+
+def test_a_stopped_run_is_no_change(act, session, visitor, painted, chosen, monkeypatch):
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.02)
+    act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
+    for panel in track.run(visitor, *chosen):
+        if "Frame" in panel:
+            track.stop(visitor)
+    assert studio.session_of(visitor).pending() and rendering.old(visitor) == ("", "")
 
 
 def test_closing_the_page_ends_the_run(act, session, visitor, painted, chosen, monkeypatch):
@@ -138,7 +173,7 @@ def test_undo_of_a_correction_brings_its_result_back_without_a_run(follow_all, a
     _, _, restyled = act(paint.undo, frame=6)
     assert isinstance(restyled, int), "the video is rendered again"
     np.testing.assert_array_equal(studio.session_of(visitor).mask(7), before)
-    assert "up to date" in track.waiting(visitor, *chosen)
+    assert "up to date" in track.waiting(visitor, *chosen)[0]
 
 
 def test_a_backward_run_fills_the_frames_before(act, session, visitor, painted, chosen):
