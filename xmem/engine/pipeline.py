@@ -24,7 +24,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
                     item = waiting.popleft().result()
                     if item is _END:
                         return
-                    yield item
+                    yield cast(Item, item)
                     del item  # the caller may be done with it long before it asks for the next one
             finally:
                 for future in waiting:
@@ -65,7 +65,8 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
 
 def with_upcoming(items: Iterable[Item], count: int) -> Generator[tuple[Item, list[Item]], None, None]:
     """Each item, and those up to `count` that come next. An error among the items comes where it happened."""
-    iterator, held, error = iter(items), deque(), None
+    iterator, error = iter(items), None
+    held: deque[Item] = deque()
     is_open = True
     while True:
         while is_open and len(held) <= count:

@@ -71,8 +71,8 @@ class Preparing:
 
     def _scale_and_shift(self, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
         if self._constants is None:  # made once: making them waits for the device
-            constants = (torch.tensor(c, device=device).repeat(width) for c in (IMAGE_SCALE, IMAGE_SHIFT))
-            self._constants = tuple(constants)
+            scale, shift = (torch.tensor(c, device=device).repeat(width) for c in (IMAGE_SCALE, IMAGE_SHIFT))
+            self._constants = scale, shift
         return self._constants
 
     def _upload(self, array: np.ndarray) -> Tensor:

@@ -199,7 +199,7 @@ class Propagator:
         def work() -> Tensor:
             ahead = partial(self._encode_ahead, upcoming, halves) if halves else lambda: None
             turn = Turn(self.frame_index + 1, remember, last, ahead)
-            given = preparing.given(mask, ids) if ids else None
+            given = preparing.given(mask, ids) if mask is not None and ids else None
             pieces = replace(self._pieces, sharing=halves)
             return self.video_state.step(self._encoded(frame), given, turn, pieces, finish)
 
@@ -249,16 +249,16 @@ class Propagator:
             raise InputError(
                 f"A mask must be an index mask of the frame's size {list(shape)}, not {mask.dtype} {list(mask.shape)}."
             )
-        if self._preparing is None:
-            self._place(shape)
-        return self._preparing
+        return self._place(shape) if self._preparing is None else self._preparing
 
-    def _place(self, shape: tuple[int, int]) -> None:
+    def _place(self, shape: tuple[int, int]) -> Preparing:
         """All frames are of this size (H, W). Raises InputError for what is too large."""
-        self._preparing = Preparing(self.model, self.family.grid, self.size, shape)
-        self._frame_shape, self.video_state.size = shape, self._preparing.size
+        self._preparing = preparing = Preparing(self.model, self.family.grid, self.size, shape)
+        self._frame_shape, self.video_state.size = shape, preparing.size
+        return preparing
 
     def _encode(self, frame: np.ndarray, ahead: bool = False) -> Any:
+        assert self._preparing is not None, "frames are placed before they are encoded"
         return self.video_state.encode(self._preparing.image(frame), ahead)
 
     def _encoded(self, frame: np.ndarray) -> Any:
@@ -320,7 +320,7 @@ class Propagator:
                 log.warning("The device's memory is full: the run goes on in smaller pieces, which takes longer.")
             self._pieces = smaller
             return
-        size = min(self._preparing.size)
+        size = min(self.video_state.size)
         lower = next((f"a smaller size, such as {other} pixels" for other in SIZES if other < size), None)
         raise InputError(
             f"The device's memory is full at {size} pixels, even in the smallest pieces: choose "

@@ -80,7 +80,7 @@ def segment_video(
     if not 0 <= opacity <= 1:
         raise InputError(f"The overlay's opacity must be between 0 and 1, not {opacity}.")
     output = Path(output_dir)
-    with FrameReader(source) as reader:
+    with FrameReader(Path(source)) as reader:
         given = _read_masks(masks, reader.info)
         network = load_model(model, device, precision) if isinstance(model, str) else model
         engine = Propagator(network, config, size)
@@ -112,13 +112,12 @@ def _read_masks(masks: Mapping[int, np.ndarray | str | PathLike], info: VideoInf
     """Index masks [H, W] by frame. Raises InputError where there is none, or one is for no frame of the video."""
     if not masks:
         raise InputError("No mask was given: give one for the frame on which the objects are first seen.")
-    given = {}
+    given, count = {}, info.exact_frame_count
     for frame, mask in masks.items():
-        outside = info.frame_count_exact and frame >= info.frame_count
-        if frame < 0 or outside:
-            last = f"0 to {info.frame_count - 1}" if info.frame_count_exact else "0 and up"
+        if frame < 0 or (count is not None and frame >= count):
+            last = "0 and up" if count is None else f"0 to {count - 1}"
             raise InputError(f"A mask was given for frame {frame}, but the video's frames are {last}.")
-        read = read_mask(mask, info.width, info.height)
+        read = read_mask(mask if isinstance(mask, np.ndarray) else Path(mask), info.width, info.height)
         if read.note:
             log.info("Mask for frame %d: %s.", frame, read.note)
         given[frame] = read.index

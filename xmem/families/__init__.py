@@ -4,7 +4,7 @@ record here."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ def build(state: Mapping[str, Any]) -> Network:
 
     Raises InputError where no family does, or the weights are not complete and finite.
     """
-    tensors = named_tensors(weights_in(state))
+    tensors = named_tensors(cast(Mapping[str, Any], weights_in(state)))
     for family in FAMILIES.values():
         if family.recognises(tensors):
             return family.build(tensors)

@@ -121,13 +121,13 @@ class AOTState(VideoState):
         return replace(pieces, distances=now // 2) if now > SMALLEST_CHUNK_ELEMENTS else None
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors, memories = {}, []
+        tensors: dict[str, Tensor] = {}
+        memories = []
         for i, memory in enumerate(self.memories):
             own, values = memory.save()
             tensors |= {f"{i}.{name}": tensor for name, tensor in own.items()}
             memories.append(values)
-        own = {"arrived": self.arrived, "last_memory": self._last_memory}
-        return tensors, {"memories": memories, **own}
+        return tensors, {"memories": memories, "arrived": self.arrived, "last_memory": self._last_memory}
 
     def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         for i, own in enumerate(values["memories"]):
@@ -143,15 +143,14 @@ class AOTState(VideoState):
     ) -> tuple[Tensor, list[list[LayerTrace]] | None, list[int]]:
         """Probabilities [O + 1, H, W] at the inference size: predicted, given, or both; what the layers left of the
         prediction, for each memory, or None where a mask is given; and the objects that there are then."""
-        arrived, prob, traces = self.arrived, None, None
-        if given is not None:
-            arrived = arrived + [i for i in given.ids if i not in arrived]
-        if any(given is None or i not in given.ids for i in self.arrived):
+        if given is None:
             prob, traces = self._predicted(seen, pieces)
-        if given is not None:
-            index = torch.from_numpy(np.ascontiguousarray(given.index, dtype=np.int32)).to(self.model.device)
-            return overridden(prob, nearest(index, self.size), given.ids, arrived), None, arrived
-        return prob, traces, arrived
+            return prob, traces, self.arrived
+        arrived = self.arrived + [i for i in given.ids if i not in self.arrived]
+        is_read = any(i not in given.ids for i in self.arrived)
+        known = self._predicted(seen, pieces)[0] if is_read else None
+        index = torch.from_numpy(np.ascontiguousarray(given.index, dtype=np.int32)).to(self.model.device)
+        return overridden(known, nearest(index, self.size), given.ids, arrived), None, arrived
 
     def _predicted(self, seen: Features, pieces: Pieces) -> tuple[Tensor, list[list[LayerTrace]]]:
         probs, traces = [], []
@@ -169,7 +168,7 @@ class AOTState(VideoState):
     ) -> list[LayerRows]:
         """What is remembered of a frame, for each memory; without traces, the frame attends to itself."""
         labels = nearest(most_probable(prob), [(n - 1) * STRIDE + 1 for n in seen.grid])
-        frames = []
+        frames: list[LayerRows] = []
         for i, first in enumerate(range(0, len(prob) - 1, IDENTITIES)):
             inside = (labels > first) & (labels <= first + IDENTITIES)
             identity = self.model.identity(torch.where(inside, labels - first, 0))

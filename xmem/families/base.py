@@ -40,7 +40,8 @@ class Grid:
     hard_masks: bool = False
 
 
-class Given(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Given:
     """A mask that was given for a frame. ids: those that it speaks for, ascending; one without pixels is absent.
 
     index: index mask [H, W] at the frame's size, as given; masks: of the ids, float32 [1, G, H', W'] on the grid,
@@ -84,8 +85,9 @@ class VideoState(ABC):
     def __init__(self, model: Network, config: Any):
         self.model = model
         self.config = config
-        self.size: tuple[int, int] | None = None
+        self.size = (0, 0)
         self.arrived: list[int] = []
+        self.memory: Any = None
 
     @abstractmethod
     def encode(self, image: Tensor, ahead: bool = False) -> Any:

@@ -148,18 +148,20 @@ class CutieState(VideoState):
         passed = every if self._last_memory is None else min(turn.index - self._last_memory, every)
         is_memory = not turn.last and (given is not None or (turn.remember and passed == every))
 
-        prob, objects, uses, arrived = None, self._objects, None, self.arrived
+        prob: Tensor | None = None
+        objects, uses, arrived = self._objects, None, self.arrived
         # a mask for all that are known, and nobody else, leaves nothing to predict
         if arrived and (given is None or {*given.ids} != {*arrived}):
             readouts, uses = self.memory.read(seen.key, seen.selection, pieces)
             turn.read()
             update = not turn.last and passed in self.config.sensory_beats
             prob, sensory = self._decode(seen, readouts, update, pieces)
-            objects = objects._replace(sensory=sensory)
+            objects = self._known._replace(sensory=sensory)
         else:
             turn.read()
         if given:
             prob, objects, arrived = self._override(prob, given, objects, seen)
+        assert prob is not None and objects is not None  # there are objects, known ones or given ones
         objects = objects._replace(last_masks=F.avg_pool2d(prob[:, 1:], 16))
         if is_memory:
             values, objects = self._encode_masks(seen, prob, objects, pieces)
@@ -175,11 +177,12 @@ class CutieState(VideoState):
     def remember(self, seen: Seen, given: Given, pieces: Pieces) -> None:
         """In permanent memory, and in the objects' summaries; sensory memory and last masks, which are of the frame
         before, stay zero. Known objects for which the mask does not speak are predicted from the key frames before."""
-        prob, objects, uses = None, self._objects, None
+        known: Tensor | None = None
+        uses = None
         if any(i not in given.ids for i in self.arrived):
             readouts, uses = self.memory.read(seen.key, seen.selection, pieces)
-            prob, _ = self._decode(seen, readouts, False, pieces)
-        prob, objects, arrived = self._override(prob, given, objects, seen)
+            known, _ = self._decode(seen, readouts, False, pieces)
+        prob, objects, arrived = self._override(known, given, self._objects, seen)
         values, remembered = self._encode_masks(seen, prob, objects, pieces)
         self.memory.append(seen.key, seen.shrinkage, seen.selection, values, permanent=True)
         self.arrived, self._objects = arrived, objects._replace(summaries=remembered.summaries)
@@ -212,18 +215,24 @@ class CutieState(VideoState):
         if self.arrived:
             self._objects = Objects(*(tensors[name] for name in Objects._fields))
 
+    @property
+    def _known(self) -> Objects:
+        """What is held of the objects, once there are some."""
+        assert self._objects is not None
+        return self._objects
+
     def _decode(
         self, seen: Seen, readouts: list[Tensor], update_sensory: bool, pieces: Pieces
     ) -> tuple[Tensor, Tensor]:
         """Predict all known objects: probabilities [1, O + 1, H', W'], and the sensory memory that follows."""
         shared = self.model.pixel_fuser.fuser.image_part(seen.features.pix)
-        buckets = zip(readouts, *(held.split(self.memory.objects, 1) for held in self._objects), strict=True)
+        buckets = zip(readouts, *(held.split(self.memory.objects, 1) for held in self._known), strict=True)
         transformed = [
             self.model.transform(shared, readout, sensory, last_masks, summaries)
             for readout, sensory, summaries, last_masks in buckets
         ]
         logits, sensory = self.model.decode(
-            seen.features, torch.cat(transformed, 1), self._objects.sensory, update_sensory, pieces
+            seen.features, torch.cat(transformed, 1), self._known.sensory, update_sensory, pieces
         )
         odds = aggregate(torch.sigmoid(logits.float()))  # at stride 4: what is upsampled are log-odds
         return F.interpolate(odds, scale_factor=4, mode="bilinear", align_corners=False).softmax(1), sensory
@@ -243,6 +252,7 @@ class CutieState(VideoState):
             )
             pairs = zip(objects or (None,) * 3, joined, strict=True)
             objects = Objects(*(own if held is None else torch.cat([held, own], 1) for held, own in pairs))
+        assert objects is not None  # known ones, new ones, or both
         return soft_aggregate(merged), objects, arrived
 
     def _encode_masks(self, seen: Seen, prob: Tensor, objects: Objects, pieces: Pieces) -> tuple[Tensor, Objects]:

@@ -17,8 +17,11 @@ def merge_given(prob: Tensor | None, given: Given, arrived: list[int]) -> tuple[
     """
     arrived = arrived + [i for i in given.ids if i not in arrived]
     claimed = given.masks.sum(1) > 0.5  # [1, H', W']
-    merged = [
-        given.masks[:, given.ids.index(i)] if i in given.ids else prob[:, channel].masked_fill(claimed, 0)
-        for channel, i in enumerate(arrived, start=1)
-    ]
-    return torch.stack(merged, 1), arrived
+
+    def merged(channel: int, i: int) -> Tensor:
+        if i in given.ids:
+            return given.masks[:, given.ids.index(i)]
+        assert prob is not None  # known, and not spoken for: it was predicted
+        return prob[:, channel].masked_fill(claimed, 0)
+
+    return torch.stack([merged(channel, i) for channel, i in enumerate(arrived, start=1)], 1), arrived

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -89,6 +89,7 @@ class STCNState(VideoState):
         prob, arrived = self._predicted(seen, given, turn.read, pieces), self.arrived
         if given:
             prob, arrived = _overridden(prob, given, arrived)
+        assert prob is not None  # there are objects, known ones or given ones
         if is_memory:
             values = self._values(seen, prob, pieces)
         finished = finish(prob, arrived)
@@ -132,7 +133,7 @@ class STCNState(VideoState):
         self.arrived = [int(i) for i in values["arrived"]]
         self._last_memory = values["last_memory"]
 
-    def _predicted(self, seen: Seen, given: Given | None, read, pieces: Pieces) -> Tensor | None:
+    def _predicted(self, seen: Seen, given: Given | None, read: Callable[[], object], pieces: Pieces) -> Tensor | None:
         """Probabilities [1, O + 1, H', W'] of the known objects; None where the mask speaks for all of them."""
         is_read = any(given is None or i not in given.ids for i in self.arrived)
         readout = self.memory.read(seen.key, None, pieces)[0] if is_read else None

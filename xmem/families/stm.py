@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -127,15 +127,18 @@ class STMState(VideoState):
         self.arrived = [int(i) for i in values["arrived"]]
         self._last_memory = values["last_memory"]
 
-    def _answer(self, seen: Seen, given: Given | None, read, pieces: Pieces) -> tuple[Tensor, list[int]]:
+    def _answer(
+        self, seen: Seen, given: Given | None, read: Callable[[], object], pieces: Pieces
+    ) -> tuple[Tensor, list[int]]:
         """Probabilities [1, O + 1, H', W'] of the frame, and the ids of their channels: predicted, given, or both."""
         if given:
             self._check(given.ids)
         is_read = any(given is None or i not in given.ids for i in self.arrived)
         readout = self.memory.read(seen.key, pieces) if is_read else None
         read()
-        if readout is None:  # what is given for all objects is taken as it is
+        if given is not None and readout is None:  # what is given for all objects is taken as it is
             return torch.cat([1 - given.masks.sum(1, keepdim=True), given.masks], 1), self.arrived or given.ids
+        assert readout is not None  # known objects, of which a mask does not speak
         image_part = seen.image_part or self.model.image_part(seen.features)
         logits = self.model.decode(image_part, readout, pieces)
         prob = self._aggregated(torch.sigmoid(logits.float()))

@@ -42,6 +42,11 @@ class Seen(NamedTuple):
     features: tuple[Tensor, Tensor, Tensor]
     image_part: ImagePart | None
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width at stride 16."""
+        return self.key.shape[-2], self.key.shape[-1]
+
 
 class XMemState(VideoState):
     """The memories of one video, and when they are written to."""
@@ -56,8 +61,10 @@ class XMemState(VideoState):
         self._last_deep: int | None = None
 
     def encode(self, image: Tensor, ahead: bool = False) -> Seen:
-        *keys, features = self.model.encode_key(image)
-        return Seen(image, *keys, features, self.model.decoder.image_part(features) if ahead else None)
+        key, shrinkage, selection, features = self.model.encode_key(image)
+        return Seen(
+            image, key, shrinkage, selection, features, self.model.decoder.image_part(features) if ahead else None
+        )
 
     def step(self, seen: Seen, given: Given | None, turn: Turn, pieces: Pieces, finish: Finish) -> Tensor:
         config, memory = self.config, self.memory
@@ -67,7 +74,8 @@ class XMemState(VideoState):
         beat = synchronised or _passed(self._last_deep, turn.index) >= config.deep_update_every
         is_deep = config.sensory and is_memory and beat
 
-        prob, sensory, use, arrived = None, memory.sensory, None, self.arrived
+        prob: Tensor | None = None
+        sensory, use, arrived = memory.sensory, None, self.arrived
         is_read = any(given is None or i not in given.ids for i in arrived)
         if is_read:
             readout, use = memory.read(seen.key, seen.selection, pieces)
@@ -76,7 +84,8 @@ class XMemState(VideoState):
             update = config.sensory and not turn.last and not (synchronised and is_deep)  # that would replace it unread
             prob, sensory = self._decode(seen, readout, update, pieces)
         if given:
-            prob, sensory, arrived = self._override(prob, given, sensory, seen.key.shape[-2:])
+            prob, sensory, arrived = self._override(prob, given, sensory, seen.grid)
+        assert prob is not None and sensory is not None  # there are objects, known ones or given ones
         if is_memory:
             objects = prob[:, 1:].to(seen.image.dtype)
             values, deep = self.model.encode_value(seen.image, seen.features[0], objects, sensory, is_deep, pieces)
@@ -93,11 +102,12 @@ class XMemState(VideoState):
     def remember(self, seen: Seen, given: Given, pieces: Pieces) -> None:
         """In permanent memory (as in XMem++, Bekuzarov et al., ICCV 2023). Known objects for which the mask does not
         speak are predicted from the key frames remembered before."""
-        prob, sensory, use = None, self.memory.sensory, None
+        known: Tensor | None = None
+        before, use = self.memory.sensory, None
         if any(i not in given.ids for i in self.arrived):
             readout, use = self.memory.read(seen.key, seen.selection, pieces)
-            prob, sensory = self._decode(seen, readout, False, pieces)
-        prob, sensory, arrived = self._override(prob, given, sensory, seen.key.shape[-2:])
+            known, before = self._decode(seen, readout, False, pieces)
+        prob, sensory, arrived = self._override(known, given, before, seen.grid)
         objects = prob[:, 1:].to(seen.image.dtype)
         values, _ = self.model.encode_value(seen.image, seen.features[0], objects, sensory, False, pieces)
         self.memory.append(seen.key, seen.shrinkage, seen.selection, values, permanent=True)
@@ -139,6 +149,7 @@ class XMemState(VideoState):
 
     def _decode(self, seen: Seen, readout: Tensor, update_sensory: bool, pieces: Pieces) -> tuple[Tensor, Tensor]:
         """Predict all known objects: probabilities [1, O + 1, H', W'], and the sensory memory that follows."""
+        assert self.memory.sensory is not None
         logits, sensory = self.model.decode(
             seen.features, readout, self.memory.sensory, update_sensory, seen.image_part, pieces
         )
@@ -156,6 +167,7 @@ class XMemState(VideoState):
         if new:
             zeros = self.model.initial_sensory(1, len(new), *grid)
             sensory = zeros if sensory is None else torch.cat([sensory, zeros], 1)
+        assert sensory is not None  # of known objects, of new ones, or both
         return soft_aggregate(merged), sensory, arrived
 
 

@@ -56,7 +56,7 @@ class Bucket(Memory):
             return
         beyond = self.working_size - self.config.max_working_frames * self._frame_elements
         if beyond > 0:
-            self._store.forget(0, beyond)
+            self._held.forget(0, beyond)
 
     def _capacity(self, frame_elements: int) -> int:
         frames = self.config.max_working_frames + (not self.config.long_term)

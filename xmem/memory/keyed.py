@@ -77,12 +77,15 @@ class KeyedMemory:
             self._permanent += frame_elements
         else:
             dropped = self._frames.add(given, temporary)
-            for buffer in buffers if dropped is not None else ():
+            if dropped is None:
+                return
+            for buffer in buffers:
                 buffer.replace(self._permanent, 0, buffer.rows[:0], dropped * frame_elements, frame_elements)
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that is held, as named tensors and as plain values."""
-        named = {} if self._keys is None else {"keys": self._keys.rows, "values": self._values.rows}
+        held = {"keys": self._keys, "values": self._values}
+        named = {name: buffer.rows for name, buffer in held.items() if buffer is not None}
         counts = {"objects": self._objects, "permanent": self._permanent, "frame_elements": self._frame_elements}
         return named, {**counts, "frames": self._frames.save()}
 
@@ -101,6 +104,7 @@ class KeyedMemory:
 
         Softmax of k_i . q_j / sqrt(C_k) over all elements i of an object: the softmax itself in float32.
         """
+        assert self._keys is not None and self._values is not None, "nothing was remembered yet"
         height, width = key.shape[-2:]
         query = (key[0].flatten(1).T.float() / math.sqrt(key.shape[1])).to(self._keys.rows.dtype)  # [HW, C_k]
         keys, values = (buffer.rows.unflatten(1, (self._objects, -1)) for buffer in (self._keys, self._values))

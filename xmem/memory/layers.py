@@ -83,7 +83,9 @@ class LayeredMemory:
             self.permanent_size += positions
             return
         dropped = self._frames.add(given, temporary=False)
-        for buffer in (buffer for buffers in self._long for buffer in buffers) if dropped is not None else ():
+        if dropped is None:
+            return
+        for buffer in (buffer for buffers in self._long for buffer in buffers):
             buffer.replace(self.permanent_size, 0, buffer.rows[:0], dropped * positions, positions)
 
     def fill(self, elements: int) -> None:
@@ -95,7 +97,7 @@ class LayeredMemory:
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that is held, as named tensors and as plain values."""
-        frames = {"long": [(key.rows, value.rows) for key, value in self._long]}
+        frames: dict[str, LayerRows] = {"long": [(key.rows, value.rows) for key, value in self._long]}
         frames |= {f"short{i}": layers for i, layers in enumerate(self._short)}
         tensors = {
             f"{frame}.{i}.{name}": rows

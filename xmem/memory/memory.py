@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from xmem.config import MemoryConfig
 from xmem.memory.attention import (
     SMALLEST_CHUNK_ELEMENTS,
     chunk_elements,
@@ -42,6 +41,23 @@ class MemoryUse:
     bytes: int
 
 
+class Limits(Protocol):
+    """Of the settings of a family, those that its memory goes by; see `MemoryConfig`."""
+
+    @property
+    def top_k(self) -> int: ...
+    @property
+    def long_term(self) -> bool: ...
+    @property
+    def min_working_frames(self) -> int: ...
+    @property
+    def max_working_frames(self) -> int: ...
+    @property
+    def prototypes(self) -> int: ...
+    @property
+    def max_long_term(self) -> int: ...
+
+
 class Memory:
     """What is remembered between the frames of one video.
 
@@ -51,13 +67,19 @@ class Memory:
     max_frames: frames that working memory keeps where nothing is consolidated, None = all; see `KeptFrames`.
     """
 
-    def __init__(self, config: MemoryConfig, max_frames: int | None = None):
-        self.config = config
+    def __init__(self, config: Limits, max_frames: int | None = None):
+        self.config: Limits = config
         self.sensory: Tensor | None = None  # [1, O, C_h, h, w], in the network's precision, as all that it is made of
         self._store: ElementStore | None = None
         self._frame_elements = 0  # HW, elements per frame
         self._frames = KeptFrames(max_frames)  # of working memory, where nothing is consolidated
         self._distances: dict[int, Tensor] = {}  # buffers, each for one chunk at a time
+
+    @property
+    def _held(self) -> ElementStore:
+        """The store, once there is one."""
+        assert self._store is not None, "nothing was remembered yet"
+        return self._store
 
     @property
     def working_size(self) -> int:
@@ -96,7 +118,7 @@ class Memory:
 
         Each group's softmax runs over the elements for which it has values, in all memories together.
         """
-        store = self._store
+        store = self._held
         height, width = key.shape[-2:]
         query = prepare_query(
             _elements(key), None if selection is None else _elements(selection), store.prepared_type
@@ -110,16 +132,16 @@ class Memory:
         def read_chunk(i: int, thread: int) -> Tensor | None:
             return self._read_chunk(query[chunks[i]], [rows[chunks[i]] for rows in out], thread, most)
 
-        uses = pieces.make(read_chunk, len(chunks))
+        uses = [use for use in pieces.make(read_chunk, len(chunks)) if use is not None]  # of each chunk, or none
         pairs = zip(out, store.groups, strict=True)
         # [HW, O_g C_v] -> [O_g, C_v, h, w], a view: rows of one object are channels-last as they lie
         groups = [rows.view(height, width, group.objects, -1).permute(2, 3, 0, 1) for rows, group in pairs]
-        return torch.cat(groups)[None], sum(uses) if self.config.long_term else None
+        return torch.cat(groups)[None], sum(uses[1:], uses[0]) if uses else None
 
     def _read_chunk(self, query: Tensor, out: list[Tensor], buffer: int, at_once: int) -> Tensor | None:
         """`read` for some queries [Q, 2 C_k + 1], into each group's rows [Q, O_g C_v]; their use of the elements, [N].
         buffer: which one is for the distances, `at_once` of them: calls made at a time need one each."""
-        store, config = self._store, self.config
+        store, config = self._held, self.config
         distances = self._distance(query, store.prepared_rows(), buffer, at_once)[:, : len(store)]  # [Q, N]
         use = None
         for group, rows in zip(store.groups, out, strict=True):
@@ -142,7 +164,7 @@ class Memory:
     def count(self, use: Tensor | None) -> None:
         """Tell what a read told: who was read, and that all could have been."""
         if use is not None:
-            self._store.count_usage(use)
+            self._held.count_usage(use)
 
     def _capacity(self, frame_elements: int) -> int:
         """Long-term and working elements to make room for at first."""
@@ -191,9 +213,9 @@ class Memory:
         new = values.shape[1] - sum(known)
         counts = [*known, new] if new else known
         rows = [part.flatten(0, 1).flatten(1).T for part in values[0].split(counts)]  # each [HW, O_g C_v]
-        columns = (None if x is None else _elements(x).float() for x in (key, shrinkage, selection))
+        shrunk, selected = (None if x is None else _elements(x).float() for x in (shrinkage, selection))
         replaced = frame_elements if self._frames.has_temporary else 0
-        add = store.prepare_frame(*columns, rows, permanent, replaced)
+        add = store.prepare_frame(_elements(key).float(), shrunk, selected, rows, permanent, replaced)
 
         def append() -> None:
             add()
@@ -209,11 +231,11 @@ class Memory:
         """Where nothing is consolidated: count the frame just appended, and forget one of too many."""
         dropped = self._frames.add(given, temporary)
         if dropped is not None:
-            self._store.forget(dropped * self._frame_elements, self._frame_elements)
+            self._held.forget(dropped * self._frame_elements, self._frame_elements)
 
     def consolidate(self) -> None:
         """Working memory that has reached T_max frames -> prototypes in long-term memory (section 3.3.2)."""
-        store, config = self._store, self.config
+        store, config = self._held, self.config
         first, latest = self._candidates()
         if first == latest:
             return
@@ -266,7 +288,7 @@ class Memory:
 
         Potentiation: read out from all of the group's candidates, softmax over all of them (equation 6).
         """
-        before = self._store.working_size - group.working
+        before = self._held.working_size - group.working
         absent = max(before - first, 0)  # candidates older than the group
         if absent:
             distances = distances[chosen >= absent, absent:]

@@ -160,6 +160,7 @@ class ElementStore:
         """
         new = {"prepared": prepare_memory(key, shrinkage, self.prepared_type)}
         if self._consolidates:
+            assert shrinkage is not None and selection is not None  # only networks with them consolidate
             new |= {"key": key, "shrinkage": shrinkage, "selection": selection, "usage": _fresh(key)}
         columns = self._columns or {name: RowBuffer(rows, self._capacity) for name, rows in new.items()}
         joined = values[len(self.groups) :]

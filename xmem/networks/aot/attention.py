@@ -78,6 +78,7 @@ class ShortTermAttention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int]) -> Tensor:
         """query, key and value [HW, C] on the grid (h, w) -> [HW, C]."""
         weight = self.relative_emb_k.weight.view(HEADS, WINDOW**2, -1)
+        assert self.relative_emb_k.bias is not None
         bias = self.relative_emb_k.bias.view(HEADS, 1, WINDOW**2)
         codes = torch.baddbmm(bias, by_head(query), weight.transpose(1, 2))  # [8, HW, 225], of queries not yet scaled
         return self.projection(local_attention(query, key, value, codes, self.relative_emb_v, grid))

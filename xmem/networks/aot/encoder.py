@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torchvision
 from torch import Tensor, nn
 
@@ -15,7 +17,9 @@ class FrozenBatchNorm(nn.BatchNorm2d):
         super().__init__(channels)
         self.num_batches_tracked = None
 
-    def _load_from_state_dict(self, state_dict, prefix, metadata, *rest) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, metadata: dict[str, Any], *rest: Any
+    ) -> None:
         """As the version of torch's layout that has a count: for older ones, torch would add it."""
         super()._load_from_state_dict(state_dict, prefix, {**metadata, "version": 2}, *rest)
 

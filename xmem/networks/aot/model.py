@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from xmem.networks import Network
 from xmem.networks.aot.decoder import Decoder, ImagePart
 from xmem.networks.aot.encoder import F16, ResNetEncoder
-from xmem.networks.aot.transformer import LayerMemory, LayerTrace, LongShortTermTransformer, to_grid, to_rows
+from xmem.networks.aot.transformer import Layer, LayerMemory, LayerTrace, LongShortTermTransformer, to_grid, to_rows
 from xmem.networks.weights import named_tensors, network_of
 from xmem.pieces import WHOLE, Pieces
 
@@ -72,7 +72,7 @@ class AOT(Network):
     def remembered(self, traces: Sequence[LayerTrace], identity: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values [HW, C] of each layer, of a frame with these identities [HW, C]."""
         layers = zip(self.LSTT.layers, traces, strict=True)
-        return [(trace.key, layer.value(trace.content, identity)) for layer, trace in layers]
+        return [(trace.key, cast(Layer, layer).value(trace.content, identity)) for layer, trace in layers]
 
 
 def load_state(state: Mapping[str, Tensor | np.ndarray]) -> AOT:

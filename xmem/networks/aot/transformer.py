@@ -81,6 +81,7 @@ class Layer(nn.Module):
         content = self.norm2(x)
         key = self.linear_Q(content)  # of the query, too: one projection for both
         if memory is None:
+            assert identity is not None, "a reference frame has one"
             value = self.value(content, identity)
             memory = LayerMemory(key, value, key, value)
         x = (

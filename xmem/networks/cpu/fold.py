@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # Where a batch norm follows a convolution: torchvision's ResNet blocks, sequences and Conv2dNormActivation.
+Model = TypeVar("Model", bound=nn.Module)
 PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
 
 
-def fold_batch_norm(model: nn.Module) -> nn.Module:
+def fold_batch_norm(model: Model) -> Model:
     """Fold every frozen batch norm of `model` (in evaluation mode) into its convolution, in place.
 
     Outputs stay within float32 rounding; the state dict loses the batch norms' names.

@@ -24,7 +24,8 @@ class FusedLiteLayer(LiteLayer):
 
     def of_outputs(self, x: Tensor, channels: slice) -> Tensor:
         """Some output channels of the layer; of a depthwise one, x holds just these."""
-        conv: PackedConv2d = self[0]
+        conv = self[0]
+        assert isinstance(conv, PackedConv2d) and conv.bias is not None  # folded and packed, see `use_lite`
         return conv.part(x, ALL, channels, conv.bias[channels], relu6=True)
 
 
@@ -45,12 +46,16 @@ class LiteBlockInParts(LiteBlock):
 
     def _in_parts(self, x: Tensor, width: int, part: int) -> Tensor:
         """The block without its skip, for `part` expanded channels at a time; the projection sums over them."""
-        project, out = self.project[0], None
+        project, expand, depthwise = self.project[0], self.expand, self.depthwise
+        assert isinstance(project, PackedConv2d)
+        assert isinstance(expand, FusedLiteLayer) and isinstance(depthwise, FusedLiteLayer)
+        out: Tensor | None = None
         for start in range(0, width, part):
             own = slice(start, min(start + part, width))
-            hidden = self.depthwise.of_outputs(self.expand.of_outputs(x, own), own)
+            hidden = depthwise.of_outputs(expand.of_outputs(x, own), own)
             summand = project.of_channels(hidden, own, project.bias if out is None else None)
             out = summand if out is None else out + summand
+        assert out is not None
         return out
 
 
@@ -60,11 +65,12 @@ def use_lite(model: nn.Module) -> nn.Module:
         if type(layer) is LiteLayer and len(layer) == 3 and _is_ready(layer):
             layer.__class__ = FusedLiteLayer
     for block in model.modules():
-        fused = type(block) is LiteBlock and type(block.expand) is type(block.depthwise) is FusedLiteLayer
-        if fused and _is_ready(block.project):
+        if type(block) is not LiteBlock or not _is_ready(block.project):
+            continue
+        if type(block.expand) is type(block.depthwise) is FusedLiteLayer:
             block.__class__ = LiteBlockInParts
     return model
 
 
-def _is_ready(layer: LiteLayer) -> bool:
-    return isinstance(layer[0], PackedConv2d) and isinstance(layer[1], nn.Identity)
+def _is_ready(layer: nn.Module) -> bool:
+    return isinstance(layer, LiteLayer) and isinstance(layer[0], PackedConv2d) and isinstance(layer[1], nn.Identity)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -77,5 +78,6 @@ def use_packed(model: nn.Module) -> nn.Module:
     for layer in model.modules():
         plain = type(layer) in (nn.Conv2d, JointConv2d) and layer.padding_mode == "zeros"
         if plain and layer.groups in (1, layer.out_channels):
-            layer.__class__, layer._packed = PackedConv2d, {}
+            layer.__class__ = PackedConv2d
+            cast(PackedConv2d, layer)._packed = {}
     return model

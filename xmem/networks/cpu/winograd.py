@@ -37,10 +37,11 @@ def transforms(points: Sequence[Fraction] = POINTS) -> tuple[Tensor, Tensor, Ten
         inputs.append([*_polynomial(others), Fraction(0)])
     kernels.append([Fraction(0)] * (KERNEL - 1) + [Fraction(1)])
     inputs.append(_polynomial(points))
-    return tuple(
+    first, second, third = (
         torch.tensor([[float(x) for x in row] for row in rows], dtype=torch.float64)
         for rows in (products, kernels, inputs)
     )
+    return first, second, third
 
 
 def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -42,12 +43,14 @@ class WinogradConv2d(JointConv2d):
 def use_winograd(model: nn.Module) -> nn.Module:
     """Let, in place, every convolution of `model` that could ever gain go this way; its weights must not change any
     more. The first such network on a machine measures it for half a second or so."""
-    fitting = [layer for layer in model.modules() if type(layer) in (nn.Conv2d, JointConv2d) and _fits(layer)]
+    plain = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    fitting = [layer for layer in plain if type(layer) in (nn.Conv2d, JointConv2d) and _fits(layer)]
     corrections = corrections_here() if fitting else {}
     for layer in fitting:
         largest = max(gain(layer.in_channels, layer.out_channels, size, corrections) for size in MEASURED)
         if largest >= LEAST_GAIN:
-            layer.__class__, layer.corrections = WinogradConv2d, corrections
+            layer.__class__ = WinogradConv2d
+            cast(WinogradConv2d, layer).corrections = corrections
     return model
 
 

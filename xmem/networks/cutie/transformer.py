@@ -57,8 +57,8 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """query [N, L, C], key, value [N, S, C] -> [N, L, C]."""
-        heads = [self._heads(part, i) for i, part in enumerate((query, key, value))]
-        return self.out_proj(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+        q, k, v = (self._heads(part, i) for i, part in enumerate((query, key, value)))
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
     def few_read_many(self, query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
         """`forward` with fewer queries than keys; seen: bool [N, L, S], which keys a query sees."""

@@ -31,8 +31,8 @@ class Decoder(nn.Module):
 
     def forward(self, image: ImagePart, readout: Tensor) -> Tensor:
         """image: `image_part` of its features; readout [B, O, C_v, h, w] -> logits [B, O, 16 h, 16 w]."""
-        *shared, skip8, skip4 = image
-        g16 = self.compress.fuse(shared, readout)
+        hidden, skip16, skip8, skip4 = image
+        g16 = self.compress.fuse((hidden, skip16), readout)
         g4 = self.up_8_4(skip4, self.up_16_8(skip8, g16))
         logits = per_object(lambda g: self.pred(F.relu(g)), g4)[:, :, 0]  # [B, O, 4 h, 4 w]
         return F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)

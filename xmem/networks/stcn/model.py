@@ -12,7 +12,7 @@ from xmem.networks import Network
 from xmem.networks.stcn.decoder import THIN_CHANNELS, Decoder, ImagePart
 from xmem.networks.stcn.encoders import F16, KEY_CHANNELS, OBJECT_CHANNELS, VALUE_CHANNELS, ValueEncoder
 from xmem.networks.weights import named_tensors, network_of
-from xmem.networks.xmem.blocks import conv3x3
+from xmem.networks.xmem.blocks import ResidualBlock, conv3x3
 from xmem.networks.xmem.encoders import ResNetKeyEncoder
 from xmem.pieces import WHOLE, Pieces
 
@@ -82,6 +82,7 @@ def load_state(state: Mapping[str, Tensor | np.ndarray]) -> STCN:
     network = network_of(STCN, tensors, "STCN")
     for name, own in OWN_FIRST.items():
         block = network.get_submodule(name)
+        assert isinstance(block, ResidualBlock) and block.downsample is not None
         for conv in (block.conv1, block.downsample):
             conv.weight.data = torch.roll(conv.weight.data, -own, 1)  # the image's channels first
     return network

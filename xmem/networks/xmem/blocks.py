@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,7 +25,7 @@ def fold_objects(x: Tensor) -> Tensor:
     return x
 
 
-def per_object(function, x: Tensor) -> Tensor:
+def per_object(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Apply a 2-D network to x [B, O, C, h, w], objects folded into the batch."""
     return function(fold_objects(x)).unflatten(0, x.shape[:2])
 
@@ -54,7 +56,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, shortcut_kernel: int):
         super().__init__()
-        self.downsample = None
+        self.downsample: JointConv2d | None = None
         if in_channels != out_channels:
             self.downsample = JointConv2d(in_channels, out_channels, shortcut_kernel, padding=shortcut_kernel // 2)
         self.conv1 = JointConv2d(in_channels, out_channels, 3, padding=1)
@@ -65,15 +67,20 @@ class ResidualBlock(nn.Module):
         out = self.conv2(F.relu(self.conv1(F.relu(x))))
         return out + (x if self.downsample is None else self.downsample(x))
 
+    @property
+    def _skip(self) -> JointConv2d:
+        assert self.downsample is not None, "a block that joins two inputs has more channels before than behind it"
+        return self.downsample
+
     def shared_half(self, shared: Tensor) -> tuple[Tensor, Tensor]:
         """What [B, C_s, h, w], the same for all objects, has in the first convolution and in the skip."""
-        return self.conv1.shared_half(F.relu(shared)), self.downsample.shared_half(shared)
+        return self.conv1.shared_half(F.relu(shared)), self._skip.shared_half(shared)
 
     def fuse(self, shared: tuple[Tensor, Tensor], x: Tensor) -> Tensor:
         """The block on concat[shared, x] for each object, shared as `shared_half` gives it: x [B, O, C_x, h, w]
         -> [B, O, C_out, h, w]."""
         hidden = self.conv1.add_own_half(shared[0], F.relu(x))
-        return per_object(self.conv2, F.relu(hidden)) + self.downsample.add_own_half(shared[1], x)
+        return per_object(self.conv2, F.relu(hidden)) + self._skip.add_own_half(shared[1], x)
 
 
 class ChannelGate(nn.Module):
@@ -136,16 +143,24 @@ class Fuser(nn.Module):
         return per_object(lambda x: self.block2(x + self.attention(x)), g)
 
 
-class SensoryGRU(nn.Module):
+class SensoryGates(nn.Module):
     """The gated update of the sensory memory (XMem, section 3.4; gates in the order of the released weights)."""
 
     def __init__(self, in_channels: int, sensory_channels: int):
         super().__init__()
         self.transform = conv3x3(in_channels + sensory_channels, 3 * sensory_channels)
 
-    def forward(self, x: Tensor, sensory: Tensor) -> Tensor:
+    def updated(self, x: Tensor, sensory: Tensor) -> Tensor:
         """x [B, O, C, h, w], sensory [B, O, C_h, h, w] -> the new sensory memory, of the same shape."""
         gates = per_object(self.transform, torch.cat([x, sensory], 2))
         forget, update, new = gates.chunk(3, dim=2)
         forget, update, new = torch.sigmoid(forget), torch.sigmoid(update), torch.tanh(new)
         return forget * sensory * (1 - update) + update * new
+
+
+class SensoryGRU(SensoryGates):
+    """The update from one stride's features."""
+
+    def forward(self, x: Tensor, sensory: Tensor) -> Tensor:
+        """As `updated`."""
+        return self.updated(x, sensory)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xmem.networks.xmem.blocks import Fuser, ResidualBlock, SensoryGRU, conv3x3, per_object
+from xmem.networks.xmem.blocks import Fuser, ResidualBlock, SensoryGates, conv3x3, per_object
 from xmem.networks.xmem.encoders import FEATURE_CHANNELS
 from xmem.networks.xmem.sizes import ModelSizes
 
@@ -22,6 +22,7 @@ class KeyProjection(nn.Module):
         self.d_proj = conv3x3(in_channels, 1)
         self.e_proj = conv3x3(in_channels, key_channels)
         nn.init.orthogonal_(self.key_proj.weight)
+        assert self.key_proj.bias is not None
         nn.init.zeros_(self.key_proj.bias)
 
     def forward(self, f16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,7 +51,7 @@ def doubled(g: Tensor, skip: Tensor) -> Tensor:
     return per_object(lambda x: F.interpolate(x, size=size, mode="bilinear", align_corners=False), g)
 
 
-class SensoryUpdate(SensoryGRU):
+class SensoryUpdate(SensoryGates):
     """The decoder's update of the sensory memory, from its features at three strides."""
 
     def __init__(self, decoder_channels: tuple[int, int, int], update_channels: int, sensory_channels: int):
@@ -67,7 +68,7 @@ class SensoryUpdate(SensoryGRU):
         # joined once they are small: a sixteenth of the copying
         g4 = torch.cat([per_object(lambda g: F.avg_pool2d(g, 4), part) for part in (g4, logits)], 2)
         x = x + per_object(self.g4_conv, g4)
-        return super().forward(x, sensory)
+        return self.updated(x, sensory)
 
 
 class Decoder(nn.Module):

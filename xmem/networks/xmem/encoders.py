@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torchvision
@@ -40,7 +41,7 @@ class ResNetKeyEncoder(nn.Module):
 class LiteLayer(Conv2dNormActivation):
     """Convolution, batch norm and, unless activation_layer says otherwise, ReLU6."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, **options):
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, **options: Any):
         norm = partial(nn.BatchNorm2d, eps=1e-3)
         super().__init__(
             in_channels, out_channels, kernel, stride, **{"norm_layer": norm, "activation_layer": nn.ReLU6} | options
