@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from xmem.checkpoints import EMBEDDED, REGISTRY
 from xmem.errors import InputError
@@ -75,7 +76,7 @@ class Sweep:
                 self.passes,
             )
             yield base
-            axes = {
+            axes: dict[str, tuple[Any, ...]] = {
                 "size": self.sizes,
                 "objects": self.objects,
                 "frames": self.frames,
@@ -87,7 +88,7 @@ class Sweep:
 
 
 LENGTHS = Sweep(sizes=(144,), frames=(1000,), long_term=(True, False), passes=("engine",))
-AXES = {"sizes": (480, 240, 720, 1080), "objects": (1, 3, 10), "precisions": ("auto", "float32")}
+AXES: dict[str, Any] = {"sizes": (480, 240, 720, 1080), "objects": (1, 3, 10), "precisions": ("auto", "float32")}
 PRESETS: dict[str, tuple[Sweep, ...]] = {
     "quick": (
         Sweep(**AXES, frames=(30,)),

@@ -12,6 +12,7 @@ import numpy as np
 from xmem.errors import InputError
 from xmem.resources import RESTORE, SAMPLE_VIDEO
 from xmem.video import FrameReader
+from xmem.video.writer import add_video_stream
 
 RATE = 25  # frames per second
 ENCODER = {"preset": "veryfast", "crf": "20", "bf": "0"}  # no reordering: copies of its packets then follow each other
@@ -26,10 +27,10 @@ def scaled_clip(path: Path, size: int, source: Path = SAMPLE_VIDEO) -> Path:
         info = reader.info
         scale = size / min(info.width, info.height)
         width, height = (2 * round(side * scale / 2) for side in (info.width, info.height))
-        stream = container.add_stream("libx264", rate=RATE, options=ENCODER)
+        stream = add_video_stream(container, "libx264", RATE, ENCODER)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in reader:
-            image = cv2.resize(frame.image, (width, height), interpolation=cv2.INTER_LINEAR)
+            image = np.asarray(cv2.resize(frame.image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return path
@@ -43,6 +44,7 @@ def looped_clip(path: Path, clip: Path, frames: int) -> Path:
             with av.open(str(clip)) as source:
                 video = source.streams.video[0]
                 stream = stream or container.add_stream_from_template(video)
+                assert video.time_base is not None  # of a file that we wrote
                 step = round(Fraction(1, RATE) / video.time_base)  # ticks
                 for packet in source.demux(video):
                     if packet.dts is None or count == frames:

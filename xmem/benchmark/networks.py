@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xmem import checkpoints
+from xmem.errors import InputError
 from xmem.networks.xmem import ModelSizes, XMem, xmem_sizes
 
 RESIDUAL_SCALE = 0.25  # of the last batch norm in a residual branch: random features then stay within half precision
@@ -16,11 +17,14 @@ RESIDUAL_SCALE = 0.25  # of the last batch norm in a residual branch: random fea
 def load(name: str, device: str, precision: str) -> tuple[XMem, str]:
     """The network, and what its weights are: "embedded", "released", "own file" or "random". Nothing is fetched."""
     record = checkpoints.REGISTRY.get(name)
-    if record is None:
-        return checkpoints.load_model(Path(name).expanduser(), device, precision), "own file"
-    if checkpoints.find(name) is None:
-        return checkpoints.load_model(random_state(sizes_of(name)), device, precision), "random"
-    return checkpoints.load_model(name, device, precision), "released" if record.url else "embedded"
+    source: str | Path | dict[str, Tensor] = name if record else Path(name).expanduser()
+    weights = "own file" if record is None else "released" if record.url else "embedded"
+    if record and checkpoints.find(name) is None:
+        source, weights = random_state(sizes_of(name)), "random"
+    model = checkpoints.load_model(source, device, precision)
+    if not isinstance(model, XMem):
+        raise InputError(f"The arithmetic of {name} is not known: only networks of XMem's family are measured.")
+    return model, weights
 
 
 def sizes_of(name: str) -> ModelSizes:

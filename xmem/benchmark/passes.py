@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -83,7 +83,7 @@ def run_whole(bench: Bench) -> tuple[Pass, int | None]:
     """
     given = {0: bench.mask(first_frame(bench.clip))}
 
-    def run(name: str) -> Iterator:
+    def run(name: str) -> Generator[object, None, None]:
         return segment.segment_video(
             bench.clip, given, bench.folder / name, model=bench.model, config=bench.config, size=None
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INK, QUIET, GRID = "#222222", "#6b6b6b", "#e3e3e3"
 GROUP_COLOURS = dict(zip(GROUPS, ("#56B4E9", "#0072B2", "#D55E00", "#E69F00", "#009E73"), strict=True))
 LIGHT_GROUPS = ("decode", "render")  # in colours that white does not stand out from
-STYLE = {
+STYLE: Any = {  # as matplotlib names it
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": INK,
@@ -84,9 +86,8 @@ def unit_of(rows: Sequence[Row], device_type: str) -> tuple[float, str]:
     if device_type != "cpu" or not rows:
         return 1.0, "frames per second"
     first = {row.case.model: row for row in reversed(rows)}
-    base = min(first.values(), key=lambda row: row.engine.fps)
-    case = base.case
-    return base.engine.fps, f"speed: 1 is {case.model}, {case.size} px, {case.objects} obj., {case.precision}"
+    fps, case = min(((row.engine.fps, row.case) for row in first.values() if row.engine), key=itemgetter(0))
+    return fps, f"speed: 1 is {case.model}, {case.size} px, {case.objects} obj., {case.precision}"
 
 
 def _panels(rows: Sequence[Row], device_type: str) -> list[Panel]:
@@ -101,9 +102,7 @@ def _panels(rows: Sequence[Row], device_type: str) -> list[Panel]:
         ("frames", "Speed by length", "frames in the clip"),
     ):
         if series := series_along(axis, speeds):
-            panels.append(
-                lambda axes, series=series, texts=(axis, title, label): _speed_panel(axes, series, unit, *texts)
-            )
+            panels.append(partial(_speed_panel, series=series, unit=unit, axis=axis, title=title, label=label))
     if timed := [row for row in speeds if row.shares]:
         panels.append(lambda axes: _share_panel(axes, timed))
     if lengths:
@@ -191,14 +190,15 @@ def _share_panel(axes: Any, rows: Sequence[Row]) -> None:
 
 def _length_panel(axes: Any, rows: Sequence[Row]) -> None:
     for colour, row in zip(COLOURS, rows, strict=False):
-        course, case = row.engine.course, row.case
+        course, case = row.engine.course if row.engine else (), row.case
+        held = [(sample.frame, sample.elements or 0, (sample.element_bytes or 0) / MEGA) for sample in course]
         label = f"{case.model}, {case.size} px, long-term memory {'on' if case.long_term else 'off'}"
         axes.plot(
-            [s.frame for s in course], [s.element_bytes / MEGA for s in course], color=colour, linewidth=2, label=label
+            [frame for frame, _, _ in held], [size for _, _, size in held], color=colour, linewidth=2, label=label
         )
-        end = course[-1]
-        said = f"{end.elements:,} elements" + (f"\n{row.error}" if row.error else "")
-        _write(axes, said, (end.frame, end.element_bytes / MEGA), (0, 6), colour, "right")
+        frame, elements, size = held[-1]
+        said = f"{elements:,} elements" + (f"\n{row.error}" if row.error else "")
+        _write(axes, said, (frame, size), (0, 6), colour, "right")
     axes.margins(y=0.15)
     axes.set(title="Memory against length", xlabel="frames", ylabel="MB in the memories")
     _from_zero(axes)
@@ -213,11 +213,10 @@ def _from_zero(axes: Any) -> None:
 
 def _flat_panel(axes: Any, rows: Sequence[Row]) -> None:
     for colour, row in zip(COLOURS, rows, strict=False):
-        told = [sample for sample in row.whole.course if sample.process_bytes is not None]
+        course = row.whole.course if row.whole else ()
+        told = [(sample.frame, sample.process_bytes / MEGA) for sample in course if sample.process_bytes is not None]
         label = f"{row.case.model}, {row.case.size} px, {row.case.precision}"
-        axes.plot(
-            [s.frame for s in told], [s.process_bytes / MEGA for s in told], color=colour, linewidth=2, label=label
-        )
+        axes.plot([frame for frame, _ in told], [size for _, size in told], color=colour, linewidth=2, label=label)
     axes.margins(y=0.15)
     axes.set(title="The process over a whole run", xlabel="frames", ylabel="MB in use")
     _from_zero(axes)

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from xmem.benchmark.cases import Case
 from xmem.errors import InputError
@@ -103,7 +104,7 @@ class Row:
     def as_json(self) -> dict:
         """What `of_json` reads, with what follows from it."""
         speeds = {"engine_fps": self.engine, "whole_fps": self.whole}
-        derived = {name: part.fps for name, part in speeds.items() if part}
+        derived: dict[str, Any] = {name: part.fps for name, part in speeds.items() if part}
         derived |= {"shares": self.shares, "of_peak": self.of_peak, "over_slowest": self.over_slowest}
         return asdict(self) | {"derived": derived}
 

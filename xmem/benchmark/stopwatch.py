@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +18,7 @@ class Stopwatch:
     def __init__(self, device: torch.device):
         self._device = device
         self._wrapped: list[tuple[object, str]] = []
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
 
     def run(self, name: str, function: Callable, *arguments: Any) -> Any:
         """function(*arguments), its seconds added to `name`."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from xmem.benchmark import arithmetic, networks
 from xmem.benchmark.cases import Case
@@ -55,7 +56,7 @@ def _clip(folder: Path, case: Case) -> Path:
 def _measured(
     case: Case, clip: Path, folder: Path, device: str, machine: Mapping, on_frames: Callable[[Case, int], object]
 ) -> Row:
-    row = None
+    row: Row | None = None
     with tempfile.TemporaryDirectory(dir=folder) as results:
         orders = {"case": asdict(case), "clip": str(clip), "folder": results, "device": device}
         for kind, value in _say_of(orders):
@@ -65,10 +66,11 @@ def _measured(
                 row = Row.of_json(value)
             elif kind == "failed":
                 row = Row(case, error=value)
+    assert row is not None  # a worker says its row, or why it died
     return replace(row, peak_gflops=max(machine["peaks"][case.precision].values()))
 
 
-def _say_of(orders: dict) -> Iterator[tuple[str, object]]:
+def _say_of(orders: dict) -> Iterator[tuple[str, Any]]:
     """What a worker says: (kind, value) per line; at its end ("failed", why) where it died. Raises what it refuses.
 
     Closing the iterator, or an interrupt, ends the worker.
@@ -83,7 +85,7 @@ def _say_of(orders: dict) -> Iterator[tuple[str, object]]:
             text=True,
         )
         try:
-            for line in worker.stdout:
+            for line in worker.stdout or ():
                 (pair,) = json.loads(line).items()
                 if pair[0] == "refused":
                     raise InputError(pair[1])
@@ -104,7 +106,8 @@ def _reason(status: int, errors: str) -> str:
 
 
 def _end(worker: subprocess.Popen) -> None:
-    worker.stdout.close()
+    if worker.stdout is not None:
+        worker.stdout.close()
     if worker.poll() is None:
         worker.terminate()
         with suppress(subprocess.TimeoutExpired):

@@ -46,6 +46,7 @@ def _speeds(rows: Sequence[Row]) -> tuple[str, list[str], list[list[str]]]:
 
 
 def _speed(row: Row) -> list[str]:
+    assert row.engine is not None and row.whole is not None
     shares = [f"{row.shares[group]:.0%}" if row.shares else "-" for group in GROUPS]
     return [
         *_names(row),
@@ -74,18 +75,20 @@ def _names(row: Row) -> list[str]:
 
 
 def _lengths(rows: Sequence[Row]) -> tuple[str, list[str], list[list[str]]]:
-    chosen = [row for row in rows if row.engine and not row.whole and row.engine.course]
+    chosen = [(row, row.engine.course) for row in rows if row.engine and not row.whole and row.engine.course]
     if not chosen:
         return "", [], []
-    marks = _marks(max(row.engine.course[-1].frame for row in chosen))
+    marks = _marks(max(course[-1].frame for _, course in chosen))
     header = [*NAMES, *(f"at {mark:,}" for mark in marks)]
-    lines = [[*_names(row), *(_held(row.engine.course, mark) for mark in marks)] for row in chosen]
+    lines = [[*_names(row), *(_held(course, mark) for mark in marks)] for row, course in chosen]
     return "Memory against length: elements remembered (and their MB) after so many frames", header, lines
 
 
 def _held(course: Sequence[Sample], mark: int) -> str:
     sample = sample_at(course, mark)
-    return "-" if sample is None else f"{sample.elements:,} ({sample.element_bytes / MEGA:,.1f})"
+    if sample is None or sample.elements is None or sample.element_bytes is None:
+        return "-"
+    return f"{sample.elements:,} ({sample.element_bytes / MEGA:,.1f})"
 
 
 def _marks(last: int) -> list[int]:
@@ -102,7 +105,8 @@ def sample_at(course: Sequence[Sample], frame: int) -> Sample | None:
 
 def _flat(rows: Sequence[Row]) -> tuple[str, list[str], list[list[str]]]:
     header = [*NAMES, "file to file", "MB at a tenth", "highest after", "growth"]
-    lines = [[*_names(row), _number(row.whole.fps), *_flatness(row.whole.course)] for row in rows if is_long_run(row)]
+    long = [(row, row.whole) for row in rows if row.whole is not None and is_long_run(row)]
+    lines = [[*_names(row), _number(whole.fps), *_flatness(whole.course)] for row, whole in long]
     return "Memory of the process over a whole run, file to file", header, lines
 
 

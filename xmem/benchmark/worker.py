@@ -21,6 +21,7 @@ from xmem.benchmark.results import Pass, Row, Sample
 from xmem.device import is_out_of_memory, peak_memory, select_device
 from xmem.engine.propagator import Propagator
 from xmem.errors import InputError
+from xmem.networks.xmem import ModelSizes
 from xmem.video import first_frame
 
 
@@ -48,14 +49,15 @@ def measure(case: Case, clip: Path, folder: Path, device: str) -> Row:
     start = process_bytes(select_device(device))
     model, weights = networks.load(case.model, device, case.precision)
     bench = Bench(case, clip, folder, model, lambda frames: _say("progress", frames))
-    row, course = Row(case, weights, start_bytes=start), []
+    row, course = Row(case, weights, start_bytes=start), list[Sample]()
     try:
         if "whole" in case.passes:
             row = _with_memory(row, *run_whole(bench), model.device)
         engine = Propagator(model, bench.config)
         if "engine" in case.passes:
-            row = replace(row, engine=run_engine(bench, engine, course))
-            row = replace(row, gflop=_gflop(bench, row.engine))
+            timed = run_engine(bench, engine, course)
+            row = replace(row, engine=timed)
+            row = replace(row, gflop=_gflop(bench, model.sizes, timed))
         if "stages" in case.passes:
             row = replace(row, stages=run_stages(bench, engine))
     except (InputError, MemoryError, RuntimeError) as error:
@@ -81,9 +83,9 @@ def _with_memory(row: Row, whole: Pass, before: int | None, device: torch.device
     return replace(row, whole=whole, peak_bytes=peak_memory(device), growth_bytes=growth)
 
 
-def _gflop(bench: Bench, engine: Pass) -> float:
+def _gflop(bench: Bench, sizes: ModelSizes, engine: Pass) -> float:
     """Giga-operations of an average frame of this clip, network and reading."""
-    case, sizes, config = bench.case, bench.model.sizes, bench.config
+    case, config = bench.case, bench.config
     height, width = first_frame(bench.clip).shape[:2]
     queries = -(-height // 16) * -(-width // 16)
     elements = _mean_elements(engine.course)
@@ -92,7 +94,7 @@ def _gflop(bench: Bench, engine: Pass) -> float:
 
 
 def _mean_elements(course: tuple[Sample, ...]) -> float:
-    return sum(sample.elements for sample in course) / len(course)
+    return sum(sample.elements or 0 for sample in course) / len(course)
 
 
 def _say(kind: str, value: object) -> None:

@@ -196,7 +196,8 @@ class StillMotion:
         mapped = mapped[..., :2] / np.maximum(mapped[..., 2:], 0.2) * height
         middle = np.array([(picture.shape[1] - 1) / 2, (picture.shape[0] - 1) / 2], np.float32)
         way = cv2.INTER_NEAREST if label else cv2.INTER_LINEAR
-        return cv2.remap(picture, (mapped + middle).astype(np.float32), None, way, borderMode=cv2.BORDER_REFLECT_101)
+        places = (mapped + middle).astype(np.float32)
+        return cv2.remap(picture, places[..., 0], places[..., 1], way, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def veil(rng: Generator, frames: np.ndarray) -> None:

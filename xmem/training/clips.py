@@ -106,6 +106,7 @@ class ClipSource:
 
     def _static(self, rng: Generator, shape: BatchShape, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
         """A still that is moved and bent as a whole, its own objects first."""
+        assert self.stills is not None  # see `_kind`
         still = self.stills[int(rng.integers(len(self.stills)))]
         frames, labels = move_still(rng, still, shape.frames, shape.size)
         return self._populate(rng, frames, labels, shape.objects, still, np.zeros(shape.frames, int))
@@ -267,7 +268,7 @@ def crop_clip(
     height = largest if rng.random() < 0.2 else augment.log_uniform(rng, min(size[0] / 1.4, largest * 0.9), largest)
     zooms = np.exp(augment.smooth_path(rng, len(indices), 0.08))
     aim = np.array([rng.uniform(0, columns), rng.uniform(0, rows)])
-    inside = np.argwhere(sequence.masks[indices[0]] > 0) if on_object else []
+    inside = np.argwhere(sequence.masks[indices[0]] > 0) if on_object else np.empty((0, 2), int)
     if len(inside):
         aim = inside[rng.integers(len(inside))][::-1] + rng.normal(0, 0.2 * height, 2)
     drift = rng.choice([0.0, 0.04, 0.2], p=[0.4, 0.4, 0.2]) * height
@@ -294,7 +295,7 @@ def move_still(
     rng: Generator, still: VideoSequence, frames: int, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """A clip from one image by affine, perspective and thin-plate motion; uint8 [T, H, W, 3] and [T, H, W]."""
-    margin = tuple(round(1.2 * side) for side in size)  # of the picture beyond the clip's frame, for it to move in
+    margin = round(1.2 * size[0]), round(1.2 * size[1])  # of the picture beyond the clip's frame, for it to move in
     picture, mask = (part[0] for part in crop_clip(rng, still, np.zeros(1, int), margin))
     motion = augment.StillMotion.random(rng, frames)
     images = [motion.apply(picture, t, size, label=False) for t in range(frames)]

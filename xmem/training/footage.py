@@ -34,7 +34,10 @@ def read_frames(sequence: LabelledSequence, short_side: int | None = None) -> It
     """
     paths = [path for path in sorted(sequence.images.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
     for path in (path for path in paths if path.stem in sequence.masks):
-        image = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        read = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if read is None:
+            raise InputError(f"The image {path} cannot be read: copy it again.")
+        image = cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
         label = read_truth(sequence.masks[path.stem], image.shape[:2])
         scale = 1.0 if short_side is None else min(1.0, short_side / min(image.shape[:2]))
         size = (round(image.shape[1] * scale), round(image.shape[0] * scale))  # width, height

@@ -107,17 +107,17 @@ def clip_loss(model: XMem, images: Tensor, labels: Tensor, objects: int, plan: C
     batch, frames = images.shape[:2]
     keys, shrinkages, selections, features = model.encode_key(images.flatten(0, 1))
     keys, shrinkages, selections = (x.unflatten(0, (batch, frames)) for x in (keys, shrinkages, selections))
-    features = tuple(f.unflatten(0, (batch, frames)) for f in features)
+    f16, f8, f4 = (f.unflatten(0, (batch, frames)) for f in features)
     masks = F.one_hot(labels[:, 0], objects + 1).movedim(-1, 1)[:, 1:].float()  # [B, O, H, W]
     sensory = model.initial_sensory(batch, objects, *keys.shape[-2:])
-    first, sensory = model.encode_value(images[:, 0], features[0][:, 0], masks, sensory, True)
+    first, sensory = model.encode_value(images[:, 0], f16[:, 0], masks, sensory, True)
     values, losses = {0: first}, []
     for t in range(1, frames):
         read = plan.references[t]
         memory_keys, memory_shrinkage = (torch.cat([x[:, s].flatten(2) for s in read], -1) for x in (keys, shrinkages))
         memory_values = torch.cat([values[s].flatten(3) for s in read], -1)
         readout = read_memory(memory_keys, memory_shrinkage, keys[:, t], selections[:, t], memory_values)
-        frame_features = tuple(f[:, t] for f in features)
+        frame_features = f16[:, t], f8[:, t], f4[:, t]
         last = t == frames - 1
         update = not last and not (plan.deep[t] and plan.synchronised[t])
         logits, sensory = model.decode(frame_features, readout, sensory, update)

@@ -52,7 +52,7 @@ def load_resnet(model: XMem, source: dict[str, Tensor]) -> None:
         state = {name: source[name.replace("res2.", "layer1.")].clone() for name in names}
     except KeyError as error:
         raise InputError(f"No ResNet-50 or ResNet-18 weights ({error} is missing): choose another --init.") from error
-    state["conv1.weight"] = with_mask_channels(state["conv1.weight"], encoder.conv1.weight.shape[1])
+    state["conv1.weight"] = with_mask_channels(state["conv1.weight"], encoder.state_dict()["conv1.weight"].shape[1])
     encoder.load_state_dict(state, strict=False)
 
 
@@ -73,7 +73,9 @@ def load_lite0(model: XMem, source: dict[str, Tensor]) -> None:
             state = encoder_state(source, names)
         except KeyError as error:
             raise InputError(f"No EfficientNet-lite0 weights ({error} is missing): choose another --init.") from error
-        state["stem.0.weight"] = with_mask_channels(state["stem.0.weight"], encoder.stem[0].weight.shape[1])
+        state["stem.0.weight"] = with_mask_channels(
+            state["stem.0.weight"], encoder.state_dict()["stem.0.weight"].shape[1]
+        )
         encoder.load_state_dict(state, strict=False)
 
 

@@ -56,7 +56,9 @@ class RunSettings:
 
     def progress(self, step: int, elapsed: float) -> float:
         """Share of the run that is done, 0..1; elapsed in seconds."""
-        return min(1.0, step / self.steps if self.steps else elapsed / (60 * self.minutes))
+        if self.minutes is None:
+            return min(1.0, step / (self.steps or 1))
+        return min(1.0, elapsed / (60 * self.minutes))
 
 
 def parameter_groups(model: XMem, recipe: Recipe) -> list[dict]:
@@ -137,7 +139,7 @@ class Trainer:
         validate: Callable[[dict[str, Tensor]], dict] | None = None,
     ):
         self.recipe, self.source, self.settings, self.device, self.validate = recipe, source, settings, device, validate
-        self.model = model.to(device, memory_format=torch.channels_last)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
         freeze(self.model, recipe)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, recipe), lr=0.0)
         self.trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -266,7 +268,7 @@ class Trainer:
         about = {"architecture": "xmem-lite" if self.recipe.sizes.encoder == "lite" else "XMem", "step": str(self.step)}
         return about | ({"score": f"{scores['mean']:.2f}"} if scores else {})
 
-    def _log(self, **record) -> None:
+    def _log(self, **record: object) -> None:
         with open(self.settings.folder / "log.jsonl", "a") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -321,7 +323,7 @@ class BatchQueue:
             self.pool = ProcessPoolExecutor(self.workers, spawn, _start_worker, (self.trainer.source,))
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self.pool is not None:
             self.pool.shutdown(wait=True, cancel_futures=True)
 

@@ -7,6 +7,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from safetensors import safe_open
 
 from xmem.checkpoints import load_model, read_state
 from xmem.engine.propagator import Propagator
-from xmem.networks.xmem import XMem
+from xmem.networks import Network
 from xmem.scoring.evaluation import find_sequences
 from xmem.scoring.metrics import region_similarity
 from xmem.training import yardstick
@@ -68,7 +69,7 @@ def plot_curves(records: Sequence[dict], picture: Path) -> None:
     pyplot.close(figure)
 
 
-def _plot_loss(axes, records: Sequence[dict]) -> None:
+def _plot_loss(axes: Any, records: Sequence[dict]) -> None:
     step, loss = (np.array([record[name] for record in records], dtype=float) for name in ("step", "loss"))
     axes.plot(step, loss, color="0.8", linewidth=0.5)
     window = min(SMOOTHING, len(loss))
@@ -76,7 +77,7 @@ def _plot_loss(axes, records: Sequence[dict]) -> None:
     axes.set(xlabel="step", ylabel=f"loss (mean of {window} steps)", ylim=(0, np.percentile(loss, 99)))
 
 
-def _plot_scores(axes, records: Sequence[dict]) -> None:
+def _plot_scores(axes: Any, records: Sequence[dict]) -> None:
     sizes = sorted({record.get("size") for record in records}, key=str)
     for size, line in zip(sizes, ("-", "--", ":"), strict=False):
         scored = [record for record in records if record.get("size") == size]
@@ -92,7 +93,7 @@ def _plot_scores(axes, records: Sequence[dict]) -> None:
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
-def worst_frames(model: XMem, root: Path, name: str, size: int, count: int = 4) -> np.ndarray:
+def worst_frames(model: Network, root: Path, name: str, size: int, count: int = 4) -> np.ndarray:
     """A row of pictures: the frames of a sequence with the lowest J, at least 8 frames apart, in order of time.
 
     White contour: truth; red tint: prediction. uint8 [PICTURE_HEIGHT, W, 3].
@@ -111,7 +112,9 @@ def worst_frames(model: XMem, root: Path, name: str, size: int, count: int = 4) 
 
 
 def _picture(frame: np.ndarray, truth: np.ndarray, predicted: np.ndarray, index: int, score: float) -> np.ndarray:
-    picture = np.where(predicted[..., None], 0.5 * frame + 0.5 * np.array(PREDICTED), frame).astype(np.uint8)
+    picture: np.ndarray = np.where(predicted[..., None], 0.5 * frame + 0.5 * np.array(PREDICTED), frame).astype(
+        np.uint8
+    )
     contours, _ = cv2.findContours(truth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, contours, -1, TRUTH, 2)
     width = round(frame.shape[1] * PICTURE_HEIGHT / frame.shape[0])
@@ -155,7 +158,7 @@ def main() -> int:
 
 
 def draw_failures(
-    model: XMem, root: Path, scores: dict[str, dict[str, float]], size: int, path: Path, count: int = 8
+    model: Network, root: Path, scores: dict[str, dict[str, float]], size: int, path: Path, count: int = 8
 ) -> None:
     """The worst frames of the `count` sequences with the lowest J&F, a row each, as one picture; scores: of a size."""
     ranked = sorted(

@@ -6,7 +6,7 @@ One part selects checkpoints during a run and is favourable by that much; the ot
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmem.networks.xmem import XMem
+from xmem.networks import Network
 from xmem.scoring.evaluation import evaluate
 
 SIZES = (240, 384, 480)  # shorter sides at which a network must agree, pixels
@@ -59,7 +59,7 @@ def selecting() -> tuple[str, ...]:
     return tuple(name for part in YARDSTICK if part.selects for name in part.sequences)
 
 
-def score(model: XMem, root: Path, size: int) -> dict[str, dict[str, float]]:
+def score(model: Network, root: Path, size: int) -> dict[str, dict[str, float]]:
     """J&F, J and F of each part and J&F of each of its sequences, in percent: a mean over objects, as DAVIS counts.
 
     root: the folder that holds the parts' folders. size: shorter side at which the network runs, pixels.
