@@ -88,3 +88,11 @@ def test_each_family_is_a_folder_and_a_record():
     from xmem.families import FAMILIES as records
 
     assert set(records) == FAMILIES
+
+
+def test_the_picture_of_the_house_shows_every_room():
+    picture = (ROOT / "docs" / "house.svg").read_text(encoding="utf-8")
+    rooms = {path.name for path in (ROOT / "xmem").iterdir() if (path / "__init__.py").is_file()}
+    files = {path.stem for path in (ROOT / "xmem").glob("[!_]*.py")}
+    assert {room for room in rooms if f"xmem/{room}/" not in picture} == set()
+    assert {name for name in files if name not in picture} == set()
