@@ -1,0 +1,24 @@
+"""The average of weights of several runs."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from xmem.errors import InputError
+from xmem.training.average import average, main
+
+
+def test_floating_point_is_averaged_by_share_and_written(tmp_path):
+    for name, value in (("a", 1.0), ("b", 5.0)):
+        save_file({"w": torch.full((2,), value), "n": torch.tensor([3])}, tmp_path / f"{name}.safetensors")
+    out = tmp_path / "out.safetensors"
+    assert main([str(out), f"0.75:{tmp_path / 'a.safetensors'}", f"0.25:{tmp_path / 'b.safetensors'}"]) == 0
+    written = load_file(out)
+    assert written["w"].tolist() == [2.0, 2.0] and written["n"].tolist() == [3]
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.6), (0.5, 0.5)])
+def test_wrong_shares_and_other_networks_are_refused(shares):
+    states = [{"w": torch.zeros(2)}, {"w": torch.zeros(3)}]
+    with pytest.raises(InputError, match="add up to" if sum(shares) != 1 else "same network"):
+        average(states, shares)
