@@ -14,7 +14,7 @@ from PIL import Image
 
 import xmem
 from demo.failures import in_words
-from demo.runs import models, oneshot, preflight, rendering, settings, track
+from demo.runs import models, oneshot, preflight, rendering, settings, told, track
 from demo.runs.settings import SettingsPanel
 from demo.stage import check, paint, video
 from demo.visit import studio
@@ -257,6 +257,7 @@ def propagate(
     track.check_ready(session)
     workspace.clear_stop()
     for _, latest in track.compute(session, chosen, workspace, start_over=start_over):
+        told.looked_on(workspace)
         if latest.total:
             yield {"done": latest.done, "total": latest.total, "seconds": round(latest.seconds, 2)}
     yield describe(studio.session_of(request))

@@ -40,11 +40,10 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
         take_step = tabs.build()
 
         api.build(track_step.settings)  # first, so that its endpoints get their names, and the page's own events others
-        video.wire(demo, video_step, paint_step, track_step, check_step, take_step.block, changed)
+        came_back = video.wire(demo, video_step, paint_step, track_step, check_step, take_step.block, changed)
         paint.wire(paint_step, changed)
-        track.wire(
-            track_step, paint_step.canvas, paint_step.frame, [check_step.block, take_step.block], status, changed
-        )
+        later = [check_step.block, take_step.block]
+        track.wire(track_step, paint_step.canvas, paint_step.frame, later, status, changed, came_back)
         check.wire(check_step, paint_step, changed)
         tabs.wire(take_step, track_step, changed)
         demo.unload(studio.depart)

@@ -12,11 +12,12 @@ HEARTBEAT_SECONDS = 0.7
 T = TypeVar("T")
 
 
-def follow(steps: Generator[T, None, Any], wait: bool = True) -> Iterator[T | None]:
+def follow(steps: Generator[T, None, Any], wait: bool = True, goes_on: bool = False) -> Iterator[T | None]:
     """Run a generator in a thread and yield its latest item at least every second (None before the first).
 
     Items in between may be skipped, the last one is not. Closing this iterator closes the generator after its next
     item; with `wait` its thread has ended before this returns, so that nothing writes into the run's folder after.
+    goes_on: the generator goes on to its end without anybody who follows it.
     """
     arrived: queue.Queue[T] = queue.Queue()
     failure: list[BaseException] = []
@@ -26,8 +27,9 @@ def follow(steps: Generator[T, None, Any], wait: bool = True) -> Iterator[T | No
         try:
             with contextlib.closing(steps):
                 for item in steps:
-                    arrived.put(item)
-                    if closed.is_set():
+                    if not closed.is_set():
+                        arrived.put(item)
+                    elif not goes_on:
                         return
         except BaseException as error:
             failure.append(error)
@@ -45,7 +47,7 @@ def follow(steps: Generator[T, None, Any], wait: bool = True) -> Iterator[T | No
             yield latest
     finally:
         closed.set()
-        if wait:
+        if wait and not goes_on:
             thread.join()
     if failure:
         raise failure[0]

@@ -63,7 +63,7 @@ def wire(step: EstimateRow, opened: Sequence[Dependency], chosen: SettingsPanel,
 
 def at_once(request: gr.Request, *values: Any) -> Answer:
     """After an upload or a change of settings; where GPU time is rationed, it waits to be asked for."""
-    if not studio.has_session(request):
+    if not studio.has_session(request) or studio.is_running(request):
         return "", gr.update(visible=False), 0, gr.update(visible=False)
     if spaces:
         return "", gr.update(visible=False), 0, gr.update(visible=True)
@@ -72,7 +72,7 @@ def at_once(request: gr.Request, *values: Any) -> Answer:
 
 def announced(request: gr.Request, *values: Any) -> Iterator[Answer]:
     """`at_once`, with a word about it meanwhile."""
-    if studio.has_session(request) and not spaces:
+    if studio.has_session(request) and not studio.is_running(request) and not spaces:
         yield panels.TIMING, gr.update(visible=False), 0, gr.update(visible=False)
     yield at_once(request, *values)
 

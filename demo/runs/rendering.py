@@ -40,7 +40,7 @@ def show(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
 def _show(session: Session, workspace: Workspace) -> Iterator[tuple[Any, Any, Any]]:
     progress, stopped = read_summary(session)
     with workspace.new_folder(RENDERING) as folder:
-        newest = workspace.path / "newest-render"
+        newest = workspace.work / f"newest-{workspace.left.name if workspace.left else 'render'}"  # of this page
         newest.write_text(folder.name)
         for step in follow(_export(session, folder)):
             workspace.keep_alive()

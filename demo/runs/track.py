@@ -1,18 +1,20 @@
 """Step 3: the run, what it would compute, and the result that is rendered from it."""
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.events import Dependency
 
 import xmem
 from demo.failures import in_words
 from demo.html import panels
 from demo.html.progress import Progress
-from demo.runs import models, preflight, rendering, settings
+from demo.runs import models, preflight, rendering, settings, told
 from demo.runs.follow import follow
 from demo.runs.run import propagate_session
 from demo.visit import scene, studio
@@ -23,6 +25,7 @@ from xmem.session.spans import plan
 
 # Where the result video stands, in seconds; and a frame number to go to.
 VIDEO_TIME = "() => [document.querySelector('#result-video video')?.currentTime ?? 0]"
+ONE_AT_A_TIME = threading.Semaphore(1)  # of all visitors' runs; a page that is closed gives up its place in the queue
 GO_THERE = "(frame) => { window.xmemGo(frame); }"
 
 
@@ -83,8 +86,10 @@ def wire(
     with_result: Sequence[gr.Column],
     status: gr.HTML,
     changed: Counters,
+    came_back: Dependency,
 ) -> None:
-    """canvas, frame: what is painted on, and its frame. with_result: blocks that show once there is a result."""
+    """canvas, frame: what is painted on, and its frame. with_result: blocks that show once there is a result.
+    came_back: the event after which the page shows the work of its address."""
     settings.wire(step.settings, status, changed)
     chosen = step.settings
     gr.on(
@@ -107,6 +112,10 @@ def wire(
         for ended in (ran.success, ran.failure):  # `then` alone does not follow a generator that failed
             ended(finish, frame, outputs, js=SETTLE_WITH_FRAME, **QUIET)
         ran.success(rendering.show, None, step.rendered, **RENDERINGS, **QUIET)
+    joined = gr.State(0)
+    came_back.success(join, None, [step.panel, *buttons, canvas, joined], show_progress_on=[], **QUIET)
+    joined.change(finish, frame, outputs, js=SETTLE_WITH_FRAME, **QUIET)
+    joined.change(rendering.show, None, step.rendered, **RENDERINGS, **QUIET)
     step.stop.click(stop, None, step.stop, queue=False, **QUIET)
     changed.restyled.change(rendering.show, None, step.rendered, trigger_mode="always_last", **RENDERINGS, **QUIET)
     there = step.paint_here.click(frame_at, step.seconds, step.frame, js=VIDEO_TIME, **QUIET)
@@ -160,9 +169,14 @@ def describe_pending(session: Session, chosen: TrackSettings) -> str:
 
 def begin(request: gr.Request) -> tuple[Any, ...]:
     """Run or Start over was pressed. Updates of (panel, run button, start over button, stop button)."""
-    studio.workspace_of(request).clear_stop()
+    if not studio.is_running(request):  # in another tab
+        studio.workspace_of(request).clear_stop()
+    return panels.busy("Starting…"), *begin_buttons()
+
+
+def begin_buttons() -> tuple[Any, ...]:
+    """While a run goes on. Updates of (run button, start over button, stop button)."""
     return (
-        panels.busy("Starting…"),
         gr.update(visible=False),
         gr.update(visible=False),
         gr.update(visible=True, interactive=True, value="Stop"),
@@ -195,10 +209,30 @@ def run_anew(request: gr.Request, *values: Any) -> Iterator[str]:
 
 
 def _panels(request: gr.Request, chosen: TrackSettings, start_over: bool) -> Iterator[str]:
-    session = studio.session_of(request)
+    """Of a run that goes on when the page is closed or loaded again."""
+    session, workspace = studio.session_of(request), studio.workspace_of(request)
+    if studio.is_running(request):  # in another tab
+        yield from told.watch(workspace, lambda: studio.is_running(request))
+        return
     check_ready(session)
-    for panel, _ in compute(session, chosen, studio.workspace_of(request), start_over=start_over):
-        yield panel
+    for latest in follow(compute(session, chosen, workspace, start_over=start_over), goes_on=True):
+        told.looked_on(workspace)
+        if latest:
+            yield latest[0]
+
+
+def join(request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    """The page came to a session in which a run goes on. Yields updates of (panel, run button, start over button, stop
+    button, canvas, joined), the last once the run is over."""
+    if not studio.is_running(request):
+        yield (gr.skip(),) * 6
+        return
+    shown = *begin_buttons(), lock(request)
+    workspace = studio.workspace_of(request)
+    for panel in told.watch(workspace, lambda: studio.is_running(request)):
+        yield panel, *shown, gr.skip()
+        shown = (gr.skip(),) * 4
+    yield (gr.skip(),) * 5 + (stamp(),)
 
 
 def check_ready(session: Session) -> None:
@@ -229,16 +263,31 @@ def compute(
             pass
         yield panels.busy("Everything is up to date."), last
         return
-    with studio.running(workspace) if is_visitors else contextlib.nullcontext():
+    with contextlib.ExitStack() as held:
+        if is_visitors:
+            held.enter_context(studio.running(workspace))
+            told.looked_on(workspace)
+            told.tell(workspace, panels.busy("Waiting for its turn…"))
+        while not ONE_AT_A_TIME.acquire(timeout=1):
+            yield panels.busy("Waiting for its turn: another run goes on…"), last
+            if workspace.stop_file.exists():
+                workspace.clear_stop()
+                return
+        held.callback(ONE_AT_A_TIME.release)
         expected = preflight.expected_seconds(session, chosen)
         steps = propagate_session(str(session.folder), str(workspace.stop_file), chosen, start_over)
         for latest in follow(steps):
             workspace.keep_alive()
             if latest is None:
-                yield panels.busy(f"Loading {panels.short(chosen.model)}…"), last
+                panel = panels.busy(f"Loading {panels.short(chosen.model)}…")
             else:
                 last = replace(latest, note=model.note or latest.note, estimate=expected)
-                yield panels.running(last), last
+                panel = panels.running(last)
+            if is_visitors:
+                told.tell(workspace, panel)
+                if told.is_unwatched(workspace):
+                    workspace.request_stop()
+            yield panel, last
         stopped = workspace.stop_file.exists() and last.done != last.total
         workspace.clear_stop()
         rendering.keep_summary(session, last, stopped)

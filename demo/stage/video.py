@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from demo.failures import in_words
 from demo.html import panels, pictures
@@ -79,8 +80,8 @@ def wire(
     check: CheckStep,
     take: gr.Column,
     changed: Counters,
-) -> None:
-    """take: the block of the last step."""
+) -> Dependency:
+    """take: the block of the last step. Returns the event after which the page shows the work of its address."""
     opened = [
         step.video,
         paint.canvas,
@@ -106,7 +107,7 @@ def wire(
     sampled = step.sample.click(load_sample, None, opened, **minimal)
     resumed = step.bundle.upload(open_bundle, step.bundle, [*opened, *chosen.controls], **minimal)
     key = gr.Textbox(visible=False)
-    page.load(come_back, key, [step.recent, *opened, *chosen.controls], js=ADDRESS, **minimal)
+    came_back = page.load(come_back, key, [step.recent, *opened, *chosen.controls], js=ADDRESS, **minimal)
     recent.wire(step.recent, changed)
     preflight.wire(step.estimate, [uploaded, sampled, resumed], chosen, changed)
     gr.on(
@@ -117,6 +118,7 @@ def wire(
         js=SETTLE,
         **QUIET,
     )
+    return came_back
 
 
 # What the controls do
@@ -191,7 +193,8 @@ def come_back(key: str, request: gr.Request) -> tuple[Any, ...]:
     session = studio.join_session(request, key)
     had_a_run = session.settings != TrackSettings()
     chosen = settings.values(session.settings) if had_a_run else _kept_settings()
-    return recent.here(request), *shown_again(session, _as_you_left_it(session)), *chosen
+    shown = shown_again(session, _as_you_left_it(session), studio.is_running(request))
+    return recent.here(request), *shown, *chosen
 
 
 def _as_you_left_it(session: Session) -> str:
@@ -209,13 +212,14 @@ def keys_and_results(session: Session) -> str:
     return f"{said}, {found} of {total} frames tracked"
 
 
-def shown_again(session: Session, said: str) -> Opened:
+def shown_again(session: Session, said: str, is_running: bool = False) -> Opened:
     """What the page shows of a session that was there before, and a message."""
-    return opened(session, facts(session.info) + said, studio.served(session.video))
+    return opened(session, facts(session.info) + said, studio.served(session.video), is_running)
 
 
-def opened(session: Session, note: str, player: Any) -> Opened:
-    """What the page shows of a session that was just begun or resumed. player: an update of the video."""
+def opened(session: Session, note: str, player: Any, is_running: bool = False) -> Opened:
+    """What the page shows of a session that was just begun or resumed. player: an update of the video. While a run
+    goes on, the result is not rendered yet."""
     first = session.key_frames[0].frame if session.key_frames else session.first
     frame = min(max(first, session.first), session.last)
     has_result = session.has_results
@@ -233,13 +237,13 @@ def opened(session: Session, note: str, player: Any) -> Opened:
         shown,
         shown,
         block,
-        panels.busy("Writing the video…") if has_result else panels.idle(),
+        panels.busy("Writing the video…") if has_result and not is_running else panels.idle(),
         session.style.opacity,
         session.post.grow,
         session.post.fill_holes,
         session.post.drop_specks,
         stamp(),
-        stamp() if has_result else gr.skip(),
+        stamp() if has_result and not is_running else gr.skip(),
     )
 
 

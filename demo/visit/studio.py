@@ -123,8 +123,8 @@ def leave_session(request: gr.Request | None) -> None:
 
 
 def depart(request: gr.Request | None) -> None:
-    """The page was closed or the program ended: what is being made for it ends. The session stays."""
-    _move_on(request)
+    """The page was closed or the program ended: files that are being made for it are left. The session stays, and a
+    run that the page began goes on (see `demo.runs.told`)."""
     workspaces().depart(_visit(request))
 
 

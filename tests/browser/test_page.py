@@ -486,6 +486,25 @@ def test_reload_back_and_another_page_come_back_to_the_work(page, clips, server)
     assert painted(page) == before
 
 
+def test_a_page_that_is_loaded_again_and_a_second_tab_join_the_run(page):
+    press(page, "#sample")
+    page.wait_for_selector("[aria-label='Paint Bunny']")
+    key = key_of(page)
+    press(page, "#run")
+    page.wait_for_selector("#panel img", timeout=90_000)
+    page.reload()
+    page.wait_for_selector("#stop:visible")
+    page.wait_for_selector("#panel img", timeout=90_000)
+    assert "of 90" in page.inner_text("#panel") and "painting waits" in page.inner_text(".p-lock")
+    other = page.context.new_page()
+    other.goto(page.url)
+    for each in (page, other):
+        each.wait_for_selector("#panel:has-text('Done: 90 frames')", timeout=90_000)
+        each.wait_for_selector("#result-video video", timeout=60_000)
+    assert key_of(other) == key
+    other.close()
+
+
 def test_an_address_of_a_session_that_is_over_says_so_and_is_an_empty_page(page, server):
     page.goto(f"{server}/?session=over")
     says(page, "#video-note", "The work of this address is over or was never here: begin with a video.")

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -82,6 +83,7 @@ def test_stop_keeps_what_is_done_and_the_next_run_does_the_rest(act, session, vi
     line, label, start_over = track.waiting(visitor, *chosen)
     assert f"{len(done) / 12:.0%} of that is done" in line
     assert label == f"Continue from frame {len(done) + 1}" and start_over["visible"]
+    track.begin(visitor)
     panels = list(track.run(visitor, *chosen))
     assert f"of {12 - len(done)}<" in panels[-1], "the run went on where it was stopped"
     assert all(studio.session_of(visitor).has_result(frame) for frame in range(12))
@@ -95,6 +97,7 @@ def test_a_run_that_was_stopped_starts_over_on_request(act, session, visitor, pa
         if "Frame" in panel:
             track.stop(visitor)
     assert studio.session_of(visitor).suspended() > 0
+    track.begin(visitor)
     assert "of 12<" in list(track.run_anew(visitor, *chosen))[-1]
 
 
@@ -118,15 +121,48 @@ def test_a_stopped_run_is_no_change(act, session, visitor, painted, chosen, monk
     assert studio.session_of(visitor).pending() and rendering.old(visitor) == ("", "")
 
 
-def test_closing_the_page_ends_the_run(act, session, visitor, painted, chosen, monkeypatch):
-    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.02)
+def closed_in_mid_run(act, visitor, painted, chosen) -> None:
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
     steps = track.run(visitor, *chosen)
     while "Frame" not in next(steps):
         pass
     steps.close()
-    assert not list(studio.workspace_of(visitor).work.glob("*"))
-    assert not [thread for thread in threading.enumerate() if thread.name == "run"]
+    studio.depart(visitor)
+
+
+def test_a_run_goes_on_without_its_page_and_another_page_joins_it(act, session, visitor, painted, chosen, monkeypatch):
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.02)
+    closed_in_mid_run(act, visitor, painted, chosen)
+    again = SimpleNamespace(session_hash="the page, loaded again")
+    studio.join_session(again, studio.key_of(visitor))
+    (panel, run, _, stop, canvas, _), *more = track.join(again)
+    assert "of 12" in panel and not run["visible"] and stop["visible"] and canvas["locked"]
+    assert isinstance(more[-1][-1], int), "the page shows the result then"
+    assert all(studio.session_of(again).has_result(frame) for frame in range(12))
+    assert list(track.join(again)) == [(gr.skip(),) * 6], "nothing goes on any more"
+
+
+def test_a_run_that_nobody_looks_at_any_more_is_left_and_what_it_has_is_kept(
+    act, session, visitor, painted, chosen, monkeypatch
+):
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("demo.runs.told.UNWATCHED_SECONDS", -1)
+    closed_in_mid_run(act, visitor, painted, chosen)
+    for thread in threading.enumerate():
+        if thread.name == "run":
+            thread.join(60)
+    assert 0 < studio.session_of(visitor).suspended() < 12 and not studio.is_running(visitor)
+
+
+def test_run_in_a_second_tab_shows_the_run_of_the_first(act, session, visitor, painted, chosen, monkeypatch):
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.02)
+    act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
+    first = track.run(visitor, *chosen)
+    while "Frame" not in next(first):
+        pass
+    assert studio.is_running(visitor)
+    assert "of 12" in list(track.run(visitor, *chosen))[-1]
+    list(first)
 
 
 def test_what_is_missing_is_said_in_a_sentence(visitor, chosen, clip):
