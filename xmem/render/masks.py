@@ -62,9 +62,9 @@ def read_mask(source: str | Path | np.ndarray | Image.Image, width: int, height:
     return GivenMask(index, objects, "; ".join(notes))
 
 
-def write_index_mask(path: str | Path | IO[bytes], index: np.ndarray) -> None:
+def write_index_mask(path: str | Path | IO[bytes], mask: np.ndarray) -> None:
     """Write uint8 [H, W] ids as a palette PNG with the DAVIS palette."""
-    image = Image.fromarray(np.ascontiguousarray(index, np.uint8)).convert("L")
+    image = Image.fromarray(np.ascontiguousarray(mask, np.uint8)).convert("L")
     image.putpalette(DAVIS_PALETTE.tobytes())
     image.save(path, format="PNG", compress_level=3)  # flat areas: higher levels cost time and save nothing
 
@@ -168,9 +168,9 @@ def _check_aspect(own_width: int, own_height: int, width: int, height: int) -> N
         )
 
 
-def _resize(index: np.ndarray, width: int, height: int) -> np.ndarray:
-    _check_aspect(index.shape[1], index.shape[0], width, height)
-    return np.array(Image.fromarray(index).resize((width, height), Image.Resampling.NEAREST))
+def _resize(mask: np.ndarray, width: int, height: int) -> np.ndarray:
+    _check_aspect(mask.shape[1], mask.shape[0], width, height)
+    return np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
 def _too_many(count: int) -> InputError:

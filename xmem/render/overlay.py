@@ -16,45 +16,45 @@ _LINE_PER_PIXEL = 1 / 540  # line width over the frame's shorter side
 _SUBPIXEL_BITS = 4
 
 
-def tint(frame: np.ndarray, index: np.ndarray, opacity: float = 0.5, colors: Colors | None = None) -> np.ndarray:
+def tint(frame: np.ndarray, mask: np.ndarray, opacity: float = 0.5, colors: Colors | None = None) -> np.ndarray:
     """The frame with its objects coloured and outlined.
 
-    frame: uint8 [H, W, 3] RGB; index: uint8 [H, W], 0 = background; opacity of the tint from 0 (line only) to 1.
+    frame: uint8 [H, W, 3] RGB; mask: uint8 [H, W], 0 = background; opacity of the tint from 0 (line only) to 1.
     colors: RGB of objects by id, where they are not the palette's.
     Returns a new uint8 [H, W, 3]. Raises ValueError when sizes or the opacity do not fit.
     """
-    if frame.shape[:2] != index.shape:
-        raise ValueError(f"The mask is {index.shape}, the frame {frame.shape[:2]}.")
+    if frame.shape[:2] != mask.shape:
+        raise ValueError(f"The mask is {mask.shape}, the frame {frame.shape[:2]}.")
     if not 0 <= opacity <= 1:
         raise ValueError(f"Opacity must be from 0 to 1, not {opacity}.")
     result = frame.copy()
-    left, top, width, height = cv2.boundingRect(index)
+    left, top, width, height = cv2.boundingRect(mask)
     if width == 0:
         return result
     box = np.s_[top : top + height, left : left + width]
-    inside = np.ascontiguousarray(index[box])  # [h, w]
+    inside = np.ascontiguousarray(mask[box])  # [h, w]
     if opacity > 0:
         mixed = cv2.addWeighted(result[box], 1 - opacity, coloured(inside, colors), opacity, 0)
         cv2.copyTo(mixed, inside, result[box])
-    outline(result, index, colors)
+    outline(result, mask, colors)
     return result
 
 
-def coloured(index: np.ndarray, colors: Colors | None = None) -> np.ndarray:
+def coloured(mask: np.ndarray, colors: Colors | None = None) -> np.ndarray:
     """uint8 [H, W, 3] RGB: each pixel of an index mask in its object's colour, the background black."""
     table = _PALETTE.copy()
     for object_id, colour in (colors or {}).items():
         table[object_id] = colour
-    return cv2.applyColorMap(index, table[:, None])
+    return cv2.applyColorMap(mask, table[:, None])
 
 
-def outline(image: np.ndarray, index: np.ndarray, colors: Colors | None = None, width: float = 1.0) -> None:
+def outline(image: np.ndarray, mask: np.ndarray, colors: Colors | None = None, width: float = 1.0) -> None:
     """Draw a line around each object into image, uint8 [H, W, 3]; width: over that of the overlay's line.
 
-    index: uint8 [H, W]. The line is a light shade of the object's colour.
+    mask: uint8 [H, W]. The line is a light shade of the object's colour.
     """
-    left, top, box_width, box_height = cv2.boundingRect(index)
-    inside = np.ascontiguousarray(index[top : top + box_height, left : left + box_width])
+    left, top, box_width, box_height = cv2.boundingRect(mask)
+    inside = np.ascontiguousarray(mask[top : top + box_height, left : left + box_width])
     thickness = max(1, round(min(image.shape[:2]) * _LINE_PER_PIXEL * width))
     for object_id in object_ids(inside):
         colour = (colors or {}).get(object_id) or color_of(object_id)

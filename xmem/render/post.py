@@ -38,16 +38,16 @@ class PostProcessing:
                 raise InputError(f"{name} must be True or False, not {getattr(self, name)!r}.")
 
 
-def post_process(index: np.ndarray, post: PostProcessing) -> np.ndarray:
+def post_process(mask: np.ndarray, post: PostProcessing) -> np.ndarray:
     """Index mask uint8 [H, W] after `post`: specks are dropped, then holes filled, then objects grown or shrunk.
 
     Ids stay what they are, and no object ever takes pixels of another one: what two objects grow into goes to the
     nearer. The edge of the frame is no edge of an object, so nothing shrinks there.
     Where there is nothing to do the input itself is returned, else a new array; the input is never changed.
     """
-    if post == PostProcessing() or not index.any():
-        return index
-    result = index.copy()
+    if post == PostProcessing() or not mask.any():
+        return mask
+    result = mask.copy()
     if post.drop_specks:
         for object_id in object_ids(result):
             _drop_specks(result, object_id)
@@ -62,13 +62,13 @@ def post_process(index: np.ndarray, post: PostProcessing) -> np.ndarray:
     return result
 
 
-def grow(index: np.ndarray, object_id: int, pixels: int) -> np.ndarray:
+def grow(mask: np.ndarray, object_id: int, pixels: int) -> np.ndarray:
     """Index mask uint8 [H, W] in which one object has grown by `pixels`, or shrunk where negative; a new array.
 
     Other objects keep their pixels. Raises InputError for a number that PostProcessing would not take.
     """
     pixels = PostProcessing(grow=pixels).grow
-    result = index.copy()
+    result = mask.copy()
     if pixels > 0:
         _grow(result, [object_id], pixels)
     elif pixels < 0:
@@ -76,10 +76,10 @@ def grow(index: np.ndarray, object_id: int, pixels: int) -> np.ndarray:
     return result
 
 
-def object_ids(index: np.ndarray) -> list[int]:
+def object_ids(mask: np.ndarray) -> list[int]:
     """Ids in an index mask uint8 [H, W], ascending, without the background."""
-    left, top, width, height = cv2.boundingRect(index)
-    inside = np.ascontiguousarray(index[top : top + height, left : left + width])
+    left, top, width, height = cv2.boundingRect(mask)
+    inside = np.ascontiguousarray(mask[top : top + height, left : left + width])
     counts = cv2.calcHist([inside], [0], None, [256], [0, 256]).ravel() if width else np.zeros(256)
     return [int(i) for i in np.flatnonzero(counts[1:]) + 1]
 
@@ -129,24 +129,24 @@ def _fill_holes(index: np.ndarray, object_id: int) -> None:
     np.copyto(part, object_id, where=(filled > 0) & (part == 0))
 
 
-def _grow(index: np.ndarray, objects: list[int], reach: int) -> None:
+def _grow(mask: np.ndarray, objects: list[int], reach: int) -> None:
     """Grow `objects` into the background by `reach` pixels."""
-    box = box_of(index, reach)
+    box = box_of(mask, reach)
     if box is None:
         return
-    index = index[box]
-    free = index == 0  # [h, w]
-    nearest = np.full(index.shape, np.inf, np.float32)  # distance to the object that took a pixel
+    mask = mask[box]
+    free = mask == 0  # [h, w]
+    nearest = np.full(mask.shape, np.inf, np.float32)  # distance to the object that took a pixel
     for object_id in objects:
-        box = box_of(cv2.inRange(index, object_id, object_id), reach)
+        box = box_of(cv2.inRange(mask, object_id, object_id), reach)
         if box is None:
             continue
-        distance = _distance(cv2.bitwise_not(cv2.inRange(index[box], object_id, object_id)))
+        distance = _distance(cv2.bitwise_not(cv2.inRange(mask[box], object_id, object_id)))
         taken = (distance <= reach) & free[box]
         if len(objects) > 1:
             taken &= distance < nearest[box]
             np.copyto(nearest[box], distance, where=taken)
-        np.copyto(index[box], object_id, where=taken)
+        np.copyto(mask[box], object_id, where=taken)
 
 
 def _shrink(index: np.ndarray, object_id: int, pixels: int) -> None:

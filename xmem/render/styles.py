@@ -101,57 +101,57 @@ class StyleRenderer:
                 raise ValueError(f"The renderer was made for {self._size}, and this is {shape[::-1]} (width, height).")
         return self._look(image, index, progress)
 
-    def _tint_contour(self, image: np.ndarray, index: np.ndarray, _progress: float) -> np.ndarray:
-        return tint(image, index, self._style.opacity, self._colors)
+    def _tint_contour(self, image: np.ndarray, mask: np.ndarray, _progress: float) -> np.ndarray:
+        return tint(image, mask, self._style.opacity, self._colors)
 
-    def _tint(self, image: np.ndarray, index: np.ndarray, _progress: float) -> np.ndarray:
+    def _tint(self, image: np.ndarray, mask: np.ndarray, _progress: float) -> np.ndarray:
         result = image.copy()
-        box = box_of(index, self._reach)
+        box = box_of(mask, self._reach)
         if box is not None:
-            inside = np.ascontiguousarray(index[box])  # [h, w]
+            inside = np.ascontiguousarray(mask[box])  # [h, w]
             around = cv2.dilate(inside, np.ones((5, 5), np.uint8))  # what soft edges show of the colour outside
             colours = coloured(cv2.copyTo(inside, inside, around), self._colors)
             mixed = cv2.addWeighted(image[box], 1 - self._style.opacity, colours, self._style.opacity, 0)
             result[box] = blend(mixed, image[box], soft_edges(_mask(inside), self._feather))
         return result
 
-    def _contour(self, image: np.ndarray, index: np.ndarray, _progress: float) -> np.ndarray:
+    def _contour(self, image: np.ndarray, mask: np.ndarray, _progress: float) -> np.ndarray:
         result = image.copy()
-        outline(result, index, self._colors, _LINE)
+        outline(result, mask, self._colors, _LINE)
         return result
 
-    def _spotlight_grey(self, image: np.ndarray, index: np.ndarray, _progress: float) -> np.ndarray:
-        return self._over(image, index, grey(image, 1 - 0.7 * self._style.strength))
+    def _spotlight_grey(self, image: np.ndarray, mask: np.ndarray, _progress: float) -> np.ndarray:
+        return self._over(image, mask, grey(image, 1 - 0.7 * self._style.strength))
 
-    def _spotlight_dim(self, image: np.ndarray, index: np.ndarray, _progress: float) -> np.ndarray:
-        return self._over(image, index, cv2.convertScaleAbs(image, alpha=(1 - self._style.strength) ** 1.5))
+    def _spotlight_dim(self, image: np.ndarray, mask: np.ndarray, _progress: float) -> np.ndarray:
+        return self._over(image, mask, cv2.convertScaleAbs(image, alpha=(1 - self._style.strength) ** 1.5))
 
-    def _blur_background(self, image: np.ndarray, index: np.ndarray, _progress: float) -> np.ndarray:
-        return self._over(image, index, blurred(image, self._background(index), self._sigma))
+    def _blur_background(self, image: np.ndarray, mask: np.ndarray, _progress: float) -> np.ndarray:
+        return self._over(image, mask, blurred(image, self._background(mask), self._sigma))
 
-    def _pixelate_background(self, image: np.ndarray, index: np.ndarray, _progress: float) -> np.ndarray:
-        return self._over(image, index, mosaic(image, self._background(index), self._cell))
+    def _pixelate_background(self, image: np.ndarray, mask: np.ndarray, _progress: float) -> np.ndarray:
+        return self._over(image, mask, mosaic(image, self._background(mask), self._cell))
 
-    def _blur_object(self, image: np.ndarray, index: np.ndarray, _progress: float) -> np.ndarray:
+    def _blur_object(self, image: np.ndarray, mask: np.ndarray, _progress: float) -> np.ndarray:
         # The steps of the blur's halvings keep their places from frame to frame, so that it does not shimmer.
-        return self._hidden(image, index, math.ceil(3 * self._sigma), 64, lambda a, b: blurred(a, b, self._sigma))
+        return self._hidden(image, mask, math.ceil(3 * self._sigma), 64, lambda a, b: blurred(a, b, self._sigma))
 
-    def _pixelate_object(self, image: np.ndarray, index: np.ndarray, _progress: float) -> np.ndarray:
-        return self._hidden(image, index, 0, self._cell, lambda a, b: mosaic(a, b, self._cell))
+    def _pixelate_object(self, image: np.ndarray, mask: np.ndarray, _progress: float) -> np.ndarray:
+        return self._hidden(image, mask, 0, self._cell, lambda a, b: mosaic(a, b, self._cell))
 
-    def _cutout_colour(self, image: np.ndarray, index: np.ndarray, _progress: float) -> np.ndarray:
+    def _cutout_colour(self, image: np.ndarray, mask: np.ndarray, _progress: float) -> np.ndarray:
         assert self._backdrop is not None  # a cut-out has one
-        return self._over(image, index, self._backdrop.copy(), _CUT_INSIDE)
+        return self._over(image, mask, self._backdrop.copy(), _CUT_INSIDE)
 
     _cutout_image = _cutout_colour
 
-    def _wipe(self, image: np.ndarray, index: np.ndarray, progress: float) -> np.ndarray:
+    def _wipe(self, image: np.ndarray, mask: np.ndarray, progress: float) -> np.ndarray:
         line = max(2.0, self._shorter * _WIPE_LINE)
         forth_and_back = (1 - math.cos(2 * math.pi * progress)) / 2
         place = -2 * line + (self._size[0] + 4 * line) * forth_and_back  # the line starts and ends outside
         edge = min(max(0, round(place)), self._size[0])
         result = image.copy()
-        result[:, :edge] = tint(image, index, self._style.opacity, self._colors)[:, :edge]
+        result[:, :edge] = tint(image, mask, self._style.opacity, self._colors)[:, :edge]
         for width, value, opacity in ((3 * line, 0, 0.25), (line, 255, 1.0)):
             _vertical_line(result, place, width, value, opacity)
         return result
@@ -161,18 +161,18 @@ class StyleRenderer:
         """Pixels around objects within which soft edges end."""
         return math.ceil(2 * self._feather) + 1
 
-    def _over(self, image: np.ndarray, index: np.ndarray, below: np.ndarray, outward: float = 0.0) -> np.ndarray:
+    def _over(self, image: np.ndarray, mask: np.ndarray, below: np.ndarray, outward: float = 0.0) -> np.ndarray:
         """The image's objects, with soft edges, over below, uint8 [H, W, 3], which is changed and returned."""
-        box = box_of(index, self._reach)
+        box = box_of(mask, self._reach)
         if box is not None:
-            opacity = soft_edges(_mask(index[box]), self._feather, outward)
+            opacity = soft_edges(_mask(mask[box]), self._feather, outward)
             below[box] = blend(image[box], below[box], opacity)
         return below
 
-    def _background(self, index: np.ndarray) -> np.ndarray:
+    def _background(self, mask: np.ndarray) -> np.ndarray:
         """uint8 [H, W], 255 away from objects and from the pixels next to them, which have some of their colour."""
         halo = 2 * round(self._shorter * _HALO) + 1
-        return cv2.bitwise_not(_mask(cv2.dilate(index, np.ones((halo, halo), np.uint8))))
+        return cv2.bitwise_not(_mask(cv2.dilate(mask, np.ones((halo, halo), np.uint8))))
 
     def _hidden(
         self,
@@ -204,9 +204,9 @@ def _between(limits: tuple[float, float], strength: float) -> float:
     return limits[0] * (limits[1] / limits[0]) ** strength
 
 
-def _mask(index: np.ndarray) -> np.ndarray:
+def _mask(mask: np.ndarray) -> np.ndarray:
     """uint8 [h, w]: 255 where there is an object."""
-    return cv2.threshold(index, 0, 255, cv2.THRESH_BINARY)[1]
+    return cv2.threshold(mask, 0, 255, cv2.THRESH_BINARY)[1]
 
 
 def _backdrop(style: Style, width: int, height: int) -> np.ndarray | None:

@@ -24,13 +24,13 @@ class KeyMasks:
         """Make the folder, in a new session."""
         self._folder.mkdir()
 
-    def store(self, index: np.ndarray) -> str:
+    def store(self, mask: np.ndarray) -> str:
         """Keep an index mask uint8 [H, W]; the name to read it by."""
-        digest = hashlib.sha256(repr(index.shape).encode() + index.tobytes()).hexdigest()[:24]
+        digest = hashlib.sha256(repr(mask.shape).encode() + mask.tobytes()).hexdigest()[:24]
         path = self._folder / f"{digest}.png"
         if not path.exists():
             temporary = path.with_suffix(".part")
-            write_index_mask(temporary, index)
+            write_index_mask(temporary, mask)
             os.replace(temporary, path)
         return digest
 

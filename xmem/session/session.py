@@ -223,7 +223,7 @@ class Session:
 
     # Corrections
 
-    def set_key_frame(self, frame: int, index: np.ndarray, colors: Mapping[int, int] | None = None) -> None:
+    def set_key_frame(self, frame: int, mask: np.ndarray, colors: Mapping[int, int] | None = None) -> None:
         """Give the mask of a frame: index mask uint8 [H, W] at the video's size. It replaces one given before.
 
         Objects of earlier key frames that are not in it are absent on this frame. Ids that are new become objects;
@@ -231,14 +231,14 @@ class Session:
         """
         self._check_frame(frame)
         shape = (self.info.height, self.info.width)
-        if index.shape != shape:
+        if mask.shape != shape:
             raise InputError(
-                f"The mask is {index.shape[1]}x{index.shape[0]} but the video {shape[1]}x{shape[0]}: "
+                f"The mask is {mask.shape[1]}x{mask.shape[0]} but the video {shape[1]}x{shape[0]}: "
                 "give a mask of the video's size."
             )
         check_key_frames(len(self.key_frames) + (self._key(frame) is None))
-        ids = tuple(int(i) for i in np.unique(index) if i)
-        key = KeyFrame(frame, self._masks.store(index.astype(np.uint8)), ids)
+        ids = tuple(int(i) for i in np.unique(mask) if i)
+        key = KeyFrame(frame, self._masks.store(mask.astype(np.uint8)), ids)
         self._edit(corrections.with_key_frame(self._project.edit, key, colors or {}))
 
     def remove_key_frame(self, frame: int) -> None:
@@ -481,9 +481,9 @@ class Session:
             return np.zeros((self.info.height, self.info.width), np.uint8)
         return self._existing(owner.mask(frame))
 
-    def _existing(self, index: np.ndarray) -> np.ndarray:
+    def _existing(self, mask: np.ndarray) -> np.ndarray:
         """Without objects that were deleted."""
-        return _only(index, self._ids)
+        return _only(mask, self._ids)
 
     def _table(self, owner: SpanResult | None, known: dict[int, Table]) -> Table:
         """Figures of a result by (frame, object), read once; empty for none."""
@@ -535,8 +535,8 @@ class Session:
         write_project(self._project, self.folder / PROJECT)
 
 
-def _only(index: np.ndarray, ids: Iterable[int]) -> np.ndarray:
+def _only(mask: np.ndarray, ids: Iterable[int]) -> np.ndarray:
     """An index mask uint8 [H, W] with other ids than these taken out."""
     table = np.zeros(256, np.uint8)
     table[list(ids)] = list(ids)
-    return cv2.LUT(index, table)
+    return cv2.LUT(mask, table)
