@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from xmem.checkpoints import read_state
@@ -26,7 +27,7 @@ def average(states: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dic
     if any(other != shapes[0] for other in shapes):
         raise InputError("These files are not of the same network: choose weights of one.")
     return {
-        name: sum(share * state[name].float() for share, state in zip(shares, states, strict=True))
+        name: torch.stack([share * state[name].float() for share, state in zip(shares, states, strict=True)]).sum(0)
         if first.is_floating_point()
         else first
         for name, first in states[0].items()
