@@ -15,6 +15,7 @@ from xmem.benchmark.machine import NAMES, describe
 from xmem.benchmark.results import FILE_NAME, Report
 from xmem.benchmark.sweep import describe_machine, run_cases
 from xmem.cli.benchmark import add_arguments, run
+from xmem.device import convolves
 from xmem.errors import InputError
 
 
@@ -104,7 +105,7 @@ def test_what_a_process_of_its_own_refuses_is_refused_here():
         describe_machine("cuda")
 
 
-@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("native", [True, False] if convolves(torch.bfloat16) else [False])
 def test_only_what_the_machine_computes_natively_is_measured(quick, monkeypatch, native):
     """Emulated types would take minutes, and serve nobody."""
     monkeypatch.setattr("xmem.device.multiplies_bfloat16", lambda: native)

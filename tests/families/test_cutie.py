@@ -12,6 +12,7 @@ from tiny_cutie import tiny_state
 
 import xmem
 from xmem.checkpoints import REGISTRY
+from xmem.device import convolves
 from xmem.errors import InputError
 from xmem.families.cutie import CutieConfig
 from xmem.networks.cutie import load_state
@@ -239,6 +240,7 @@ def test_memory_is_flat_in_length(tiny):
         assert max(held[FRAMES:]) <= max(held[8:FRAMES])
 
 
+@pytest.mark.skipif(not convolves(torch.bfloat16), reason="this CPU does not compute in bfloat16")
 def test_half_precision_stays_finite_and_near(tiny):
     exact = xmem.Propagator(tiny)
     half = xmem.Propagator(xmem.load_model(tiny_state(), device="cpu", precision="bfloat16"))
