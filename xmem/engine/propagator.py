@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -104,7 +104,7 @@ class Propagator:
         tensors, values = self.video_state.save()
         own = {
             "family": self.family.name,
-            "network": fingerprint(self.model),
+            "network": self._fingerprint,
             "config": asdict(self.config),
             "size": self.size,
             "frame_shape": self._frame_shape,
@@ -112,6 +112,10 @@ class Propagator:
             "pieces": [self._pieces.objects, self._pieces.distances],
         }
         return EngineState(tensors, {"engine": own, "state": values}, dict(notes or {}))
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.model)  # which nobody changes: looked at once, not at each state
 
     @classmethod
     def resume(cls, model: Network, state: EngineState) -> Propagator:

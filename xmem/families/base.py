@@ -128,7 +128,13 @@ class VideoState(ABC):
     def smaller(self, pieces: Pieces, objects: int) -> Pieces | None:
         """Half as much at a time; None where that is least already. objects: that there are, or would be."""
         at_once = min(pieces.objects or objects, objects)
-        return replace(pieces, objects=max(at_once // 2, 1)) if at_once > 1 else None
+        fewer = replace(pieces, objects=max(at_once // 2, 1)) if at_once > 1 else None
+        distances = self.halved(pieces.distances)
+        return fewer if distances is None else replace(fewer or pieces, distances=distances)
+
+    def halved(self, distances: int | None) -> int | None:
+        """Half of the distances that reads hold at once (None: what suits the device); None where those are few."""
+        return None
 
     @abstractmethod
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

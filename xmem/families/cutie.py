@@ -196,12 +196,8 @@ class CutieState(VideoState):
         held = self.memory.use()
         return replace(held, bytes=held.bytes + sum(x.numel() * x.element_size() for x in self._objects or ()))
 
-    def smaller(self, pieces: Pieces, objects: int) -> Pieces | None:
-        fewer = super().smaller(pieces, objects)
-        distances = self.memory.halved(pieces.distances, self.model.device)
-        if distances is None:
-            return fewer
-        return replace(fewer or pieces, distances=distances)
+    def halved(self, distances: int | None) -> int | None:
+        return self.memory.halved(distances, self.model.device)
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, values = self.memory.save()

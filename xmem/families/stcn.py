@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -119,10 +119,8 @@ class STCNState(VideoState):
         values = torch.zeros(shape, device=self.model.device, dtype=self.model.dtype)
         self.memory.append(key, None, None, values, permanent=True)
 
-    def smaller(self, pieces: Pieces, objects: int) -> Pieces | None:
-        fewer = super().smaller(pieces, objects)
-        distances = self.memory.halved(pieces.distances, self.model.device)
-        return fewer if distances is None else replace(fewer or pieces, distances=distances)
+    def halved(self, distances: int | None) -> int | None:
+        return self.memory.halved(distances, self.model.device)
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, values = self.memory.save()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -130,12 +129,8 @@ class XMemState(VideoState):
         values = torch.zeros(shape, device=device, dtype=self.model.dtype)
         self.memory.append(key, torch.ones_like(key[:, :1]), torch.rand_like(key), values, permanent=True)
 
-    def smaller(self, pieces: Pieces, objects: int) -> Pieces | None:
-        fewer = super().smaller(pieces, objects)
-        distances = self.memory.halved(pieces.distances, self.model.device)
-        if distances is None:
-            return fewer
-        return replace(fewer or pieces, distances=distances)
+    def halved(self, distances: int | None) -> int | None:
+        return self.memory.halved(distances, self.model.device)
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, values = self.memory.save()
