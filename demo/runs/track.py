@@ -222,17 +222,20 @@ def _panels(request: gr.Request, chosen: TrackSettings, start_over: bool) -> Ite
 
 
 def join(request: gr.Request) -> Iterator[tuple[Any, ...]]:
-    """The page came to a session in which a run goes on. Yields updates of (panel, run button, start over button, stop
-    button, canvas, joined), the last once the run is over."""
-    if not studio.is_running(request):
-        yield (gr.skip(),) * 6
-        return
-    shown = *begin_buttons(), lock(request)
-    workspace = studio.workspace_of(request)
-    for panel in told.watch(workspace, lambda: studio.is_running(request)):
-        yield panel, *shown, gr.skip()
-        shown = (gr.skip(),) * 4
-    yield (gr.skip(),) * 5 + (stamp(),)
+    """The page came to a session: it follows the run that goes on there, if any, and then shows the result.
+
+    It alone decides whether there is a run, so that none that ends while the page is being loaded is missed. Yields
+    updates of (panel, run button, start over button, stop button, canvas, joined), the last for the result.
+    """
+    was_running = studio.is_running(request)
+    if was_running:
+        shown = *begin_buttons(), lock(request)
+        workspace = studio.workspace_of(request)
+        for panel in told.watch(workspace, lambda: studio.is_running(request)):
+            yield panel, *shown, gr.skip()
+            shown = (gr.skip(),) * 4
+    has_result = studio.has_session(request) and studio.session_of(request).has_results
+    yield (gr.skip(),) * 5 + (stamp() if was_running or has_result else gr.skip(),)
 
 
 def check_ready(session: Session) -> None:

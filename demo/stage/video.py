@@ -193,7 +193,7 @@ def come_back(key: str, request: gr.Request) -> tuple[Any, ...]:
     session = studio.join_session(request, key)
     had_a_run = session.settings != TrackSettings()
     chosen = settings.values(session.settings) if had_a_run else _kept_settings()
-    shown = shown_again(session, _as_you_left_it(session), studio.is_running(request))
+    shown = shown_again(session, _as_you_left_it(session), is_rendered=False)  # `track.join` does, after a run
     return recent.here(request), *shown, *chosen
 
 
@@ -212,14 +212,14 @@ def keys_and_results(session: Session) -> str:
     return f"{said}, {found} of {total} frames tracked"
 
 
-def shown_again(session: Session, said: str, is_running: bool = False) -> Opened:
+def shown_again(session: Session, said: str, is_rendered: bool = True) -> Opened:
     """What the page shows of a session that was there before, and a message."""
-    return opened(session, facts(session.info) + said, studio.served(session.video), is_running)
+    return opened(session, facts(session.info) + said, studio.served(session.video), is_rendered)
 
 
-def opened(session: Session, note: str, player: Any, is_running: bool = False) -> Opened:
-    """What the page shows of a session that was just begun or resumed. player: an update of the video. While a run
-    goes on, the result is not rendered yet."""
+def opened(session: Session, note: str, player: Any, is_rendered: bool = True) -> Opened:
+    """What the page shows of a session that was just begun or resumed. player: an update of the video. is_rendered:
+    the result is rendered at once, where there is one."""
     first = session.key_frames[0].frame if session.key_frames else session.first
     frame = min(max(first, session.first), session.last)
     has_result = session.has_results
@@ -237,13 +237,13 @@ def opened(session: Session, note: str, player: Any, is_running: bool = False) -
         shown,
         shown,
         block,
-        panels.busy("Writing the video…") if has_result and not is_running else panels.idle(),
+        panels.busy("Writing the video…") if has_result and is_rendered else panels.idle(),
         session.style.opacity,
         session.post.grow,
         session.post.fill_holes,
         session.post.drop_specks,
         stamp(),
-        stamp() if has_result and not is_running else gr.skip(),
+        stamp() if has_result and is_rendered else gr.skip(),
     )
 
 

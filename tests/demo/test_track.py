@@ -10,7 +10,7 @@ import pytest
 from demo_clips import index_of
 
 from demo.runs import rendering, track
-from demo.stage import paint
+from demo.stage import paint, video
 from demo.visit import studio
 from xmem.video import probe
 
@@ -56,10 +56,10 @@ def test_other_settings_make_everything_pending(follow_all, visitor, chosen):
 
 
 def test_the_result_video_shows_every_frame_and_is_named_after_the_upload(follow_all, visitor, tmp_path):
-    for panel, video, download in rendering.show(visitor):  # noqa: B007  (the last panel is what counts)
-        if isinstance(video, str):
-            kept = shutil.copy(video, tmp_path)
-            assert video == download and video.endswith("My-clip-1-overlay.mp4")
+    for panel, shown, download in rendering.show(visitor):  # noqa: B007  (the last panel is what counts)
+        if isinstance(shown, str):
+            kept = shutil.copy(shown, tmp_path)
+            assert shown == download and shown.endswith("My-clip-1-overlay.mp4")
     assert "Done: 12 frames" in panel
     assert probe(kept).frame_count == 12
     assert not list(studio.workspace_of(visitor).work.glob("render-*"))
@@ -139,7 +139,21 @@ def test_a_run_goes_on_without_its_page_and_another_page_joins_it(act, session, 
     assert "of 12" in panel and not run["visible"] and stop["visible"] and canvas["locked"]
     assert isinstance(more[-1][-1], int), "the page shows the result then"
     assert all(studio.session_of(again).has_result(frame) for frame in range(12))
-    assert list(track.join(again)) == [(gr.skip(),) * 6], "nothing goes on any more"
+
+
+def test_a_run_that_ends_while_its_page_is_loaded_again_is_shown(act, session, visitor, painted, chosen):
+    act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
+    key, steps = studio.key_of(visitor), track.run(visitor, *chosen)
+    while "Frame" not in next(steps):
+        pass
+    again = SimpleNamespace(session_hash="the page, loaded again")
+    assert video.come_back(key, again)[-len(chosen) - 1] == gr.skip(), "what is not there yet is not rendered"
+    list(steps)
+    assert isinstance(list(track.join(again))[-1][-1], int), "the page shows the result then"
+
+
+def test_a_page_that_comes_to_a_session_without_a_result_shows_none(visitor, session):
+    assert list(track.join(visitor)) == [(gr.skip(),) * 6]
 
 
 def test_a_run_that_nobody_looks_at_any_more_is_left_and_what_it_has_is_kept(
