@@ -2,14 +2,18 @@
 
 import argparse
 import os
+import sys
 
 from demo import log
 from demo.start import start
 from xmem.cli.demo import DESCRIPTION, add_arguments
+from xmem.errors import InputError
+from xmem.limits import put
 
 
 def serve(options: argparse.Namespace) -> None:
     log.begin()
+    put(os.environ, options.profile, options.limit)
     if options.model:
         os.environ["XMEM_MODEL"] = options.model
     start(host=options.host, port=options.port, share=options.share)
@@ -18,4 +22,7 @@ def serve(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=DESCRIPTION)
     add_arguments(parser)
-    serve(parser.parse_args())
+    try:
+        serve(parser.parse_args())
+    except InputError as error:
+        sys.exit(f"xmem: {error}")

@@ -250,7 +250,8 @@ def propagate(
     start_over: bool = False,
 ) -> Iterator[dict]:
     """Compute what is pending, from where a run with the same settings was left, or start over.
-    Yields {done, total, seconds} about once per second, and at last the session.
+    Yields {done, total, seconds} about once per second, and at last the session; before its turn has come {ahead,
+    wait_seconds}: runs of others that have to end first, and seconds until then (null where nobody knows).
     direction: both, forward or backward; model and size as in `estimate`."""
     session, workspace = studio.session_of(request), studio.workspace_of(request)
     chosen = _settings(model, size, direction, pause_at_cuts)
@@ -260,6 +261,8 @@ def propagate(
         told.looked_on(workspace)
         if latest.total:
             yield {"done": latest.done, "total": latest.total, "seconds": round(latest.seconds, 2)}
+        elif latest.ahead:
+            yield {"ahead": latest.ahead, "wait_seconds": latest.wait_seconds}
     yield describe(studio.session_of(request))
 
 

@@ -17,6 +17,7 @@ from xmem.video.stills import bound_pillow
 
 CACHE_SWEEP_SECONDS = 600
 CACHE_MAX_AGE_SECONDS = 6 * 3600
+THREADS = 40
 VISITORS_AT_ONCE = 16  # for all but runs and renderings, which have limits of their own
 
 
@@ -55,6 +56,7 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
         "allowed_paths": [str(video.SAMPLES)],
         "footer_links": ["api"],
         "max_file_size": limits().upload_bytes,
+        "max_threads": THREADS + limits().runs_at_once + limits().runs_waiting,  # each run has one
         "enable_monitoring": False,
         "app_kwargs": {"middleware": [Middleware(Guard)]},
     }

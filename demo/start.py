@@ -1,11 +1,21 @@
 """From nothing to a served page."""
 
+import logging
 import os
 import signal
 import sys
+import time
 
+import gradio as gr
+
+from demo.runs import turn
 from demo.visit import studio
 from xmem import checkpoints
+
+log = logging.getLogger("xmem.demo")
+
+
+END_SECONDS = 8  # for runs to be left, and visitors to be told; whoever sends SIGTERM often waits ten
 
 
 def start(host: str | None = None, port: int | None = None, share: bool = False) -> None:
@@ -19,9 +29,25 @@ def start(host: str | None = None, port: int | None = None, share: bool = False)
     spaces.keep_sweeping()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is passing goes then, too
     try:
-        demo.launch(server_name=host, server_port=port, share=share or None, **options)
+        demo.launch(server_name=host, server_port=port, share=share or None, prevent_thread_lock=True, **options)
+        while True:  # not Gradio's own way to wait, which closes the server under its visitors
+            time.sleep(1)
+    except KeyboardInterrupt:
+        log.info("Ending.")
     finally:
+        _end(demo)
         spaces.close()
+
+
+def _end(demo: gr.Blocks) -> None:
+    """Runs are left where they are, to be gone on with, and their visitors are told; then the server ends."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    until = time.monotonic() + END_SECONDS
+    if not turn.line().end(END_SECONDS):
+        log.warning("A run did not end in time: it will go on from where it was saved last.")
+    while any(demo._queue.active_jobs) and time.monotonic() < until:  # their last words are on their way
+        time.sleep(0.05)
+    demo.close(verbose=False)
 
 
 def fetch_chosen_model() -> None:

@@ -12,7 +12,7 @@ import gradio as gr
 
 PRIVATE = {"api_visibility": "private"}  # the page's own events; programs use those of `demo.api`
 QUIET = {"show_progress": "hidden", **PRIVATE}
-RUNS = {"concurrency_limit": 1, "concurrency_id": "run"}  # one at a time, of all visitors
+RUNS = {"concurrency_limit": None, "concurrency_id": "run"}  # of all visitors; `demo.runs.turn` says whose turn it is
 RENDERINGS = {"concurrency_limit": 2, "concurrency_id": "render"}
 ESTIMATES = {"concurrency_limit": 2, "concurrency_id": "estimate"}
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.demo.demo_clips import write_clip
 from tests.hostile import gif
 from xmem.engine.propagator import Propagator
 from xmem.errors import InputError
-from xmem.limits import Limits, check_shape, inference_size, limits
+from xmem.limits import PROFILES, Limits, check_shape, inference_size, limits, profile_of, put
 from xmem.review.preflight import preflight
 from xmem.session import Session, TrackSettings
 from xmem.video.source import DEMUXERS, SOUND_DECODERS, VIDEO_DECODERS
@@ -81,6 +82,42 @@ def test_limits_come_from_the_environment():
     assert limits() is limits()
 
 
+def test_a_profile_is_chosen_or_that_of_the_host():
+    assert profile_of({}) == "own" and profile_of({"SPACE_ID": "a/b"}) == "space"
+    assert profile_of({"SPACE_ID": "a/b", "SPACES_ZERO_GPU": "true"}) == "gpu"
+    assert profile_of({"SPACE_ID": "a/b", "XMEM_PROFILE": "own"}) == "own"
+    with pytest.raises(InputError, match="own, space, gpu"):
+        Limits.of({"XMEM_PROFILE": "huge"})
+
+
+def test_flags_count_before_the_environment_and_wrong_ones_change_nothing():
+    environment = {"XMEM_LIMIT_FRAMES": "300", "XMEM_PROFILE": "gpu"}
+    put(environment, "space", ["frames=500", "aspect=3"])
+    found = Limits.of(environment)
+    assert (found.frames, found.aspect, found.inference_pixels) == (500, 3, 1_000_000)
+    before = dict(environment)
+    for wrong in ("frames", "frames=", "frames=0", "frame=5", "=5"):
+        with pytest.raises(InputError):
+            put(environment, "own", ["aspect=9", wrong])
+    assert environment == before
+
+
+def test_long_videos_and_many_objects_are_refused(tmp_path, monkeypatch):
+    allowed = Limits(seconds=1, objects=2)
+    monkeypatch.setattr("xmem.limits.limits", lambda: allowed)
+    short, long = (write_clip(tmp_path / f"{frames}.mp4", 64, 48, frames) for frames in (12, 40))
+    with pytest.raises(InputError, match=r"1.6 seconds long, and videos up to 1 seconds"):
+        Session.create(long, tmp_path / "long")
+    session = Session.create(short, tmp_path / "short")
+    mask = np.zeros((48, 64), np.uint8)
+    mask[0, :2] = (1, 2)
+    session.set_key_frame(0, mask)
+    mask[0, 0] = 3
+    with pytest.raises(InputError, match="2 objects at most, not 3"):
+        session.set_key_frame(1, mask)
+    assert len(session.key_frames) == 1
+
+
 def test_shapes_at_and_above_the_limit(monkeypatch):
     allowed = Limits(frame_pixels=100 * 50, aspect=4)
     monkeypatch.setattr("xmem.limits.limits", lambda: allowed)
@@ -91,12 +128,19 @@ def test_shapes_at_and_above_the_limit(monkeypatch):
             check_shape(width, height, "It is")
 
 
-def test_the_documents_name_every_limit_with_its_default_and_every_decoder():
-    text = (Path(__file__).parents[1] / "docs" / "limits.md").read_text().partition("## How it was tried")[0]
-    space = Limits.of({"SPACE_ID": "somebody/xmem"})
-    for field in fields(Limits):
-        cells = rf"\| {field.default:,}( \(\w+\))? \| {getattr(space, field.name):,}( \(\w+\))? \|"
-        assert re.search(rf"{cells} `XMEM_LIMIT_{field.name.upper()}` \|", text), field.name
+TEXT = (Path(__file__).parents[1] / "docs" / "limits.md").read_text()
+
+
+def test_the_table_of_the_documents_is_that_of_the_code():
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|([^|]*)\|([^|]*)\|$", TEXT, re.MULTILINE)
+    found = {name: [int(re.sub(r"\(.*\)|,", "", cell)) for cell in cells] for name, *cells in rows}
+    profiles = [Limits(**values) for values in PROFILES.values()]
+    assert found == {field.name: [getattr(each, field.name) for each in profiles] for field in fields(Limits)}
+    assert list(PROFILES) == ["own", "space", "gpu"], "the table's columns"
+
+
+def test_the_documents_name_every_container_and_decoder():
+    text = TEXT.partition("## How it was tried")[0]
     lists = [
         re.sub(r"\s*\(.*?\)", "", part).replace("\n", " ").strip(" .") for part in re.findall(r": ([^:]*?\.)\n", text)
     ]

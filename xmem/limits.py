@@ -1,42 +1,63 @@
-"""How large what comes from elsewhere may be: one table, read from the environment once, compared before any decoding.
+"""What is allowed here: one table, read from flags and the environment once.
 
-The defaults are those of one's own machine, for which they are generous; on a Space they are smaller.
+How large what comes from elsewhere may be is compared before any decoding; how much the page's visitors may have and
+keep, before any work begins.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 
 from xmem.errors import InputError
 
 MIN_SIZE = 16  # pixels of the shorter side for inference: one element of the networks' grid
+PROFILE = "XMEM_PROFILE"
 _PREFIX = "XMEM_LIMIT_"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Each may be set by an environment variable, e.g. XMEM_LIMIT_FRAME_PIXELS.
+    """Each may be set by an environment variable, e.g. XMEM_LIMIT_FRAME_PIXELS; the defaults are those of one's own
+    machine, for which they are generous.
 
     frame_pixels: of a frame, an image or a mask; the default is 8K (8192 x 4320) and a little more.
     aspect: longer side over shorter side.
     frames: of a video; the default is ten hours at 55 per second.
+    seconds: of a video.
     inference_pixels: of a frame as the networks take it; the default is 4K (4096 x 2160) and a little more.
-    key_frames: of a session.
+    objects, key_frames: of a session.
     stacked_pixels: of the probabilities of all objects on a frame.
-    upload_bytes: of a file that is given to the page.
+    upload_bytes: of a file that is given to the page. request_bytes: of any other request to it.
+    visitor_sessions: that one visit (a page from its loading to its closing, a program) may begin.
+    sessions, disk_bytes: of all visitors together. Above, the oldest that nobody uses go.
+    session_days: for which a session is kept after its last use.
+    runs_at_once, runs_waiting: of all visitors.
+    run_seconds: after which a run is stopped; what it has is kept, and it can be gone on with.
+    run_bytes: of memory that a run may take by its estimate.
     Raises InputError for a limit below 1.
     """
 
     frame_pixels: int = 36_000_000
     aspect: int = 20
     frames: int = 2_000_000
+    seconds: int = 36_000
     inference_pixels: int = 9_000_000
+    objects: int = 255
     key_frames: int = 1000
     stacked_pixels: int = 128_000_000
     upload_bytes: int = 8_000_000_000
+    request_bytes: int = 64_000_000
+    visitor_sessions: int = 1000
+    sessions: int = 10_000
+    disk_bytes: int = 20_000_000_000
+    session_days: int = 7
+    runs_at_once: int = 1
+    runs_waiting: int = 20
+    run_seconds: int = 604_800
+    run_bytes: int = 1_000_000_000_000
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -45,28 +66,83 @@ class Limits:
 
     @staticmethod
     def of(environment: Mapping[str, str]) -> Limits:
-        """The limits in an environment, and of those that it does not set the defaults: smaller ones on a Space, which
-        `SPACE_ID` tells. Raises InputError."""
-        values = dict(_ON_A_SPACE) if environment.get("SPACE_ID") else {}
+        """The limits in an environment, and of those that it does not set those of its profile. Raises InputError."""
+        values = dict(PROFILES[profile_of(environment)])
         for field in fields(Limits):
             name = _PREFIX + field.name.upper()
             if name in environment:
-                try:
-                    values[field.name] = int(environment[name])
-                except ValueError as error:
-                    raise InputError(f"{name} must be a whole number, not {environment[name]!r}.") from error
+                values[field.name] = _whole(name, environment[name])
         return Limits(**values)
 
 
-# Two cores and 16 GB, or a GPU in turns, for everybody.
-_ON_A_SPACE = {
+# Two cores and 16 GB, for everybody.
+_SPACE = {
     "frame_pixels": 9_000_000,
     "frames": 18_000,
+    "seconds": 600,
     "inference_pixels": 1_000_000,
+    "objects": 20,
     "key_frames": 200,
     "stacked_pixels": 32_000_000,
     "upload_bytes": 300_000_000,
+    "request_bytes": 32_000_000,
+    "visitor_sessions": 20,
+    "sessions": 500,
+    "session_days": 2,
+    "runs_waiting": 10,
+    "run_seconds": 1800,
+    "run_bytes": 8_000_000_000,
 }
+# A GPU of 24 GB or more, for everybody.
+_GPU = _SPACE | {
+    "frames": 36_000,
+    "seconds": 1200,
+    "inference_pixels": 2_500_000,
+    "stacked_pixels": 128_000_000,
+    "upload_bytes": 1_000_000_000,
+    "disk_bytes": 100_000_000_000,
+    "sessions": 2000,
+    "runs_waiting": 20,
+    "run_bytes": 20_000_000_000,
+}
+PROFILES: dict[str, dict[str, int]] = {"own": {}, "space": _SPACE, "gpu": _GPU}
+
+
+def profile_of(environment: Mapping[str, str]) -> str:
+    """The name of the profile: XMEM_PROFILE, else on a Space its own, else that of one's own machine.
+
+    Raises InputError for one that there is not.
+    """
+    chosen = environment.get(PROFILE)
+    if chosen:
+        if chosen not in PROFILES:
+            raise InputError(f"There is no profile {chosen!r}: choose one of {', '.join(PROFILES)}.")
+        return chosen
+    if not environment.get("SPACE_ID"):
+        return "own"
+    return "gpu" if environment.get("SPACES_ZERO_GPU") else "space"
+
+
+def put(environment: MutableMapping[str, str], profile: str | None, pairs: Sequence[str]) -> None:
+    """Put flags into the environment, where they count before what is there. pairs: each "name=number".
+
+    Raises InputError where they name or hold what is no limit; nothing is changed then.
+    """
+    values = {PROFILE: profile} if profile else {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        if name not in {field.name for field in fields(Limits)}:
+            raise InputError(f"There is no limit {name!r}: see the table in docs/limits.md.")
+        values[_PREFIX + name.upper()] = value
+    Limits.of({**environment, **values})
+    environment.update(values)
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise InputError(f"{name} must be a whole number, not {text!r}.") from error
 
 
 @cache
@@ -109,6 +185,21 @@ def check_frames(count: int, name: str) -> None:
         )
 
 
+def check_seconds(seconds: float, name: str) -> None:
+    """Refuse a video that is longer than `limits()` allows. name: of its file. Raises InputError."""
+    if seconds > limits().seconds:
+        raise InputError(
+            f"{name!r} is {_clock(seconds)} long, and videos up to {_clock(limits().seconds)} are read here: "
+            "cut it to the part that you need."
+        )
+
+
+def check_objects(count: int) -> None:
+    """Refuse more objects than `limits()` allows. Raises InputError."""
+    if count > limits().objects:
+        raise InputError(f"A session may have {limits().objects:,} objects at most, not {count:,}: take some out.")
+
+
 def check_key_frames(count: int) -> None:
     """Refuse more key frames than `limits()` allows. Raises InputError."""
     if count > limits().key_frames:
@@ -144,6 +235,10 @@ def scaled(width: int, height: int, size: int | None, longest: int | None = None
 def _largest(width: int, height: int, pixels: int) -> int:
     """The shorter side of the largest frames of this shape."""
     return int((pixels * min(width, height) / max(width, height)) ** 0.5)
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds / 60:,.3g} minutes" if seconds >= 120 else f"{seconds:,.3g} seconds"
 
 
 def _millions(pixels: int) -> str:

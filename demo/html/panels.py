@@ -94,6 +94,13 @@ def busy(text: str, share: float | None = None) -> str:
     return f'<div class="run"><div class="figures"><strong>{escape(text)}</strong></div>{_bar(share)}</div>'
 
 
+def waits(progress: Progress) -> str:
+    """A run whose turn has not come: how many are before it, and how long that should take."""
+    before = "another run is" if progress.ahead == 1 else f"{progress.ahead} runs are"
+    known = progress.wait_seconds is not None
+    return busy(f"Waiting: {before} first{f', about {duration(progress.wait_seconds)}' if known else ''}.")
+
+
 def running(progress: Progress) -> str:
     total = f" of {progress.total}" if progress.total else ""
     share = min(1.0, progress.done / progress.total) if progress.total else None

@@ -10,6 +10,7 @@ class Progress:
     preview: JPEG of the latest overlay that was drawn for the page, None before the first.
     model: the checkpoint that works; note: why it is another than the chosen one, or "".
     memory_bytes: what the memories hold; estimate: seconds that were expected; 0 where that is not known.
+    ahead: runs of others that have to end before this one begins; wait_seconds: until then, None where not known.
     """
 
     done: int = 0
@@ -20,6 +21,8 @@ class Progress:
     note: str = ""
     memory_bytes: int = 0
     estimate: float = 0.0
+    ahead: int = 0
+    wait_seconds: float | None = None
 
     @property
     def frames_per_second(self) -> float:

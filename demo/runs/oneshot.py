@@ -63,6 +63,8 @@ def track(
         session.set_style(replace(session.style, opacity=float(opacity)))
         for panel, progress in compute(session, chosen, workspace, is_visitors=False):  # noqa: B007
             yield panel, None, None
+        if not progress.done:
+            raise xmem.InputError("Stopped before the first frame: there is nothing to return.")
         session = Session.open(session.folder)
         session.set_trim(0, progress.done - 1)  # where it was stopped, what is done is the result
         files = []

@@ -18,6 +18,7 @@ from demo.runs.settings import SettingsPanel
 from demo.visit import studio
 from demo.wiring import ESTIMATES, QUIET, Counters
 from xmem import checkpoints
+from xmem.limits import Limits, limits
 from xmem.review.preflight import Estimate
 from xmem.session import Session, TrackSettings
 
@@ -124,6 +125,7 @@ def keep(session: Session, found: Estimate, chosen: TrackSettings) -> None:
     """Remember an estimate, so that the run with the same settings can be compared with it."""
     values = {
         "seconds_per_frame": found.seconds_per_frame,
+        "peak_bytes": found.peak_bytes,
         "settings": repr(chosen),
         "objects": _count(session),
     }
@@ -132,10 +134,34 @@ def keep(session: Session, found: Estimate, chosen: TrackSettings) -> None:
 
 def expected_seconds(session: Session, chosen: TrackSettings) -> float:
     """What the pending spans should take by the latest estimate, 0 where that was for other settings."""
+    values = _fitting(session, chosen)
+    return values["seconds_per_frame"] * sum(span.steps for span in session.pending(chosen)) if values else 0.0
+
+
+def check_memory(session: Session, chosen: TrackSettings) -> None:
+    """Refuse a run whose estimate is above the limit; where one is set, and there is no estimate yet, it is made.
+
+    Raises InputError.
+    """
+    allowed, values = limits().run_bytes, _fitting(session, chosen)
+    if values:
+        needed = values.get("peak_bytes")
+    elif allowed < Limits.run_bytes and not spaces:  # there, the time of GPUs is rationed
+        needed = timed(session, chosen).peak_bytes
+    else:
+        return
+    if needed and needed > allowed:
+        raise xmem.InputError(
+            f"By its estimate the run needs {panels.size(needed)} of memory, more than the {panels.size(allowed)} "
+            "allowed here: choose a smaller inference size, or follow fewer objects."
+        )
+
+
+def _fitting(session: Session, chosen: TrackSettings) -> dict[str, Any]:
+    """The latest estimate; empty where it was for other settings."""
     values = _known(session)
-    if values.get("settings") != repr(chosen) or values.get("objects") != _count(session):
-        return 0.0
-    return values["seconds_per_frame"] * sum(span.steps for span in session.pending(chosen))
+    fits = values.get("settings") == repr(chosen) and values.get("objects") == _count(session)
+    return values if fits else {}
 
 
 def _known(session: Session) -> dict[str, Any]:

@@ -43,10 +43,11 @@ def looked_on(workspace: Workspace) -> None:
     _watched(workspace).touch()
 
 
-def is_unwatched(workspace: Workspace) -> bool:
-    """Whether nobody has followed the run for so long that it is to be left."""
+def is_unwatched(workspace: Workspace, seconds: float | None = None) -> bool:
+    """Whether nobody has followed the run for so long, UNWATCHED_SECONDS if left out, that it is to be left."""
     try:
-        return time.time() - _watched(workspace).stat().st_mtime > UNWATCHED_SECONDS
+        unwatched = time.time() - _watched(workspace).stat().st_mtime
+        return unwatched > (UNWATCHED_SECONDS if seconds is None else seconds)
     except OSError:
         return False
 

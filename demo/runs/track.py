@@ -1,7 +1,6 @@
 """Step 3: the run, what it would compute, and the result that is rendered from it."""
 
 import contextlib
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,18 +13,19 @@ import xmem
 from demo.failures import in_words
 from demo.html import panels
 from demo.html.progress import Progress
-from demo.runs import models, preflight, rendering, settings, told
-from demo.runs.follow import follow
+from demo.runs import follow, models, preflight, rendering, settings, told, turn
 from demo.runs.run import propagate_session
 from demo.visit import scene, studio
 from demo.visit.workspace import Workspace
 from demo.wiring import QUIET, RENDERINGS, RUNS, SETTLE, SETTLE_WITH_FRAME, Counters, stamp
+from xmem.limits import limits
 from xmem.session import Session, TrackSettings
 from xmem.session.spans import plan
 
 # Where the result video stands, in seconds; and a frame number to go to.
 VIDEO_TIME = "() => [document.querySelector('#result-video video')?.currentTime ?? 0]"
-ONE_AT_A_TIME = threading.Semaphore(1)  # of all visitors' runs; a page that is closed gives up its place in the queue
+WAITING_UNWATCHED_SECONDS = 20.0  # after which a run that nobody looks at gives up its place in the line
+TOO_LONG = "A run may take {} here: press Continue to go on."
 GO_THERE = "(frame) => { window.xmemGo(frame); }"
 
 
@@ -215,7 +215,7 @@ def _panels(request: gr.Request, chosen: TrackSettings, start_over: bool) -> Ite
         yield from told.watch(workspace, lambda: studio.is_running(request))
         return
     check_ready(session)
-    for latest in follow(compute(session, chosen, workspace, start_over=start_over), goes_on=True):
+    for latest in follow.follow(compute(session, chosen, workspace, start_over=start_over), goes_on=True):
         told.looked_on(workspace)
         if latest:
             yield latest[0]
@@ -266,26 +266,39 @@ def compute(
             pass
         yield panels.busy("Everything is up to date."), last
         return
+    preflight.check_memory(session, chosen)
+    expected = preflight.expected_seconds(session, chosen)
     with contextlib.ExitStack() as held:
+        place = held.enter_context(turn.line().place(expected))
         if is_visitors:
             held.enter_context(studio.running(workspace))
             told.looked_on(workspace)
-            told.tell(workspace, panels.busy("Waiting for its turn…"))
-        while not ONE_AT_A_TIME.acquire(timeout=1):
-            yield panels.busy("Waiting for its turn: another run goes on…"), last
+        while not place.wait(follow.HEARTBEAT_SECONDS):
+            last = Progress(ahead=place.ahead, wait_seconds=place.seconds)
+            if is_visitors:
+                told.tell(workspace, panels.waits(last))
+            yield panels.waits(last), last
             if workspace.stop_file.exists():
                 workspace.clear_stop()
+                yield panels.message("Stopped before its turn came: nothing was changed."), last
                 return
-        held.callback(ONE_AT_A_TIME.release)
-        expected = preflight.expected_seconds(session, chosen)
+            if is_visitors and told.is_unwatched(workspace, WAITING_UNWATCHED_SECONDS):
+                return
+        last, note = Progress(), model.note
         steps = propagate_session(str(session.folder), str(workspace.stop_file), chosen, start_over)
-        for latest in follow(steps):
+        for latest in follow.follow(steps):
             workspace.keep_alive()
             if latest is None:
                 panel = panels.busy(f"Loading {panels.short(chosen.model)}…")
             else:
-                last = replace(latest, note=model.note or latest.note, estimate=expected)
+                if latest.seconds > limits().run_seconds:
+                    note = TOO_LONG.format(panels.duration(limits().run_seconds))
+                    workspace.request_stop()
+                last = replace(latest, note=note or latest.note, estimate=expected)
                 panel = panels.running(last)
+                place.tell(last.seconds_left)
+            if turn.line().ends:
+                workspace.request_stop()
             if is_visitors:
                 told.tell(workspace, panel)
                 if told.is_unwatched(workspace):
@@ -294,6 +307,10 @@ def compute(
         stopped = workspace.stop_file.exists() and last.done != last.total
         workspace.clear_stop()
         rendering.keep_summary(session, last, stopped)
+        if stopped and turn.line().ends:
+            if is_visitors:
+                told.tell(workspace, panels.failed(turn.ENDING))
+            raise xmem.InputError(turn.ENDING)
 
 
 def finish(frame: float, request: gr.Request) -> tuple[Any, ...]:

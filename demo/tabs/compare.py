@@ -14,7 +14,8 @@ import gradio as gr
 import xmem
 from demo.failures import in_words
 from demo.html import panels
-from demo.runs import models
+from demo.html.progress import Progress
+from demo.runs import models, turn
 from demo.runs.follow import follow
 from demo.runs.models import MODELS
 from demo.runs.run import gpu_seconds, on_gpu
@@ -162,11 +163,17 @@ def _compared(
     stop = tabs.stop_file(workspace, NAME)
     for said in _fetch({left[1], right[1]}):
         yield None, said
-    with workspace.new_folder("files-") as folder:
+    with turn.line().place() as place, workspace.new_folder("files-") as folder:
+        while not place.wait(1):
+            yield None, panels.waits(Progress(ahead=place.ahead, wait_seconds=place.seconds))
+            if stop.exists():
+                return
         steps = follow(compare_session(str(session.folder), str(folder), str(stop), sides))
         with closing(steps):
             for latest in steps:
                 workspace.keep_alive()
+                if turn.line().ends:
+                    raise xmem.InputError(turn.ENDING)
                 if isinstance(latest, Comparison):
                     video = latest.video.rename(folder / f"{tabs.stem_of(session)}-comparison.mp4")
                     # Gradio copies the file into its cache before it asks for more, and then the folder goes

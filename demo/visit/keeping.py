@@ -8,6 +8,7 @@
     work/                               what is being made
     visitors/                           of pages that have no session yet: whether they asked to stop
     left/                               a mark for each visit that is over
+    begun/                              how many sessions each visit has begun
 """
 
 import contextlib
@@ -27,11 +28,10 @@ from platformdirs import user_cache_path
 
 from demo.visit.workspace import Workspace
 from xmem.errors import InputError
+from xmem.limits import limits
 from xmem.session import Session
 
 PREFIX = "xmem-demo-"
-KEEP_DAYS = 7  # unused, by default
-KEEP_GB = 20  # of all sessions, by default
 UNUSED_SECONDS = 3600  # what was used since then is never removed for room
 DEAD_SECONDS = 2 * 3600  # after which a server without a sign of life is gone
 SWEEP_SECONDS = 600
@@ -44,26 +44,6 @@ def sessions_folder() -> Path:
     """Where sessions are kept: XMEM_SESSIONS, else in the user's cache."""
     chosen = os.environ.get("XMEM_SESSIONS")
     return Path(chosen) if chosen else user_cache_path("xmem", appauthor=False) / "sessions"
-
-
-def keep_days() -> float:
-    """Days for which a session is kept after its last use: XMEM_SESSION_DAYS, else 7."""
-    return _number("XMEM_SESSION_DAYS", KEEP_DAYS)
-
-
-def keep_bytes() -> float:
-    """Bytes that all sessions may have together: XMEM_SESSIONS_GB (10^9 bytes), else 20 of them."""
-    return _number("XMEM_SESSIONS_GB", KEEP_GB) * 1e9
-
-
-def _number(name: str, default: float) -> float:
-    try:
-        value = float(os.environ.get(name) or default)
-    except ValueError:
-        value = -1
-    if not value > 0:
-        raise InputError(f"{name} must be a number above 0, not {os.environ[name]!r}.")
-    return value
 
 
 class Workspaces:
@@ -122,6 +102,14 @@ class Workspaces:
         part.write_text(key)
         os.replace(part, path)
 
+    def count_begun(self, visit: str | None) -> int:
+        """How many sessions a visit has begun, with the one that it begins now."""
+        path = self.root / "begun" / _digest(visit or secrets.token_hex())
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(b"+")
+            return file.tell()
+
     def leave(self, visit: str | None) -> None:
         """A page or program is at no session any more; the session stays."""
         (self._visits / _digest(visit or "")).unlink(missing_ok=True)
@@ -140,12 +128,12 @@ class Workspaces:
         """End what is older than it may be, then the oldest sessions while all together are too large."""
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.root)  # the sign of life that other servers' sweeps look for
-        now, oldest = time.time(), time.time() - keep_days() * 86400
+        now, oldest = time.time(), time.time() - limits().session_days * 86400
         dead = [root for root in self._temporary.glob(PREFIX + "*") if root != self.root]
         for folder in [*dead, *(self.root / "visitors").glob("*")]:
             if _used(folder) < now - DEAD_SECONDS:
                 _remove(folder, "it was left behind")
-        for mark in (self.root / "left").glob("*"):
+        for mark in [*(self.root / "left").glob("*"), *(self.root / "begun").glob("*")]:
             if _used(mark) < now - DEAD_SECONDS:
                 mark.unlink(missing_ok=True)
         for visit in self._visits.glob("*"):
@@ -159,12 +147,13 @@ class Workspaces:
 
     def _make_room(self, now: float) -> None:
         sizes = {folder: _size(folder) for folder in self._sessions.glob("*")}
-        total, limit = sum(sizes.values()), keep_bytes()
+        total, count = sum(sizes.values()), len(sizes)
         for folder in sorted(sizes, key=_used):
-            if total <= limit or _used(folder) > now - UNUSED_SECONDS:
+            is_too_much = total > limits().disk_bytes or count > limits().sessions
+            if not is_too_much or _used(folder) > now - UNUSED_SECONDS:
                 return
-            _remove(folder, "the disk limit was reached")
-            total -= sizes[folder]
+            _remove(folder, "the limit of all sessions was reached")
+            total, count = total - sizes[folder], count - 1
 
     def keep_sweeping(self, every_seconds: float = SWEEP_SECONDS) -> None:
         """Sweep now, and from now on in the background for as long as the process lives."""

@@ -13,6 +13,7 @@ import gradio as gr
 import xmem
 from demo.visit.keeping import Workspaces
 from demo.visit.workspace import Workspace, download_stem
+from xmem.limits import limits
 from xmem.session import Session
 
 RUN = "track-"  # how the folder of a run that changes the work begins
@@ -89,6 +90,10 @@ def _begin(request: gr.Request | None, make: Callable[[Path], Session]) -> Sessi
     """Make a session in a folder with a key of its own, and go there once that has worked, and the visitor still waits
     for it: else nothing of it stays."""
     before = workspace_of(request)
+    if workspaces().count_begun(_visit(request)) > limits().visitor_sessions:
+        raise xmem.InputError(
+            f"A visit may begin {limits().visitor_sessions} sessions: go on with one of them, or load the page again."
+        )
     key, workspace = workspaces().new()
     workspace.path.mkdir(mode=0o700)
     try:

@@ -65,7 +65,7 @@ def test_after_a_run_the_next_one_may_come(slow):
 
 def test_the_line_of_all_visitors_has_an_end(slow):
     address, _ = slow
-    answers = [join(address, 0, f"visitor {number}").status_code for number in range(20)]
+    answers = [join(address, 1, f"visitor {number}").status_code for number in range(20)]
     assert answers.count(200) <= 14 and answers[-1] == 503
 
 

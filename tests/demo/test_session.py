@@ -15,6 +15,7 @@ from demo.visit import studio
 from demo.visit.keeping import Workspaces
 from demo.visit.workspace import Workspace, download_stem
 from xmem import InputError
+from xmem.limits import Limits
 
 DAY = 86400
 
@@ -107,25 +108,33 @@ def test_age_ends_sessions_and_their_use_keeps_them(made, caplog):
     assert old.path.name in caplog.text and old_key not in caplog.text, "logs do not tell keys"
 
 
-def test_the_age_is_set_by_the_environment(made, monkeypatch):
+def limited(monkeypatch, **changed: int) -> None:
+    monkeypatch.setattr("demo.visit.keeping.limits", lambda: Limits(**changed))
+
+
+def test_the_age_is_a_limit(made, monkeypatch):
     _, workspace = begun(made, 2 * DAY)
-    monkeypatch.setenv("XMEM_SESSION_DAYS", "1")
+    limited(monkeypatch, session_days=1)
     made.sweep()
     assert not workspace.path.exists()
-    monkeypatch.setenv("XMEM_SESSION_DAYS", "soon")
-    with pytest.raises(InputError, match="XMEM_SESSION_DAYS must be a number above 0, not 'soon'"):
-        made.sweep()
 
 
 def test_at_the_disk_limit_the_oldest_go_first_and_what_is_in_use_stays(made, monkeypatch):
-    monkeypatch.setenv("XMEM_SESSIONS_GB", "25e-6")
+    limited(monkeypatch, disk_bytes=25_000)
     sessions = [begun(made, used, 10_000)[1].path for used in (3 * DAY, 2 * DAY, DAY)]
     made.sweep()
     assert [path.exists() for path in sessions] == [False, True, True]
-    monkeypatch.setenv("XMEM_SESSIONS_GB", "1e-9")
+    limited(monkeypatch, disk_bytes=1)
     aged(sessions[2], 60)
     made.sweep()
     assert [path.exists() for path in sessions] == [False, False, True]
+
+
+def test_above_the_number_of_sessions_the_oldest_go_first(made, monkeypatch):
+    limited(monkeypatch, sessions=2)
+    sessions = [begun(made, used)[1].path for used in (3 * DAY, 2 * DAY, DAY)]
+    made.sweep()
+    assert [path.exists() for path in sessions] == [False, True, True]
 
 
 def test_what_dead_servers_left_in_the_temporary_folder_goes_and_living_ones_keep_theirs(made, tmp_path):
@@ -200,3 +209,11 @@ def test_files_are_not_made_for_a_visitor_who_has_left(workspaces, visitor, sess
     with pytest.raises(InputError, match="The visit is over"), rendering.rendered(session, workspace):
         pass
     assert not list(workspace.work.iterdir()) and studio.has_session(visitor), "the work itself stays"
+
+
+def test_a_visit_begins_so_many_sessions_and_no_more(visitor, session, clip, monkeypatch):
+    monkeypatch.setattr(studio, "limits", lambda: Limits(visitor_sessions=2))
+    studio.begin_session(visitor, clip)
+    with pytest.raises(InputError, match="A visit may begin 2 sessions"):
+        studio.begin_session(visitor, clip)
+    studio.begin_session(SimpleNamespace(session_hash="another"), clip)

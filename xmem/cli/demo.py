@@ -12,6 +12,7 @@ import sys
 from importlib.util import find_spec
 
 from xmem.errors import InputError
+from xmem.limits import PROFILES
 from xmem.resources import ROOT
 
 HELP = "serve the page: paint an object, follow it, correct it, take it away"
@@ -25,6 +26,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--port", type=int, help="port to listen on (default: GRADIO_SERVER_PORT, else the first free from 7860)"
     )
     parser.add_argument("--share", action="store_true", help="ask Gradio for a public address as well")
+    parser.add_argument(
+        "--profile",
+        choices=list(PROFILES),
+        help="limits for one's own machine, for strangers on two cores, or for strangers on a GPU (default: "
+        "XMEM_PROFILE, else one's own machine, and on a Space that of its hardware)",
+    )
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="one limit, such as upload_bytes=500000000; may be given again (see docs/limits.md)",
+    )
     parser.add_argument("--model", help="checkpoint to begin with, fetched first if needed (default: XMEM_MODEL)")
 
 

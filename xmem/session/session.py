@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from xmem.checkpoints import REGISTRY, load_model
 from xmem.errors import InputError
-from xmem.limits import check_key_frames
+from xmem.limits import check_key_frames, check_objects
 from xmem.networks import Network
 from xmem.render.matte import soft_mask
 from xmem.render.post import PostProcessing, post_process
@@ -238,6 +238,7 @@ class Session:
             )
         check_key_frames(len(self.key_frames) + (self._key(frame) is None))
         ids = tuple(int(i) for i in np.unique(mask) if i)
+        check_objects(len({*ids, *self._ids}))
         key = KeyFrame(frame, self._masks.store(mask.astype(np.uint8)), ids)
         self._edit(corrections.with_key_frame(self._project.edit, key, colors or {}))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 
-from xmem.limits import check_frames
+from xmem.limits import check_frames, check_seconds
 from xmem.video.decode import VideoDecoder, stream_rate
 from xmem.video.images import IMAGE_RATE, check_sizes, list_images
 from xmem.video.source import existing_path, open_container, sound_stream, video_stream
@@ -87,6 +87,7 @@ def file_info(decoder: VideoDecoder) -> VideoInfo:
     if told and scan.packets + scan.hidden < told:  # the file is cut; the reader will say so
         count = told
     check_frames(count or 0, decoder.path.name)
+    check_seconds(float(duration or 0), decoder.path.name)
     exact = count is not None and decoder.codec in _PACKET_IS_FRAME
     if count and not duration:
         duration = count / decoder.rate
