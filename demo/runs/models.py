@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import xmem
@@ -13,6 +14,7 @@ from demo.runs.follow import follow
 from xmem import checkpoints
 from xmem.checkpoints.catalogue import D16, EMBEDDED, HELD_BACK, REGISTRY
 from xmem.device import choose_precision, describe_device, precision_name, select_device
+from xmem.families import FAMILIES, Family
 from xmem.networks import Network
 
 
@@ -86,6 +88,24 @@ def listed(name: str) -> str:
     if name not in [choice for _, choice in model_choices()]:
         raise xmem.InputError("There is no model of that name here: choose one of those listed.")
     return name
+
+
+def family(name: str) -> Family:
+    """The family of a listed model; of one that cannot be had, that of the embedded one, which takes its place."""
+    if name in REGISTRY:
+        return FAMILIES[REGISTRY[name].family]
+    try:
+        path = checkpoints.find(name) if Path(name).name == name else Path(name)
+        if path is not None:
+            return _family_in(path, path.stat().st_mtime_ns)
+    except (OSError, xmem.InputError):
+        pass  # said when it is to be loaded
+    return FAMILIES[REGISTRY[EMBEDDED].family]
+
+
+@lru_cache(maxsize=32)
+def _family_in(path: Path, _changed: int) -> Family:
+    return checkpoints.family_in(path)
 
 
 def there(device: str) -> str:

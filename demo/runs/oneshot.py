@@ -53,7 +53,8 @@ def track(
         deep_update_every,
         long_term,
     )
-    chosen = TrackSettings(models.listed(model), models.there(device), settings.inference_size(size), memory)
+    own = memory if isinstance(memory, models.family(models.listed(model)).config) else None
+    chosen = TrackSettings(model, models.there(device), settings.inference_size(size), own)
     if not video:
         raise xmem.InputError("There is no video yet: upload one, or take the sample.")
     workspace = studio.workspace_of(request)

@@ -50,7 +50,7 @@ def propagate_session(
     """
     session = Session.open(folder)
     loaded = models.load(settings.model, settings.device, settings.precision)
-    steps = session.propagate(replace(settings, model=loaded.name), loaded.model, start_over)
+    steps = session.propagate(settings.with_model(loaded.name), loaded.model, start_over)
     shown, stop = -PREVIEW_SECONDS, Path(stop_file)
     progress, latest = Progress(model=loaded.name, note=loaded.note), None
     try:
@@ -79,7 +79,7 @@ def propagate_session(
 def estimate_session(folder: str, settings: TrackSettings) -> Estimate:
     """Time a few frames of the session in `folder`. Raises InputError."""
     loaded = models.load(settings.model, settings.device, settings.precision)
-    found = estimate(Session.open(folder), settings, loaded.model)
+    found = estimate(Session.open(folder), settings.with_model(loaded.name), loaded.model)
     return replace(found, reason=f"{found.reason} {loaded.note}".strip())
 
 

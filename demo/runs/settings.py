@@ -166,20 +166,21 @@ def read(
     pause_at_cuts: bool = False,
 ) -> TrackSettings:
     """The controls' values, in their order on the page. size: 0 for the video's own. Raises InputError."""
+    chosen = memory(
+        mem_every,
+        min_working_frames,
+        max_working_frames,
+        prototypes,
+        max_long_term,
+        top_k,
+        deep_update_every,
+        long_term,
+    )
     return TrackSettings(
         models.listed(model),
         models.there(device),
         inference_size(size),
-        memory(
-            mem_every,
-            min_working_frames,
-            max_working_frames,
-            prototypes,
-            max_long_term,
-            top_k,
-            deep_update_every,
-            long_term,
-        ),
+        chosen if isinstance(chosen, models.family(model).config) else None,
         direction,
         pause_at_cuts,
     )
@@ -210,7 +211,7 @@ def inference_size(size: float) -> int | None:
 
 def values(settings: TrackSettings) -> list[Any]:
     """The reverse of `read`, for the controls of a session that goes on."""
-    memory = settings.memory
+    memory = settings.memory if isinstance(settings.memory, xmem.MemoryConfig) else xmem.MemoryConfig()
     return [
         settings.model,
         gr.skip(),  # the device is this machine's

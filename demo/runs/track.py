@@ -260,7 +260,7 @@ def compute(
     for model in models.make_ready(chosen.model):
         if isinstance(model, str):
             yield model, last
-    chosen = replace(chosen, model=model.name)
+    chosen = chosen.with_model(model.name)
     if not session.pending(chosen):
         for _ in session.propagate(chosen):  # says what is missing, or keeps the settings
             pass

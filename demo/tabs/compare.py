@@ -187,7 +187,7 @@ def variants(base: TrackSettings, *sides: tuple[str, str]) -> list[tuple[str, Tr
     if not {memory for memory, _ in sides} <= set(MEMORIES):
         raise xmem.InputError(f"There is no memory of that name: choose one of {', '.join(MEMORIES)}.")
     chosen = [
-        replace(base, model=model, memory=base.memory if memory == OWN else PRESETS[memory].memory)
+        replace(base, model=model, memory=_memory(base.memory if memory == OWN else PRESETS[memory].memory, model))
         for memory, model in sides
     ]
     if len({(one.model, one.memory) for one in chosen}) < len(chosen):
@@ -199,6 +199,12 @@ def variants(base: TrackSettings, *sides: tuple[str, str]) -> list[tuple[str, Tr
         for memory, model in sides
     ]
     return list(zip(labels, chosen, strict=True))
+
+
+def _memory(memory: Any, model: str) -> Any:
+    """The settings, where they are of the model's family; a family without such memories has its released ones."""
+    own = models.family(model).config
+    return memory if isinstance(memory, own) and memory != own() else None
 
 
 def _fetch(names: set[str]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from xmem.checkpoints.catalogue import EMBEDDED, HELD_BACK, REGISTRY, Checkpoint, default_model
 from xmem.checkpoints.download import FetchProgress
-from xmem.checkpoints.files import read_state
+from xmem.checkpoints.files import family_in, read_state
 from xmem.checkpoints.load import Chosen, Loaded, fetch_or_embedded, load_model, load_or_embedded
 from xmem.checkpoints.store import accept, fetch, fetch_with_bar, find, folder, is_at_hand, own_files, with_bar
 
@@ -16,6 +16,7 @@ __all__ = [
     "Loaded",
     "accept",
     "default_model",
+    "family_in",
     "fetch",
     "fetch_or_embedded",
     "fetch_with_bar",

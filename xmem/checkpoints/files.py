@@ -15,9 +15,9 @@ from torch import Tensor
 
 from xmem.checkpoints.catalogue import Checkpoint
 from xmem.errors import InputError
-from xmem.families import build, family_of
+from xmem.families import Family, build, family_of, recognised
 from xmem.networks import Network
-from xmem.networks.weights import weights_in
+from xmem.networks.weights import named_tensors, weights_in
 
 
 def read_state(path: str | os.PathLike) -> dict[str, Tensor]:
@@ -70,6 +70,11 @@ def _read_pickled(path: Path, head: bytes) -> object:
 
 def _damaged(path: Path) -> InputError:
     return InputError(f"{path.name} is truncated or damaged: delete it and fetch it again.")
+
+
+def family_in(path: Path) -> Family:
+    """The family of a file's network, by the names in it. Raises InputError where it is of none, or cannot be read."""
+    return recognised(named_tensors(read_state(path)))
 
 
 def network_of(path: Path, record: Checkpoint | None = None) -> Network:

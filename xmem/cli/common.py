@@ -5,32 +5,20 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from dataclasses import fields
+from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
 
 from xmem import checkpoints
-from xmem.config import MemoryConfig
 from xmem.device import DEVICES, PRECISIONS, describe_device
 from xmem.errors import InputError
-from xmem.families import family_of
+from xmem.families import FAMILIES, Setting, family_of
 from xmem.networks import Network
 
 log = logging.getLogger("xmem")
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
-MEMORY_HELP = {
-    "mem_every": "r: frames between memory frames",
-    "deep_update_every": "frames between deep updates of the sensory memory; negative: on every memory frame",
-    "top_k": "k: memory elements that each position reads",
-    "long_term": "consolidate old working memory; without it, memory grows with the video",
-    "min_working_frames": "T_min: memory frames that stay at a consolidation",
-    "max_working_frames": "T_max: memory frames at which a consolidation happens",
-    "prototypes": "P: elements that a consolidation adds to long-term memory",
-    "max_long_term": "LT_max: elements that long-term memory may hold",
-    "sensory": "use the sensory memory of the network; without it, it stays zero",
-}
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -57,14 +45,32 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "else float32, which is exact (default: %(default)s)",
     )
     memory = parser.add_argument_group(
-        "memory settings", "with the paper's symbols; defaults are XMem's, another family has its own and may lack some"
+        "memory settings",
+        "with the papers' symbols; each family has its own, and the released ones are the defaults",
     )
-    for setting in fields(MemoryConfig):  # None: not chosen
-        flag, text = _flag(setting.name), f"{MEMORY_HELP[setting.name]} (default: {setting.default})"
-        if isinstance(setting.default, bool):
-            memory.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+    for name, owners in _settings().items():  # None: not chosen
+        setting, text = next(iter(owners.values())), _help(name, owners)
+        if setting.is_flag:
+            memory.add_argument(_flag(name), action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            memory.add_argument(flag, type=int, metavar="N", help=text)
+            memory.add_argument(_flag(name), type=int, metavar="N", help=text)
+
+
+def _settings() -> dict[str, dict[str, Setting]]:
+    """Of all families: setting -> name of the family -> how it puts it."""
+    found: dict[str, dict[str, Setting]] = {}
+    for family in FAMILIES.values():
+        for setting in family.settings:
+            found.setdefault(setting.name, {})[family.name] = setting
+    return found
+
+
+def _help(name: str, owners: Mapping[str, Setting]) -> str:
+    """What the first family says of it, and the default of each."""
+    setting = next(iter(owners.values()))
+    defaults = {FAMILIES[owner].title: getattr(FAMILIES[owner].config(), name) for owner in owners}
+    said = ", ".join(f"{title} {setting.none if value is None else value}" for title, value in defaults.items())
+    return f"{setting.label}{f'; {setting.note}' if setting.note else ''} (default: {said})"
 
 
 def _flag(setting: str) -> str:
@@ -89,10 +95,9 @@ def memory_config(args: argparse.Namespace, model: Network) -> Any:
     Raises InputError for one that the family lacks, and for a combination that cannot work.
     """
     family = family_of(model)
-    known = {setting.name for setting in fields(family.config)}
-    chosen = {setting.name: getattr(args, setting.name) for setting in fields(MemoryConfig)}
-    chosen = {name: value for name, value in chosen.items() if value is not None}
-    for name in chosen.keys() - known:
+    given = {name: getattr(args, name) for name in _settings()}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    for name in chosen.keys() - {setting.name for setting in family.settings}:
         raise InputError(f"{family.title} has no setting {_flag(name)}: leave it out.")
     return family.config(**chosen)
 

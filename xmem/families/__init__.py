@@ -11,7 +11,7 @@ import torch
 
 from xmem.errors import InputError
 from xmem.families.aot import AOT_FAMILY
-from xmem.families.base import Family, Given, Grid, Outlook, Turn, VideoState
+from xmem.families.base import Family, Given, Grid, Outlook, Setting, Turn, VideoState
 from xmem.families.cutie import CUTIE
 from xmem.families.stcn import STCN_FAMILY
 from xmem.families.stm import STM_FAMILY
@@ -26,6 +26,7 @@ __all__ = [
     "Given",
     "Grid",
     "Outlook",
+    "Setting",
     "Turn",
     "VideoState",
     "build",
@@ -33,6 +34,7 @@ __all__ = [
     "family_of",
     "fits_range",
     "overflows",
+    "recognised",
 ]
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (XMEM, STCN_FAMILY, STM_FAMILY, AOT_FAMILY, CUTIE)}
@@ -50,9 +52,14 @@ def build(state: Mapping[str, Any]) -> Network:
     Raises InputError where no family does, or the weights are not complete and finite.
     """
     tensors = named_tensors(cast(Mapping[str, Any], weights_in(state)))
+    return recognised(tensors).build(tensors)
+
+
+def recognised(tensors: Mapping[str, Any]) -> Family:
+    """The family that names -> tensors are weights of. Raises InputError where there is none."""
     for family in FAMILIES.values():
         if family.recognises(tensors):
-            return family.build(tensors)
+            return family
     titles = ", ".join(family.title for family in FAMILIES.values())
     raise InputError(
         f"These weights are of none of the networks that are known here ({titles}): choose a checkpoint of one of them."

@@ -12,7 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Grid, Outlook, Turn, VideoState, kept_frames, renamed
+from xmem.families.base import (
+    KEPT_FRAMES,
+    Family,
+    Finish,
+    Given,
+    Grid,
+    Outlook,
+    Setting,
+    Turn,
+    VideoState,
+    kept_frames,
+    renamed,
+)
 from xmem.memory import MemoryUse
 from xmem.memory.attention import SMALLEST_CHUNK_ELEMENTS
 from xmem.memory.layers import LayeredMemory, LayerRows
@@ -261,4 +273,11 @@ AOT_FAMILY = Family(
     build=load_state,
     open=AOTState,
     grid=Grid(plus_one=True, longest=LONGEST),
+    good_at="many objects in a short clip: ten cost no more than one",
+    settings=(
+        Setting("mem_every", "Frames between those that join long-term memory", 1, 30),
+        KEPT_FRAMES,
+        Setting("short_term_delay", "Short-term memory is the frame so many before", 1, 20),
+    ),
+    limit="a limit of the frames kept in memory ends that",
 )

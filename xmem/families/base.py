@@ -146,6 +146,52 @@ class VideoState(ABC):
 
 
 @dataclass(frozen=True)
+class Setting:
+    """A field of a family's settings, for people.
+
+    label: with the paper's symbol. low, high: whole numbers that are of use, in steps of `step`; None for a yes or no.
+    none: what None stands for, "" where a number is asked for. note: what follows from it, in a few words.
+    """
+
+    name: str
+    label: str
+    low: int | None = None
+    high: int = 0
+    step: int = 1
+    none: str = ""
+    note: str = ""
+
+    @property
+    def is_flag(self) -> bool:
+        return self.low is None
+
+    def checked(self, value: Any) -> Any:
+        """The value, of the field's type: a whole number that a program wrote as 3.0 counts as 3.
+
+        Raises InputError for one that is of another kind, or outside of the limits.
+        """
+        if self.is_flag:
+            if not isinstance(value, bool):
+                raise InputError(f"{self.name} must be true or false, not {value!r}.")
+            return value
+        if value is None and self.none:
+            return None
+        assert self.low is not None  # it is a number
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or value != value // 1 or not self.low <= value <= self.high:
+            other = ", or null for no limit" if self.none else ""
+            raise InputError(
+                f"{self.name} must be a whole number from {self.low} to {self.high}{other}, not {value!r}."
+            )
+        return int(value)
+
+
+KEPT_FRAMES = Setting(
+    "max_memory_frames", "Frames kept in memory", 2, 1000, none="all", note="of more, those in the middle go"
+)
+
+
+@dataclass(frozen=True)
 class Family:
     """A family of networks.
 
@@ -154,6 +200,8 @@ class Family:
     recognises: whether names -> tensors are weights of this family; build: makes a network of them, in evaluation mode,
     float32, on the CPU; raises InputError for weights that are not complete and finite.
     open: a state for one video.
+    good_at: when to take it, in a line for people. settings: the fields of `config` that people may set, in their order
+    of importance. limit: what to do where memory grows with the video, in words that end a sentence.
     """
 
     name: str
@@ -165,6 +213,19 @@ class Family:
     build: Callable[[Mapping[str, Any]], Network]
     open: Callable[[Any, Any], VideoState]
     grid: Grid = Grid()
+    good_at: str = ""
+    settings: tuple[Setting, ...] = ()
+    limit: str = ""
+
+    def chosen(self, values: Mapping[str, Any]) -> Any:
+        """Settings by their fields' names, the others as released. Raises InputError for an unknown one, for a value
+        outside of its limits, and for a combination that cannot work."""
+        known = {setting.name: setting for setting in self.settings}
+        for name in values:
+            if name not in known:
+                choice = f"choose among {', '.join(known)}" if known else "it has none"
+                raise InputError(f"{self.title} has no setting {str(name)[:40]!r}: {choice}.")
+        return self.config(**{name: known[name].checked(value) for name, value in values.items()})
 
 
 def kept_frames(frames: int, every: int, most: int | None, per_frame: int) -> Outlook:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Grid, Turn, VideoState, renamed
+from xmem.families.base import Family, Finish, Given, Grid, Setting, Turn, VideoState, renamed
 from xmem.families.overriding import merge_given
 from xmem.memory import MemoryUse
 from xmem.memory.buckets import BucketConfig, BucketMemory
@@ -278,4 +278,17 @@ CUTIE = Family(
     build=load_state,
     open=CutieState,
     grid=Grid(pad_before_normalising=True, hard_masks=True),
+    good_at="most videos where its file is at hand: objects are remembered as wholes, and look-alikes kept apart",
+    settings=(
+        Setting("mem_every", "Remember every r-th frame (r)", 1, 30),
+        Setting("max_queue_frames", "Frames held without long-term memory", 1, 60),
+        Setting("top_k", "Memories read per position (k)", 1, 100),
+        Setting("stagger_updates", "Updates of the sensory memory from one memory frame to the next", 1, 30),
+        Setting("long_term", "Long-term memory", note="old frames are condensed as in XMem, not forgotten"),
+        Setting("min_working_frames", "Frames kept when working memory is full (T_min)", 1, 30),
+        Setting("max_working_frames", "Frames that fill working memory (T_max)", 2, 60),
+        Setting("prototypes", "Prototypes per consolidation (P)", 16, 512, 16),
+        Setting("max_long_term", "Size of long-term memory (LT_max)", 512, 20_000, 32),
+        Setting("long_term_buffer", "Room left when long-term memory is cut", 0, 10_000, 32),
+    ),
 )

@@ -11,7 +11,19 @@ from torch import Tensor
 
 from xmem.config import MemoryConfig
 from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Grid, Outlook, Turn, VideoState, kept_frames, renamed
+from xmem.families.base import (
+    KEPT_FRAMES,
+    Family,
+    Finish,
+    Given,
+    Grid,
+    Outlook,
+    Setting,
+    Turn,
+    VideoState,
+    kept_frames,
+    renamed,
+)
 from xmem.families.overriding import merge_given
 from xmem.memory import Memory, MemoryUse
 from xmem.networks.stcn import KEY_CHANNELS, STCN, VALUE_CHANNELS, ImagePart, load_state
@@ -169,4 +181,12 @@ STCN_FAMILY = Family(
     build=load_state,
     open=STCNState,
     grid=Grid(hard_masks=True),
+    good_at="one pass over a short clip: plain and strong, and every memory frame is read",
+    settings=(
+        Setting("mem_every", "Remember every r-th frame (r)", 1, 30),
+        Setting("top_k", "Memories read per position (k)", 1, 100),
+        KEPT_FRAMES,
+        Setting("include_last", "Always read the frame before", note="follows quick changes, and errors as well"),
+    ),
+    limit="a limit of the frames kept in memory ends that",
 )

@@ -11,7 +11,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Grid, Outlook, Turn, VideoState, kept_frames, renamed
+from xmem.families.base import (
+    KEPT_FRAMES,
+    Family,
+    Finish,
+    Given,
+    Grid,
+    Outlook,
+    Setting,
+    Turn,
+    VideoState,
+    kept_frames,
+    renamed,
+)
 from xmem.families.overriding import merge_given
 from xmem.memory import MemoryUse
 from xmem.memory.keyed import KeyedMemory
@@ -187,4 +199,11 @@ STM_FAMILY = Family(
     build=load_state,
     open=STMState,
     grid=Grid(pad_before_normalising=True, hard_masks=True),
+    good_at="comparing: where the line began; objects must all be painted on the first frame",
+    settings=(
+        Setting("mem_every", "Remember every r-th frame (r)", 1, 30),
+        KEPT_FRAMES,
+        Setting("channels", "Channels of the softmax over objects (K)", 2, 65),
+    ),
+    limit="a limit of the frames kept in memory ends that",
 )

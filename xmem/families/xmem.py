@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xmem.config import MemoryConfig
-from xmem.families.base import Family, Finish, Given, Outlook, Turn, VideoState, renamed
+from xmem.families.base import Family, Finish, Given, Outlook, Setting, Turn, VideoState, renamed
 from xmem.families.overriding import merge_given
 from xmem.memory import Memory, MemoryUse
 from xmem.networks.xmem import ImagePart, XMem, load_state, soft_aggregate
@@ -206,4 +206,17 @@ XMEM = Family(
     recognises=lambda state: "key_proj.d_proj.weight" in state and "key_proj.pix_feat_proj.weight" not in state,
     build=load_state,
     open=XMemState,
+    good_at="long videos and several objects: three memories, bounded by design",
+    settings=(
+        Setting("mem_every", "Remember every r-th frame (r)", 1, 30),
+        Setting("min_working_frames", "Frames kept when working memory is full (T_min)", 1, 30),
+        Setting("max_working_frames", "Frames that fill working memory (T_max)", 2, 60),
+        Setting("prototypes", "Prototypes per consolidation (P)", 16, 512, 16),
+        Setting("max_long_term", "Size of long-term memory (LT_max)", 512, 20_000, 32),
+        Setting("top_k", "Memories read per position (k)", 1, 100),
+        Setting("deep_update_every", "Frames between deep updates", -1, 20, note="-1: one with every remembered frame"),
+        Setting("long_term", "Long-term memory", note="without it, memory grows with the video"),
+        Setting("sensory", "Sensory memory", note="what moves from frame to frame"),
+    ),
+    limit="long-term memory ends that",
 )

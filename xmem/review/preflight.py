@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from xmem.device import describe_device, free_memory
+from xmem.families import family_of
 from xmem.networks import Network
 from xmem.review.trial import Trial, Work, run_trial
 from xmem.session import Session, TrackSettings
@@ -77,7 +78,7 @@ class Estimate:
     """What a run should take. seconds_per_frame: of one frame in one pass; seconds: of all; peak_bytes: the process's
     resident memory, or what is allocated on a GPU, at its highest, None where
     the system does not tell; device: for people. proposed_size: a shorter side in
-    pixels that takes less, None where the chosen one is fine; reason: one or two sentences for people.
+    pixels that takes less, None where the chosen one is fine; reason: a few sentences for people.
     """
 
     seconds_per_frame: float
@@ -134,6 +135,10 @@ def estimate(
     if model.dtype != torch.float32:
         device += f", {str(model.dtype).removeprefix('torch.')}"
     reason = f"Timed on this video: {_number(trial.seconds)} s per frame on {device}. {advice}".strip()
+    limit = family_of(model).limit
+    if trial.growth_bytes and limit:
+        grows = f"{_number(trial.growth_bytes / 1e6)} MB with each frame, and reading it takes longer"
+        reason += f" Memory grows by {grows}: {limit}."
     return Estimate(trial.seconds, trial.seconds * work.frames, trial.peak_bytes, device, proposed, reason)
 
 

@@ -15,12 +15,12 @@ import torch
 
 from xmem.device import peak_memory, start_memory_count, synchronise, used_memory
 from xmem.engine.propagator import Propagator
-from xmem.families import Outlook
+from xmem.families import Outlook, family_of
 from xmem.memory.attention import chunk_elements
 from xmem.networks import Network
-from xmem.session.passes import SpanJob, compute_span, memory_settings
-from xmem.session.project import TrackSettings
+from xmem.session.passes import SpanJob, compute_span
 from xmem.session.results import SpanResult
+from xmem.session.settings import TrackSettings
 from xmem.session.spans import Anchor, Span
 from xmem.video import FrameAccess
 
@@ -46,13 +46,15 @@ class Trial:
     """seconds: of a frame, on average; network_seconds: the part of it that grows with the inference size.
 
     peak_bytes: resident memory of the process, or allocated on a GPU, at the run's highest, None where the system does
-    not tell; new_bytes: how much of it is more than now.
+    not tell; new_bytes: how much of it is more than now. growth_bytes: by which memories grow with each frame at the
+    run's end, 0 where they are bounded.
     """
 
     seconds: float
     network_seconds: float
     peak_bytes: int | None
     new_bytes: int
+    growth_bytes: int = 0
 
 
 def run_trial(access: FrameAccess, settings: TrackSettings, model: Network, work: Work, timed_frames: int) -> Trial:
@@ -62,16 +64,17 @@ def run_trial(access: FrameAccess, settings: TrackSettings, model: Network, work
     """
     start_memory_count(model.device)
     before = used_memory(model.device)
-    rehearsal = _Rehearsal(memory_settings(settings, model), work)
+    rehearsal = _Rehearsal(settings.memory_of(family_of(model)), work)
     job = _job(access, settings, model, work, timed_frames, rehearsal)
     with tempfile.TemporaryDirectory() as folder:
         frames = _frame_seconds(job, Path(folder))
     share, ahead = 1 / getattr(rehearsal.config, "mem_every", 1), rehearsal.engine.frames_ahead
     network, peak = _mean(rehearsal.seconds, share, ahead), peak_memory(model.device)
-    rise = rehearsal.bytes_to_come() + work.held_bytes
+    rise, growth = rehearsal.bytes_to_come() + work.held_bytes, rehearsal.growth()
+    seconds = max(_mean(frames, share, ahead), network)
     if peak is None or before is None:
-        return Trial(max(_mean(frames, share, ahead), network), network, None, rise)
-    return Trial(max(_mean(frames, share, ahead), network), network, peak + rise, max(0, peak - before) + rise)
+        return Trial(seconds, network, None, rise, growth)
+    return Trial(seconds, network, peak + rise, max(0, peak - before) + rise, growth)
 
 
 @dataclass
@@ -97,10 +100,10 @@ class _Rehearsal:
         if missing > 0:
             engine.video_state.fill(missing)
 
-    def _outlook(self) -> Outlook:
-        """Of a state that has the run's settings."""
+    def _outlook(self, times: int = 1) -> Outlook:
+        """Of a state that has the run's settings, for so many times the run's frames."""
         state = self.engine.family.open(self.engine.model, self.config)
-        return state.outlook(self.work.frames, self.per_frame)
+        return state.outlook(times * self.work.frames, self.per_frame)
 
     @contextmanager
     def timed(self) -> Iterator[None]:
@@ -108,6 +111,14 @@ class _Rehearsal:
         yield
         synchronise(self.engine.model.device)
         self.seconds.append(time.perf_counter() - begun)
+
+    def growth(self) -> int:
+        """By how many bytes a frame memories would grow if the run went on for as long again."""
+        ends, use = self._outlook(), self.engine.memory_use()
+        if ends.has_room:
+            return 0
+        more = (self._outlook(2).most - ends.most) / self.work.frames
+        return round(more * use.bytes / max(use.permanent + use.working + use.long_term, 1))
 
     def bytes_to_come(self) -> int:
         """By how much the run's memories will be larger at their fullest than they are now."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from xmem.errors import InputError
 from xmem.limits import limits
 from xmem.render.masks import read_index_mask
 from xmem.session.keymasks import file_of
-from xmem.session.project import MAX_HISTORY, Project, TrackSettings
+from xmem.session.project import MAX_HISTORY, Project
 from xmem.session.results import Results
+from xmem.session.schema import memory_as_json
+from xmem.session.settings import TrackSettings
 from xmem.video import VideoInfo
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?", re.ASCII)
@@ -45,8 +46,9 @@ def check_session(folder: Path, project: Project, cuts: Sequence[int], info: Vid
 
 
 def _check_settings(settings: TrackSettings) -> None:
-    numbers = [value for value in asdict(settings.memory).values() if type(value) is int]
-    if max(numbers) > _MAX_NUMBER or not _DEVICE.fullmatch(settings.device):
+    values = memory_as_json(settings.memory) or {}
+    numbers = [value for value in values.values() if type(value) is int]
+    if max(numbers, default=0) > _MAX_NUMBER or not _DEVICE.fullmatch(settings.device):
         raise InputError(f"The bundle's settings are not those of any run: {_ADVICE}.")
 
 

@@ -19,8 +19,8 @@ from xmem.engine.propagator import Propagator
 from xmem.families import family_of
 from xmem.memory import MemoryUse
 from xmem.networks import Network
-from xmem.session.project import TrackSettings
 from xmem.session.results import Fetched, ResultWriter, SpanResult
+from xmem.session.settings import TrackSettings
 from xmem.session.spans import Anchor, Span
 from xmem.session.suspended import Saving, Suspended
 from xmem.video import Frame
@@ -38,12 +38,6 @@ class PassFrame:
     image: np.ndarray
     mask: np.ndarray
     memory: MemoryUse
-
-
-def memory_settings(settings: TrackSettings, model: Network) -> Any:
-    """Those of the network's family: the chosen ones where they are its own, else the released ones."""
-    family = family_of(model)
-    return settings.memory if isinstance(settings.memory, family.config) else family.config()
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ class SpanJob:
 
     def engine(self, own: Anchor) -> Propagator:
         """A propagator that has every key frame but `own` in its permanent memory."""
-        engine = Propagator(self.model, memory_settings(self.settings, self.model), self.settings.size)
+        engine = Propagator(self.model, self.settings.memory_of(family_of(self.model)), self.settings.size)
         followed = set(self.span.objects)
         for anchor in self.anchors:
             objects = [i for i in anchor.speaks if i in followed]

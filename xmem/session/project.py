@@ -6,21 +6,19 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, StringConstraints, TypeAdapter
 
-from xmem.config import MemoryConfig
-from xmem.device import PRECISIONS
 from xmem.errors import InputError
-from xmem.limits import MIN_SIZE, check_key_frames
+from xmem.limits import check_key_frames
 from xmem.render.palette import OBJECT_COLORS
 from xmem.render.post import PostProcessing
 from xmem.render.styles import Style
 from xmem.session.schema import FrameNumber, MaskName, ObjectId, VideoName, read_json
+from xmem.session.settings import TrackSettings
 
 VERSION = 1
-DIRECTIONS = ("both", "forward", "backward")
 MAX_HISTORY = 100  # corrections that can be undone
 MAX_NAME = 40  # characters of an object's name
 MAX_TITLE = 255  # characters of a video's name
@@ -44,43 +42,6 @@ class KeyFrame:
     frame: FrameNumber
     mask: MaskName
     objects: Annotated[tuple[ObjectId, ...], Field(max_length=255)]
-
-
-@dataclass(frozen=True)
-class TrackSettings:
-    """How objects are followed.
-
-    model: checkpoint name or path; device: auto, cpu, cuda or mps; size: shorter side for inference in pixels, None for
-    the video's own. direction: "both" blends a forward and a backward pass between key frames; "forward" and "backward"
-    follow from each key frame one way only. pause_at_cuts: after a shot cut nothing is remembered until the objects are
-    certain again. precision: of the network: auto, float32, float16 or bfloat16.
-    Raises InputError for an unknown direction or precision, and for a size that is no whole number of at least 16.
-    """
-
-    model: str = "xmem-lite"
-    device: str = "auto"
-    size: int | None = 480
-    memory: MemoryConfig = field(default_factory=MemoryConfig)
-    direction: str = "both"
-    pause_at_cuts: bool = False
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS:
-            raise InputError(f"The direction must be one of {', '.join(DIRECTIONS)}, not {self.direction!r}.")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"The precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}.")
-        if self.size is not None and (type(self.size) is not int or self.size < MIN_SIZE):
-            raise InputError(f"The inference size must be a whole number of at least {MIN_SIZE}, not {self.size!r}.")
-
-    @property
-    def signature(self) -> dict[str, Any]:
-        """All that a result depends on, in JSON's types; without the device, and the precision where any will do."""
-        values = asdict(self)
-        del values["device"], values["direction"]
-        if self.precision == "auto":  # also: results of projects that knew no precision stay theirs
-            del values["precision"]
-        return values
 
 
 @dataclass(frozen=True)
@@ -143,7 +104,8 @@ _FORM = TypeAdapter(Project)
 def write_project(project: Project, path: Path) -> None:
     """Write project.json in one replace."""
     temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(asdict(project), indent=1))
+    values = asdict(project) | {"settings": project.settings.as_json()}
+    temporary.write_text(json.dumps(values, indent=1))
     os.replace(temporary, path)
 
 

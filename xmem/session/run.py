@@ -9,8 +9,9 @@ import numpy as np
 
 from xmem.memory import MemoryUse
 from xmem.session.passes import PassFrame, SpanJob, compute_span
-from xmem.session.project import Project, TrackSettings
+from xmem.session.project import Project
 from xmem.session.results import Results
+from xmem.session.settings import TrackSettings
 from xmem.session.spans import Span
 from xmem.session.suspended import read_suspended, steps_done
 

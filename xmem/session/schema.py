@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
 
+from xmem.checkpoints import REGISTRY
 from xmem.errors import InputError
+from xmem.families import FAMILIES
 
 T = TypeVar("T")
 
@@ -19,6 +31,42 @@ MaskName = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,128}$")]
 VideoName = Annotated[str, StringConstraints(pattern=r"^video(\.[a-z0-9]{1,7})?$")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Coordinate = Annotated[float, Field(ge=-_INT32, le=_INT32, allow_inf_nan=False)]
+
+
+def memory_as_json(memory: Any) -> dict[str, Any] | None:
+    """The form of a family's settings: their values by name, and the family's name."""
+    if memory is None:
+        return None
+    name = next(name for name, family in FAMILIES.items() if type(memory) is family.config)
+    return {"family": name} | asdict(memory)
+
+
+def _memory_of_json(values: Any, info: ValidationInfo) -> Any:
+    """The reverse. Without a family's name it was written before settings followed the family: it is XMem's then, and
+    other families ran with their released ones, whatever it says."""
+    if not isinstance(values, dict):
+        return values
+    own = REGISTRY.get(info.data.get("model", ""))
+    if "family" not in values and own and own.family != "xmem":
+        return None
+    family = FAMILIES.get(str(values.get("family", "xmem")))
+    if family is None:
+        raise ValueError("there is no such family of networks")
+    rest = {name: value for name, value in values.items() if name != "family"}
+    try:
+        return TypeAdapter(family.config).validate_json(json.dumps(rest), strict=True, extra="forbid")
+    except ValidationError as error:
+        raise ValueError(_first(error)) from error
+
+
+def _is_settings(value: Any) -> Any:
+    if value is not None and type(value) not in [family.config for family in FAMILIES.values()]:
+        raise ValueError("these are settings of no family of networks")
+    return value
+
+
+# None, or settings of one of the families; of a table whose field `model` comes first.
+MemorySettings = Annotated[Any, AfterValidator(_is_settings), BeforeValidator(_memory_of_json)]
 
 
 def read_json(path: Path, form: TypeAdapter[T], what: str, most: int) -> T:

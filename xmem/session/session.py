@@ -37,13 +37,13 @@ from xmem.session.project import (
     KeyFrame,
     Project,
     SessionObject,
-    TrackSettings,
     read_project,
     write_project,
 )
 from xmem.session.results import Results, SpanResult
 from xmem.session.run import Step, compute, steps_left, why_no_span
 from xmem.session.schema import FrameNumber, read_json
+from xmem.session.settings import TrackSettings
 from xmem.session.spans import Anchor, Span, anchors_of, ids_spoken_for, plan
 from xmem.session.stats import ObjectStats
 from xmem.session.suggestions import Suggestion, suggest
@@ -119,7 +119,7 @@ class Session:
             check_session(folder, project, session.cuts(), session.info)
             session.set_style(session.style)  # its image can be read, or an error
             if project.settings.model not in REGISTRY:
-                settings = replace(project.settings, model=TrackSettings().model)
+                settings = project.settings.with_model(TrackSettings().model)
                 session._change(replace(project, settings=settings))
             return session
         except BaseException:
