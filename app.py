@@ -5,6 +5,7 @@ import os
 import sys
 
 from demo import log
+from demo.metrics import METRICS
 from demo.start import start
 from xmem.cli.demo import DESCRIPTION, add_arguments
 from xmem.errors import InputError
@@ -12,7 +13,9 @@ from xmem.limits import put
 
 
 def serve(options: argparse.Namespace) -> None:
-    log.begin()
+    log.begin(options.log)
+    if options.metrics:
+        METRICS.switch_on()
     put(os.environ, options.profile, options.limit)
     if options.model:
         os.environ["XMEM_MODEL"] = options.model

@@ -113,12 +113,12 @@ def _changed(request: gr.Request, change: Callable[[Session], Any]) -> dict[str,
 
 def open_video(clip: str | None, request: gr.Request) -> dict[str, Any]:
     """Begin a session with a video file; the one before stays, for its key. Returns what `describe_session` returns."""
-    return describe(studio.begin_session(request, uploaded(clip)))
+    return describe(studio.begin_session(request, uploaded(clip, request)))
 
 
 def open_bundle(bundle: str | None, request: gr.Request) -> dict[str, Any]:
     """Go on with a session that was saved as a bundle (ZIP). Returns what `describe_session` returns."""
-    return describe(studio.resume_session(request, uploaded(bundle)))
+    return describe(studio.resume_session(request, uploaded(bundle, request)))
 
 
 def open_sample(request: gr.Request) -> dict:
@@ -174,7 +174,7 @@ def read_frame(frame: int, request: gr.Request) -> Iterator[tuple[dict[str, Any]
         picture, mask = folder / f"{found.index:05d}.png", folder / f"{found.index:05d}-mask.png"
         Image.fromarray(found.image).save(picture)
         write_index_mask(mask, session.mask(found.index))
-        yield about, str(picture), str(mask)
+        yield about, studio.handed(request, picture), studio.handed(request, mask)
 
 
 def set_key_frame(frame: int, mask: str | None, request: gr.Request) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def set_key_frame(frame: int, mask: str | None, request: gr.Request) -> dict[str
     New ids become objects; objects of earlier key frames that are not in it are absent on this frame."""
 
     def change(session: Session) -> None:
-        given = read_mask(uploaded(mask), session.info.width, session.info.height)
+        given = read_mask(uploaded(mask, request), session.info.width, session.info.height)
         paint.paint(session, frame, given.index)
 
     return _changed(request, change)
@@ -308,7 +308,7 @@ def render(request: gr.Request) -> Iterator[str]:
     if not session.has_results:
         raise xmem.InputError("There is no result yet: set a key frame and call propagate.")
     with rendering.rendered(session, studio.workspace_of(request)) as path:
-        yield str(path)
+        yield studio.handed(request, path)
 
 
 PLAIN = (

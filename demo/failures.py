@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 import xmem
+from demo.metrics import METRICS
 
 UNEXPECTED = "Something went wrong inside the program, and it was logged; your work is still here."
 MEMORY_FULL = "The GPU's memory is full: choose a smaller inference size in the settings and run again."
@@ -64,7 +65,9 @@ def in_words(shown: Callable[..., Any] | None = None, raises: bool = True) -> Ca
 def sentence_of(error: Exception) -> str:
     """What people are told; what nobody foresaw is logged."""
     if isinstance(error, xmem.InputError):
+        METRICS.refused()
         return str(error)
+    METRICS.failed()
     log.error("An event of the page failed.", exc_info=error)
     return MEMORY_FULL if type(error).__name__ == "OutOfMemoryError" else UNEXPECTED
 

@@ -1,7 +1,10 @@
-"""The server's log: a line per message, whatever names strangers give their files."""
+"""The server's log: a line per message, whatever names strangers give their files; or an object of JSON per line."""
 
+import json
 import logging
 import re
+import traceback
+from pathlib import Path
 
 FORMAT = "%(levelname)s %(name)s: %(message)s"
 
@@ -15,9 +18,31 @@ class OneLine(logging.Formatter):
         )
 
 
-def begin() -> None:
-    """Log to the standard error stream."""
+class JsonLines(logging.Formatter):
+    """An object per message. Of an error its kind and places in the code, and not its text, which may hold names of
+    files or what is in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info and record.exc_info[1]:
+            error = record.exc_info[1]
+            frames = traceback.extract_tb(error.__traceback__)
+            told["error"] = type(error).__name__
+            told["at"] = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+        return json.dumps(told)
+
+
+FORMATTERS = {"text": OneLine(FORMAT), "json": JsonLines()}
+
+
+def begin(form: str = "text") -> None:
+    """Log to the standard error stream. form: a key of FORMATTERS."""
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLine(FORMAT))
+    handler.setFormatter(FORMATTERS[form])
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)

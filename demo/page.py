@@ -7,10 +7,11 @@ from starlette.middleware import Middleware
 
 from demo import api, line, tabs
 from demo.headers import Guard
+from demo.health import Health
 from demo.html import panels, style
-from demo.runs import models, track
+from demo.runs import models, track, turn
 from demo.stage import check, paint, video
-from demo.visit import programs, studio
+from demo.visit import passing, programs, studio
 from demo.wiring import counters
 from xmem.limits import limits
 from xmem.video.stills import bound_pillow
@@ -21,9 +22,21 @@ THREADS = 40
 VISITORS_AT_ONCE = 16  # for all but runs and renderings, which have limits of their own
 
 
+def around() -> list[Middleware]:
+    """What surrounds every answer."""
+    told = {
+        "folder": lambda: studio.workspaces().folder,
+        "is_loaded": models.MODELS.any,
+        "runs": lambda: len(turn.line()),
+        "ends": lambda: turn.line().ends,
+    }
+    return [Middleware(Guard, uploads=lambda: studio.workspaces().cache), Middleware(Health, **told)]
+
+
 def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
     """The page, and what its `launch` needs (theme, style sheet, folders, limits)."""
     programs.start_none()
+    passing.apart()
     bound_pillow()
     with gr.Blocks(
         title="XMem: follow an object through a video",
@@ -58,5 +71,6 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
         "max_file_size": limits().upload_bytes,
         "max_threads": THREADS + limits().runs_at_once + limits().runs_waiting,  # each run has one
         "enable_monitoring": False,
-        "app_kwargs": {"middleware": [Middleware(Guard)]},
+        "run_history": False,
+        "app_kwargs": {"middleware": around()},
     }

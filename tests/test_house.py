@@ -13,7 +13,7 @@ ENGINE = (
     *("families", "checkpoints", "engine", "session", "scoring", "review", "export", "training", "benchmark", "cli"),
 )
 PAGE = (
-    *("headers", "log", "html", "failures", "visit", "wiring", "line", "runs"),
+    *("headers", "log", "metrics", "html", "failures", "visit", "wiring", "line", "health", "runs"),
     *("stage", "tabs", "api", "page", "start"),
 )
 FAMILIES = {path.name for path in (ROOT / "xmem" / "networks").iterdir() if path.is_dir()} - {"cpu", "__pycache__"}

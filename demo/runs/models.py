@@ -37,6 +37,10 @@ class ModelCache:
             self._models[name, device, precision] = model
             return model
 
+    def any(self) -> bool:
+        """Whether a network is loaded."""
+        return bool(self._models)
+
 
 MODELS = ModelCache()
 

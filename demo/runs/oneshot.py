@@ -59,7 +59,7 @@ def track(
         raise xmem.InputError("There is no video yet: upload one, or take the sample.")
     workspace = studio.workspace_of(request)
     with workspace.new_run() as folder:
-        session = Session.create(uploaded(video), folder / "session", download_stem(video))
+        session = Session.create(uploaded(video, request), folder / "session", download_stem(video))
         set_painting(session, painting, fill_outlines)
         session.set_style(replace(session.style, opacity=float(opacity)))
         for panel, progress in compute(session, chosen, workspace, is_visitors=False):  # noqa: B007
@@ -73,8 +73,7 @@ def track(
             for step in follow(export(kind, session, folder, session.name)):
                 workspace.keep_alive()
                 yield rendering.written(session, step), None, None
-            files.append(str(folder / f"{session.name}{EXPORTS[kind].suffix}"))
-        # Gradio copies the files into its cache before it asks for more, and then the folder goes
+            files.append(studio.handed(request, folder / f"{session.name}{EXPORTS[kind].suffix}"))
         yield panels.finished(*rendering.read_summary(session)), *files
 
 

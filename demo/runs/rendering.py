@@ -34,10 +34,11 @@ def show(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
     if not session.has_results:
         yield gr.skip(), gr.skip(), gr.skip()
         return
-    yield from _show(session, studio.workspace_of(request))
+    yield from _show(session, request)
 
 
-def _show(session: Session, workspace: Workspace) -> Iterator[tuple[Any, Any, Any]]:
+def _show(session: Session, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
+    workspace = studio.workspace_of(request)
     progress, stopped = read_summary(session)
     with workspace.new_folder(RENDERING) as folder:
         newest = workspace.work / f"newest-{workspace.left.name if workspace.left else 'render'}"  # of this page
@@ -53,8 +54,7 @@ def _show(session: Session, workspace: Workspace) -> Iterator[tuple[Any, Any, An
                 yield panels.finished(progress, stopped), gr.skip(), gr.skip()
                 return
             yield written(session, step), gr.skip(), gr.skip()
-        video = str(next(folder.glob("*.mp4")))
-        # Gradio copies the file into its cache before it asks for more, and then the folder goes
+        video = studio.handed(request, next(folder.glob("*.mp4")))
         yield panels.finished(progress, stopped), video, video
 
 

@@ -13,6 +13,7 @@ import xmem
 from demo.failures import in_words
 from demo.html import panels
 from demo.html.progress import Progress
+from demo.metrics import METRICS
 from demo.runs import follow, models, preflight, rendering, settings, told, turn
 from demo.runs.run import propagate_session
 from demo.visit import scene, studio
@@ -305,6 +306,7 @@ def compute(
                     workspace.request_stop()
             yield panel, last
         stopped = workspace.stop_file.exists() and last.done != last.total
+        METRICS.run("stopped" if stopped else "done", last.done, last.seconds)
         workspace.clear_stop()
         rendering.keep_summary(session, last, stopped)
         if stopped and turn.line().ends:

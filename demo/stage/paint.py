@@ -190,7 +190,7 @@ def upload_mask(file: str | None, frame: float, request: gr.Request) -> Answer:
     if file is None:
         return gr.skip(), gr.skip(), gr.skip()
     with studio.editing(request) as session:
-        mask, note = canvas.of_mask(uploaded(file), session.info.width, session.info.height)
+        mask, note = canvas.of_mask(uploaded(file, request), session.info.width, session.info.height)
         mask, colours = own_ids(session, mask)
         paint(session, int(frame), mask, colours)
         said = "The mask is on the canvas" + (f" ({note})." if note else ".")

@@ -128,7 +128,7 @@ def _refused(sentence: str, _video: str, request: gr.Request) -> Opened:
     """The page as it was: what was chosen took the place of the video in the player."""
     if not studio.has_session(request):
         return nothing(panels.message(sentence, "bad"))
-    return shown_again(studio.session_of(request), panels.message(sentence, "bad"))
+    return shown_again(studio.session_of(request), panels.message(sentence, "bad"), request)
 
 
 @in_words(_refused, raises=False)
@@ -136,7 +136,7 @@ def load_video(video: str | None, request: gr.Request) -> Opened:
     """A video was chosen: a new session with its first frame on the canvas."""
     if video is None:
         return take_away(request)
-    session = studio.begin_session(request, uploaded(video))
+    session = studio.begin_session(request, uploaded(video, request))
     return opened(session, facts(session.info), gr.skip())
 
 
@@ -151,7 +151,7 @@ def load_sample(request: gr.Request) -> Opened:
     session = sample_session(request)
     note = facts(session.info)
     note += panels.message("The sample, Big Buck Bunny, is loaded and painted: press Run.", "good")
-    return opened(session, note, str(SAMPLE_VIDEO))
+    return opened(session, note, studio.handed(request, session.video))
 
 
 def sample_session(request: gr.Request) -> Session:
@@ -177,8 +177,8 @@ def open_bundle(bundle: str | None, request: gr.Request) -> tuple[Any, ...]:
     """A bundle was chosen: go on where it was saved. Updates of (*opened, *settings)."""
     if bundle is None:
         return _untouched()
-    session = studio.resume_session(request, uploaded(bundle))
-    return *shown_again(session, _as_you_left_it(session)), *settings.values(session.settings)
+    session = studio.resume_session(request, uploaded(bundle, request))
+    return *shown_again(session, _as_you_left_it(session), request), *settings.values(session.settings)
 
 
 def _over(sentence: str, key: str, _request: gr.Request) -> tuple[Any, ...]:
@@ -193,7 +193,7 @@ def come_back(key: str, request: gr.Request) -> tuple[Any, ...]:
     session = studio.join_session(request, key)
     had_a_run = session.settings != TrackSettings()
     chosen = settings.values(session.settings) if had_a_run else _kept_settings()
-    shown = shown_again(session, _as_you_left_it(session), is_rendered=False)  # `track.join` does, after a run
+    shown = shown_again(session, _as_you_left_it(session), request, is_rendered=False)  # `track.join` does, after a run
     return recent.here(request), *shown, *chosen
 
 
@@ -212,9 +212,9 @@ def keys_and_results(session: Session) -> str:
     return f"{said}, {found} of {total} frames tracked"
 
 
-def shown_again(session: Session, said: str, is_rendered: bool = True) -> Opened:
+def shown_again(session: Session, said: str, request: gr.Request, is_rendered: bool = True) -> Opened:
     """What the page shows of a session that was there before, and a message."""
-    return opened(session, facts(session.info) + said, studio.served(session.video), is_rendered)
+    return opened(session, facts(session.info) + said, studio.handed(request, session.video), is_rendered)
 
 
 def opened(session: Session, note: str, player: Any, is_rendered: bool = True) -> Opened:

@@ -126,7 +126,8 @@ def show_sides(
     for latest, said in _compared((left_memory, left_model), (right_memory, right_model), request):
         if isinstance(latest, Comparison):
             report = report_html(latest.rows, meaning(left_memory, right_memory))
-            yield "", report, str(latest.video), str(latest.video)
+            video = studio.handed(request, latest.video)
+            yield "", report, video, video
         else:
             yield said, gr.skip(), gr.skip(), gr.skip()
     if not isinstance(latest, Comparison):
@@ -141,7 +142,7 @@ def compare_sides(
     for latest, _ in _compared((left_memory, left_model), (right_memory, right_model), request):
         if isinstance(latest, Comparison):
             said = verdict(*latest.rows, meaning(left_memory, right_memory))
-            yield {"verdict": said, "sides": [plain(row) for row in latest.rows]}, str(latest.video)
+            yield {"verdict": said, "sides": [plain(row) for row in latest.rows]}, studio.handed(request, latest.video)
 
 
 def plain(row: Variant) -> dict[str, Any]:
@@ -176,7 +177,6 @@ def _compared(
                     raise xmem.InputError(turn.ENDING)
                 if isinstance(latest, Comparison):
                     video = latest.video.rename(folder / f"{tabs.stem_of(session)}-comparison.mp4")
-                    # Gradio copies the file into its cache before it asks for more, and then the folder goes
                     yield replace(latest, video=video), ""
                     return
                 yield latest, _progress(latest)

@@ -158,8 +158,7 @@ def _delivered(
                 yield tabs.rendering(latest.what, latest.latest, latest.before, latest.share), gr.skip()
         files = latest.files if latest else ()
         ended = _ended(files, wanted, time.monotonic() - begun, tabs.without_result(session))
-        # Gradio copies the files into its cache before it asks for more, and then the folder goes
-        yield ended, [str(path) for path in files] if files else gr.skip()
+        yield ended, [studio.handed(request, path) for path in files] if files else gr.skip()
 
 
 def _ended(files: Sequence[Path], wanted: int, seconds: float, note: str) -> str:

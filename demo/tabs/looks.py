@@ -305,8 +305,8 @@ def _applied(style: Style, request: gr.Request) -> Iterator[tuple[str, Any, Any]
             if isinstance(latest, Path):
                 with studio.editing(request) as changed:
                     changed.set_style(style)
-                # Gradio copies the file into its cache before it asks for more, and then the folder goes
-                yield _done(session, style, time.monotonic() - begun), str(latest), str(latest)
+                video = studio.handed(request, latest)
+                yield _done(session, style, time.monotonic() - begun), video, video
             elif stop.exists():
                 yield panels.message("Stopped: the video is as it was."), gr.skip(), gr.skip()
                 return

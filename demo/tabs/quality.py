@@ -92,21 +92,20 @@ def wire(step: QualityTab, track: TrackStep, changed: Counters) -> None:
 def compare_masks(truth: str | None, request: gr.Request) -> Iterator[tuple[str, Any, Any]]:
     """Score the result. Yields (message, report as HTML, CSV of the scores), the last two at the end."""
     workspace, session = studio.workspace_of(request), tabs.tracked(request)
-    for report in _scored(session, truth):
+    for report in _scored(session, truth, request):
         workspace.keep_alive()
         if report is None:
             yield panels.busy("Comparing…"), gr.skip(), gr.skip()
     with workspace.new_folder("files-") as folder:
         path = folder / f"{tabs.stem_of(session)}-quality.csv"
         write_scores(report, path)
-        # Gradio copies the file into its cache before it asks for more, and then the folder goes
-        yield "", report_html(session, report), str(path)
+        yield "", report_html(session, report), studio.handed(request, path)
 
 
 @in_words()
 def quality(truth: str | None, request: gr.Request) -> dict[str, Any]:
     """For programs: the scores as plain values."""
-    *_, report = _scored(tabs.tracked(request), truth)
+    *_, report = _scored(tabs.tracked(request), truth, request)
     return {
         "j": report.j,
         "f": report.f,
@@ -121,13 +120,15 @@ def outdated(report: str) -> str:
     return panels.message("The result changed since: give the masks again to score it anew.") if report else ""
 
 
-def _scored(session: Session, truth: str | None) -> Iterator[QualityReport | None]:
+def _scored(session: Session, given: str | None, request: gr.Request) -> Iterator[QualityReport | None]:
     """None about once per second, and the report in the end. Raises InputError for masks that cannot be used."""
-    if not truth:
+    if not given:
         raise xmem.InputError("There are no masks to compare with yet: choose a ZIP of them.")
 
+    truth = uploaded(given, request)
+
     def work() -> Generator[QualityReport, None, None]:
-        yield score(session.mask, names_of(session), uploaded(truth), not_scored(session))
+        yield score(session.mask, names_of(session), truth, not_scored(session))
 
     yield from follow(work())
 

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 import gradio as gr
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from demo.visit import studio
 from xmem.errors import InputError
 
 MAX_TEXT = 1000  # characters
@@ -52,17 +53,19 @@ def of_kind(endpoint: Callable) -> Callable:
     return once
 
 
-def uploaded(path: str | None) -> Path:
-    """A file that a visitor handed over: a regular file, never a folder or a link.
+def uploaded(path: str | None, request: gr.Request | None) -> Path:
+    """A file that this visitor handed over, or was handed: a regular file, never a folder or a link.
 
-    Gradio has checked that it lies in its folder of uploads. There, a file's folder is named by its content, which
-    only those know who have it. Raises InputError.
+    Gradio has checked that it lies in its folder of uploads; there, a file belongs to the first visit that uses it.
+    Raises InputError.
     """
     if not path:
         raise InputError("A file is missing: choose one, or hand one over with gradio_client.handle_file.")
     found = Path(path)
     if found.is_symlink() or not found.is_file():
         raise InputError("What was handed over is no file: choose it again.")
+    if not studio.is_own(request, found):
+        raise InputError("What was handed over is another visitor's: choose the file again.")
     return found
 
 

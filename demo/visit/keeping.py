@@ -7,12 +7,14 @@
     cache/                              what Gradio serves (uploads, results), unless GRADIO_TEMP_DIR says otherwise
     work/                               what is being made
     visitors/                           of pages that have no session yet: whether they asked to stop
+    owners/                             whose each file in the cache is: see `demo.visit.passing`
     left/                               a mark for each visit that is over
     begun/                              how many sessions each visit has begun
 """
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import os
 import secrets
@@ -26,6 +28,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from demo.visit.passing import Passing
 from demo.visit.workspace import Workspace
 from xmem.errors import InputError
 from xmem.limits import limits
@@ -34,7 +37,10 @@ from xmem.session import Session
 PREFIX = "xmem-demo-"
 UNUSED_SECONDS = 3600  # what was used since then is never removed for room
 DEAD_SECONDS = 2 * 3600  # after which a server without a sign of life is gone
+LEFT_SECONDS = 300  # after which a page that was closed is not expected back
+PASSING_SECONDS = 6 * 3600  # for which a file is handed out at most
 SWEEP_SECONDS = 600
+SWEEPS_OF_PASSING = 10  # to one of sessions
 KEY_BYTES = 24  # 192 bits: nobody guesses one
 
 log = logging.getLogger("xmem.demo")
@@ -62,7 +68,8 @@ class Workspaces:
             ) from error
         self._temporary = temporary or Path(tempfile.gettempdir())
         self.root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._temporary))  # mode 0700
-        self.cache = self.root / "cache"
+        self.cache = Path(os.environ.get("GRADIO_TEMP_DIR") or self.root / "cache")
+        self._passing = Passing(self.cache, self.root / "owners", is_shared=self.root not in self.cache.parents)
 
     def of(self, visit: str | None) -> Workspace:
         """The folder of the session that a visit (Gradio's session hash) is at; an empty one before it has any."""
@@ -124,6 +131,25 @@ class Workspaces:
         digest = _digest(key)
         return Workspace(self._sessions / digest, self.root / "work" / digest)
 
+    def hand(self, visit: str | None, path: Path) -> str:
+        """A place for a file from which Gradio serves it, for as long as the visit goes on."""
+        return str(self._passing.hand(_digest(visit or secrets.token_hex()), path))
+
+    def claim(self, visit: str | None, upload: Path) -> bool:
+        """Whether a file that Gradio keeps belongs to a visit: to the first that uses it."""
+        return self._passing.claim(_digest(visit or secrets.token_hex()), upload)
+
+    def sweep_passing(self) -> None:
+        """End files that belong to visits that are over for a while, and so may not come back."""
+        now, left = time.time(), self.root / "left"
+        self._passing.sweep(lambda visit: _used(left / visit) < now - LEFT_SECONDS, now - PASSING_SECONDS)
+        for mark in (self.root / "work").glob("*/newest-*"):
+            if _used(mark) < now - PASSING_SECONDS:
+                mark.unlink(missing_ok=True)
+        for folder in (self.root / "work").glob("*"):
+            with contextlib.suppress(OSError):  # something is being made in it
+                folder.rmdir()
+
     def sweep(self) -> None:
         """End what is older than it may be, then the oldest sessions while all together are too large."""
         with contextlib.suppress(FileNotFoundError):
@@ -159,9 +185,12 @@ class Workspaces:
         """Sweep now, and from now on in the background for as long as the process lives."""
 
         def work() -> None:
-            while True:
-                self.sweep()
-                time.sleep(every_seconds)
+            for number in itertools.count():
+                with contextlib.suppress(Exception):  # a full disk, say: the next time may do better
+                    self.sweep_passing()
+                    if number % SWEEPS_OF_PASSING == 0:
+                        self.sweep()
+                time.sleep(every_seconds / SWEEPS_OF_PASSING)
 
         threading.Thread(target=work, name="sweep", daemon=True).start()
 

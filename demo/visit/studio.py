@@ -1,8 +1,6 @@
 """A visitor's work: which folder it lives in, how it is opened, and that nobody changes it while a run does."""
 
 import contextlib
-import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -133,12 +131,12 @@ def depart(request: gr.Request | None) -> None:
     workspaces().depart(_visit(request))
 
 
-def served(path: Path) -> str:
-    """A file of a session at a place from which Gradio may hand it to the page."""
-    folder = workspaces().cache / secrets.token_hex(16)
-    folder.mkdir(mode=0o700, parents=True)
-    try:
-        os.link(path, folder / path.name)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(path, folder / path.name)
-    return str(folder / path.name)
+def handed(request: gr.Request | None, path: Path) -> str:
+    """A file at a place from which Gradio hands it to this visitor; the original may go. It is there for as long as the
+    visit."""
+    return workspaces().hand(_visit(request), path)
+
+
+def is_own(request: gr.Request | None, upload: Path) -> bool:
+    """Whether a file that Gradio keeps was given or handed to this visitor."""
+    return workspaces().claim(_visit(request), upload)

@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=NUMBER",
         help="one limit, such as upload_bytes=500000000; may be given again (see docs/limits.md)",
     )
+    parser.add_argument("--log", choices=["text", "json"], default="text", help="form of the log (default: text)")
+    parser.add_argument("--metrics", action="store_true", help="figures for Prometheus at /metrics (extra 'metrics')")
     parser.add_argument("--model", help="checkpoint to begin with, fetched first if needed (default: XMEM_MODEL)")
 
 
