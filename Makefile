@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test held-down gpu lint hooks clean
+SPACE ?= space
+
+.PHONY: demo test held-down gpu lint hooks space clean
 
 demo: $(VENV)/demo.installed
 	$(VENV)/bin/python app.py $(ARGS)
@@ -26,6 +28,9 @@ lint: $(VENV)/test.installed
 
 hooks: $(VENV)/test.installed  # what `make lint` would mend or refuse is mended or refused at each commit
 	$(VENV)/bin/pre-commit install
+
+space:  # the folder of a Hugging Face Space: see docs/space.md
+	$(PYTHON) -m demo.space $(SPACE)
 
 clean:
 	rm -rf $(VENV)

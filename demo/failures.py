@@ -17,6 +17,10 @@ MEMORY_FULL = "The GPU's memory is full: choose a smaller inference size in the 
 log = logging.getLogger("xmem.demo")
 
 
+class Logged(Exception):
+    """Something that nobody foresaw, in the sentence for people; it was logged where it happened."""
+
+
 def in_words(shown: Callable[..., Any] | None = None, raises: bool = True) -> Callable[[Callable], Callable]:
     """A decorator for events, functions and generators: what they raise becomes one sentence.
 
@@ -68,6 +72,8 @@ def sentence_of(error: Exception) -> str:
         METRICS.refused()
         return str(error)
     METRICS.failed()
+    if isinstance(error, Logged):
+        return str(error)
     log.error("An event of the page failed.", exc_info=error)
     return MEMORY_FULL if type(error).__name__ == "OutOfMemoryError" else UNEXPECTED
 

@@ -14,7 +14,7 @@ ENGINE = (
 )
 PAGE = (
     *("headers", "log", "metrics", "html", "failures", "visit", "wiring", "line", "health", "runs"),
-    *("stage", "tabs", "api", "page", "start"),
+    *("stage", "tabs", "api", "page", "start", "space"),
 )
 FAMILIES = {path.name for path in (ROOT / "xmem" / "networks").iterdir() if path.is_dir()} - {"cpu", "__pycache__"}
 

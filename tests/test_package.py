@@ -16,6 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 from PIL import Image
 from platformdirs import user_cache_path
 
@@ -42,9 +45,41 @@ def imported(folder: Path) -> set[str]:
 
 
 def test_a_space_installs_what_the_package_with_its_page_needs():
+    """Of torch, the newest pair that ZeroGPU has: it must be one that the package takes."""
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    wanted = [line for line in lines if line and not line.startswith("#")]
-    assert sorted(wanted) == sorted([*PROJECT["dependencies"], *EXTRAS["demo"]])
+    wanted = {line for line in lines if line and not line.startswith("#")}
+    needed = {*PROJECT["dependencies"], *EXTRAS["demo"]}
+    assert wanted - needed == {"torch==2.11.0", "torchvision==0.26.0"}
+    bounds = {Requirement(line).name: Requirement(line).specifier for line in needed - wanted}
+    assert "2.11.0" in bounds.pop("torch") and "0.26.0" in bounds.pop("torchvision") and not bounds
+
+
+def test_a_space_asks_for_versions_that_there_are():
+    front = (ROOT / "README.md").read_text().split("---")[1]
+    told = dict(line.split(": ", 1) for line in front.strip().splitlines())
+    assert told["python_version"].strip('"') in ("3.12.12", "3.10.13"), "those of ZeroGPU"
+    assert Version(told["python_version"].strip('"')) in SpecifierSet(PROJECT["requires-python"])
+    assert Version(told["sdk_version"]) in Requirement(EXTRAS["demo"][0]).specifier
+    assert (ROOT / told["app_file"]).is_file()
+
+
+def test_a_spaces_folder_has_what_runs_and_no_more(tmp_path):
+    """`make space`; tests/demo/test_zero.py starts one."""
+    run([sys.executable, "-m", "demo.space", str(tmp_path / "space")], ROOT)
+    there = {str(path.relative_to(tmp_path / "space")) for path in (tmp_path / "space").rglob("*") if path.is_file()}
+    tracked = run(["git", "ls-files", "demo", "xmem"], ROOT).split() if (ROOT / ".git").exists() else []
+    assert set(tracked) <= there and "checkpoints/xmem-lite.safetensors" in there
+    assert {name.split("/")[0] for name in there} == {
+        *("README.md", "LICENSE", "app.py", "requirements.txt", "demo", "xmem", "checkpoints")
+    }
+    assert not [name for name in there if "__pycache__" in name or name.endswith((".part", ".pth"))]
+    assert sum((tmp_path / "space" / name).stat().st_size for name in there) < 12_000_000
+    head = (tmp_path / "space" / "README.md").read_text()
+    assert head.startswith("---\ntitle: XMem") and "docs/" not in head
+    said = subprocess.run(
+        [sys.executable, "-m", "demo.space", str(tmp_path / "space")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert said.returncode == 1 and "is not empty" in said.stderr
 
 
 def test_the_engine_imports_nothing_that_it_does_not_depend_on():

@@ -1,6 +1,8 @@
 """How far a run is: the values that its panel shows."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -33,3 +35,8 @@ class Progress:
         if not self.total or not self.done:
             return None
         return max(0, self.total - self.done) * self.seconds / self.done
+
+    def behind(self, before: Progress) -> Progress:
+        """Of both parts of a run together, where this one came behind `before`."""
+        total = None if self.total is None else before.done + self.total
+        return replace(self, done=before.done + self.done, total=total, seconds=before.seconds + self.seconds)

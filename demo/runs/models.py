@@ -10,12 +10,14 @@ from pathlib import Path
 
 import xmem
 from demo.html import panels
+from demo.runs import zero
 from demo.runs.follow import follow
 from xmem import checkpoints
 from xmem.checkpoints.catalogue import D16, EMBEDDED, HELD_BACK, REGISTRY
 from xmem.device import choose_precision, describe_device, precision_name, select_device
 from xmem.families import FAMILIES, Family
 from xmem.networks import Network
+from xmem.session import TrackSettings
 
 
 class ModelCache:
@@ -50,10 +52,19 @@ def load(model: str, device: str, precision: str = "auto") -> checkpoints.Loaded
     return checkpoints.load_or_embedded(model, device, precision, MODELS.get)
 
 
+def place() -> None:
+    """Where a GPU is lent by the call, load the first network now: it goes along to each process that gets the GPU.
+
+    To be called by the main thread before the page is served, where `spaces` stands in for the GPU.
+    """
+    if zero.is_lent():
+        load(default_model(), device_choices()[0][1], TrackSettings().precision)
+
+
 def device_choices() -> list[tuple[str, str]]:
-    """(label, value) of the devices found, the best first."""
+    """(label, value) of the devices found, the best first; where a GPU is lent by the call, nothing else."""
     found = []
-    for name in ("cuda", "mps", "cpu"):
+    for name in ("cuda",) if zero.is_lent() else ("cuda", "mps", "cpu"):
         try:
             found.append((describe_device(select_device(name)), name))
         except xmem.InputError:

@@ -12,8 +12,8 @@ from gradio.events import Dependency
 import xmem
 from demo.failures import in_words
 from demo.html import panels
-from demo.runs import settings
-from demo.runs.run import estimate_session, spaces
+from demo.runs import settings, zero
+from demo.runs.run import estimate_session
 from demo.runs.settings import SettingsPanel
 from demo.visit import studio
 from demo.wiring import ESTIMATES, QUIET, Counters
@@ -66,14 +66,14 @@ def at_once(request: gr.Request, *values: Any) -> Answer:
     """After an upload or a change of settings; where GPU time is rationed, it waits to be asked for."""
     if not studio.has_session(request) or studio.is_running(request):
         return "", gr.update(visible=False), 0, gr.update(visible=False)
-    if spaces:
+    if zero.is_lent():
         return "", gr.update(visible=False), 0, gr.update(visible=True)
     return by_request(request, *values)
 
 
 def announced(request: gr.Request, *values: Any) -> Iterator[Answer]:
     """`at_once`, with a word about it meanwhile."""
-    if studio.has_session(request) and not studio.is_running(request) and not spaces:
+    if studio.has_session(request) and not studio.is_running(request) and not zero.is_lent():
         yield panels.TIMING, gr.update(visible=False), 0, gr.update(visible=False)
     yield at_once(request, *values)
 
@@ -146,7 +146,7 @@ def check_memory(session: Session, chosen: TrackSettings) -> None:
     allowed, values = limits().run_bytes, _fitting(session, chosen)
     if values:
         needed = values.get("peak_bytes")
-    elif allowed < Limits.run_bytes and not spaces:  # there, the time of GPUs is rationed
+    elif allowed < Limits.run_bytes and not zero.is_lent():  # there, the time of GPUs is rationed
         needed = timed(session, chosen).peak_bytes
     else:
         return

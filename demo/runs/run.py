@@ -1,53 +1,70 @@
 """A run: paths in, progress out. The only place where the page meets the engine.
 
-`propagate_session` is what a Space's GPU decorator wraps, perhaps in another process: it takes and yields nothing but
-paths, numbers and JPEG bytes.
+What `on_gpu` wraps may run in another process: it takes and yields nothing but paths, numbers and JPEG bytes.
 """
 
-import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from demo.html import pictures
 from demo.html.progress import Progress
-from demo.runs import models
+from demo.runs import models, zero
 from demo.visit import scene
 from xmem.review.preflight import Estimate, estimate
 from xmem.session import Session, Step, TrackSettings
 
-spaces = None  # the package may be installed anywhere: the environment tells of a Space whose GPUs are lent by the call
-if os.environ.get("SPACES_ZERO_GPU"):
-    import spaces
-
 PREVIEW_SECONDS = 0.8
 PREVIEW_WIDTH = 720
-GPU_FRAMES_PER_SECOND = 8  # a cautious guess of a Space's GPU, to ask for enough of its time
+ESTIMATE_SECONDS = 15  # of a GPU's time at most: a few frames, whatever their size
 
 
-def gpu_seconds(frames: int) -> int:
-    """Seconds of a Space's GPU to ask for."""
-    return int(min(300, 30 + frames / GPU_FRAMES_PER_SECOND))
-
-
-def _gpu_seconds(folder: str, _stop_file: str, settings: TrackSettings, _start_over: bool = False) -> int:
-    return gpu_seconds(sum(span.steps for span in Session.open(folder).pending(settings)))
-
-
-def on_gpu(seconds: Callable[..., int]) -> Callable:
-    """Wrap a generator so that it runs on a Space's GPU for as long as `seconds` says; elsewhere leave it as it is."""
-    return spaces.GPU(duration=seconds) if spaces else lambda function: function
-
-
-@on_gpu(_gpu_seconds)
 def propagate_session(
-    folder: str, stop_file: str, settings: TrackSettings, start_over: bool = False
+    folder: str, stop_file: str, settings: TrackSettings, start_over: bool = False, expected: float = 0.0
 ) -> Iterator[Progress]:
     """Compute what is pending in the session in `folder`, where results appear.
 
     It goes on where an earlier run was left, unless it is to start over. Ends early, keeping
-    what is done, once `stop_file` exists or when it is closed. Raises InputError.
+    what is done, once `stop_file` exists or when it is closed. expected: seconds, where an estimate was made.
+    Where a GPU is lent by the call, it is done in slices that each go on behind the one before.
+    Raises InputError.
     """
+    before = Progress()
+    expected = expected or steps_left(Session.open(folder), settings, start_over) / zero.FRAMES_PER_SECOND
+    seconds = zero.slice_seconds(expected)
+    while True:
+        latest = None
+        try:
+            with closing(_slice(folder, stop_file, settings, start_over, seconds)) as steps:
+                for found in steps:
+                    latest = found.behind(before)
+                    yield latest
+        except zero.Refused as refused:
+            shorter = refused.shorter(seconds) if latest is None else None
+            if shorter is None:
+                raise
+            seconds = shorter  # all that is left of the visitor's share
+            continue
+        if latest is None or latest.done == latest.total or Path(stop_file).exists():
+            return
+        before, start_over = latest, False
+        seconds = zero.slice_seconds(latest.seconds_left or 0.0)
+
+
+def steps_left(session: Session, settings: TrackSettings, start_over: bool = False) -> int:
+    """Frames that the network has yet to run on."""
+    done = 0 if start_over else session.suspended(settings)
+    return sum(span.steps for span in session.pending(settings)) - done
+
+
+@zero.on_gpu(lambda folder, stop_file, settings, start_over, seconds: seconds)
+def _slice(
+    folder: str, stop_file: str, settings: TrackSettings, start_over: bool, seconds: float
+) -> Iterator[Progress]:
+    """What of a run fits into so many seconds, at least one frame."""
+    began = time.monotonic()
     session = Session.open(folder)
     loaded = models.load(settings.model, settings.device, settings.precision)
     steps = session.propagate(settings.with_model(loaded.name), loaded.model, start_over)
@@ -67,7 +84,7 @@ def propagate_session(
                 memory_bytes=latest.memory.bytes,
             )
             yield progress
-            if stop.exists():
+            if stop.exists() or time.monotonic() - began >= seconds:
                 break
     finally:
         steps.close()
@@ -75,12 +92,17 @@ def propagate_session(
         yield replace(progress, preview=_preview(session, latest))
 
 
-@on_gpu(lambda *_: 30)
 def estimate_session(folder: str, settings: TrackSettings) -> Estimate:
     """Time a few frames of the session in `folder`. Raises InputError."""
+    (found,) = _estimate(folder, settings)
+    return found
+
+
+@zero.on_gpu(lambda *_: ESTIMATE_SECONDS)
+def _estimate(folder: str, settings: TrackSettings) -> Iterator[Estimate]:
     loaded = models.load(settings.model, settings.device, settings.precision)
     found = estimate(Session.open(folder), settings.with_model(loaded.name), loaded.model)
-    return replace(found, reason=f"{found.reason} {loaded.note}".strip())
+    yield replace(found, reason=f"{found.reason} {loaded.note}".strip())
 
 
 def _preview(session: Session, step: Step) -> bytes:

@@ -14,8 +14,8 @@ from demo.failures import in_words
 from demo.html import panels
 from demo.html.progress import Progress
 from demo.metrics import METRICS
-from demo.runs import follow, models, preflight, rendering, settings, told, turn
-from demo.runs.run import propagate_session
+from demo.runs import follow, models, preflight, rendering, settings, told, turn, zero
+from demo.runs.run import propagate_session, steps_left
 from demo.visit import scene, studio
 from demo.visit.workspace import Workspace
 from demo.wiring import QUIET, RENDERINGS, RUNS, SETTLE, SETTLE_WITH_FRAME, Counters, stamp
@@ -134,7 +134,16 @@ def waiting(request: gr.Request, *values: Any) -> tuple[Any, ...]:
     session, chosen = studio.session_of(request), settings.read(*values)
     goes_on = session.suspended(chosen) > 0
     shown = gr.update(visible=goes_on and not studio.is_running(request))
-    return panels.waiting(describe_pending(session, chosen)), _run_label(session, chosen), shown
+    line = f"{describe_pending(session, chosen)} {_of_the_share(session, chosen)}".strip()
+    return panels.waiting(line), _run_label(session, chosen), shown
+
+
+def _of_the_share(session: Session, chosen: TrackSettings) -> str:
+    """What a run counts of the visitor's GPU time, where that is rationed."""
+    if not zero.is_lent() or not session.pending(chosen):
+        return ""
+    expected = preflight.expected_seconds(session, chosen) or steps_left(session, chosen) / zero.FRAMES_PER_SECOND
+    return f"That takes about {zero.counted(expected)} s of your share of GPU time ({zero.SHARES})."
 
 
 def _run_label(session: Session, chosen: TrackSettings) -> str:
@@ -286,7 +295,7 @@ def compute(
             if is_visitors and told.is_unwatched(workspace, WAITING_UNWATCHED_SECONDS):
                 return
         last, note = Progress(), model.note
-        steps = propagate_session(str(session.folder), str(workspace.stop_file), chosen, start_over)
+        steps = propagate_session(str(session.folder), str(workspace.stop_file), chosen, start_over, expected)
         for latest in follow.follow(steps):
             workspace.keep_alive()
             if latest is None:

@@ -15,10 +15,9 @@ import xmem
 from demo.failures import in_words
 from demo.html import panels
 from demo.html.progress import Progress
-from demo.runs import models, turn
+from demo.runs import models, turn, zero
 from demo.runs.follow import follow
 from demo.runs.models import MODELS
-from demo.runs.run import gpu_seconds, on_gpu
 from demo.runs.track import TrackStep
 from demo.tabs import common as tabs
 from demo.visit import studio
@@ -221,13 +220,21 @@ def _progress(latest: CompareProgress | None) -> str:
     return panels.busy(latest.label or "Writing the video", latest.done / max(1, latest.total))
 
 
-def _gpu_seconds(folder: str, _output: str, _stop_file: str, sides: Sequence[tuple[str, TrackSettings]]) -> int:
+def _work_seconds(folder: str, _output: str, _stop_file: str, sides: Sequence[tuple[str, TrackSettings]]) -> float:
+    """Of a GPU that is lent by the call. Raises InputError where the comparison does not fit into one call."""
     session = Session.open(folder)
     frames = len(sides) * 2 * (session.last - session.first + 1)  # both ways
-    return gpu_seconds(frames)
+    seconds = frames / zero.FRAMES_PER_SECOND
+    if seconds > zero.SLICE_SECONDS:
+        most = int(zero.SLICE_SECONDS * zero.FRAMES_PER_SECOND / (2 * len(sides)))
+        raise xmem.InputError(
+            f"The GPU is lent for {zero.SLICE_SECONDS} s at a time, too short to compare {frames // (2 * len(sides))} "
+            f"frames: trim the video to {most} frames."
+        )
+    return seconds
 
 
-@on_gpu(_gpu_seconds)
+@zero.on_gpu(_work_seconds)
 def compare_session(
     folder: str, output: str, stop_file: str, sides: list[tuple[str, TrackSettings]]
 ) -> Iterator[CompareProgress | Comparison]:

@@ -158,8 +158,9 @@ def test_an_estimate_of_other_settings_is_not_compared(visitor, session, chosen)
 
 
 def test_where_gpu_time_is_rationed_an_estimate_waits_to_be_asked_for(visitor, session, chosen, monkeypatch):
-    monkeypatch.setattr(preflight, "spaces", object())
-    card, _, _, ask = preflight.at_once(visitor, *chosen)
+    with monkeypatch.context() as lent:
+        lent.setattr(preflight.zero, "spaces", object())
+        card, _, _, ask = preflight.at_once(visitor, *chosen)
     assert card == "" and ask["visible"]
     assert "A run takes about" in preflight.by_request(visitor, *chosen)[0]
 

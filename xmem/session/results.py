@@ -247,6 +247,11 @@ class Results:
         )
         return next(left, None)
 
+    def forget(self, span: Span, signature: dict) -> None:
+        """Where the computation of `span` was left, so that it begins anew; what it has found stays until then."""
+        while (left := self.suspended(span, signature)) is not None:
+            (left.folder / STATE).unlink()
+
     def owners(self, spans: Iterable[Span], signature: dict) -> list[SpanResult | None]:
         """For each frame of the video the result that speaks for it.
 

@@ -38,12 +38,10 @@ def steps_left(results: Results, span: Span, settings: TrackSettings) -> int:
     return span.steps - (steps_done(result.folder, span) if result else 0)
 
 
-def compute(results: Results, job: SpanJob, cuts: set[int], start_over: bool) -> Generator[PassFrame, None, None]:
-    """Compute a span; yield each frame that is done. Shot cuts that are seen are added to `cuts`.
-
-    start_over: begin anew, also where it was left.
-    """
-    result = None if start_over else results.suspended(job.span, job.settings.signature)
+def compute(results: Results, job: SpanJob, cuts: set[int]) -> Generator[PassFrame, None, None]:
+    """Compute a span, from where it was left; yield each frame that is done. Shot cuts that are seen are added to
+    `cuts`."""
+    result = results.suspended(job.span, job.settings.signature)
     left = read_suspended(result.folder, job.model) if result else None
     if result is None or left is None:
         result = results.new(job.span, job.settings.signature)

@@ -368,12 +368,15 @@ class Session:
         if not waiting:
             return
         network = model or load_model(settings.model, settings.device, settings.precision)
-        left = [span.steps if start_over else steps_left(self._results, span, settings) for span in waiting]
+        if start_over:
+            for span in waiting:
+                self._results.forget(span, settings.signature)
+        left = [steps_left(self._results, span, settings) for span in waiting]
         began, done, total = time.monotonic(), 0, sum(left)
         with self.access() as access:
             for span in waiting:
                 job = SpanJob(span, settings, self._anchors(), self._masks.read, access, network)
-                with closing(self._compute(job, start_over)) as computed:  # its threads end before the video is closed
+                with closing(self._compute(job)) as computed:  # its threads end before the video is closed
                     for found in computed:
                         done += 1
                         seconds = time.monotonic() - began
@@ -461,9 +464,9 @@ class Session:
     def _anchors(self) -> list[Anchor]:
         return anchors_of(self.key_frames, self._ids)
 
-    def _compute(self, job: SpanJob, start_over: bool) -> Generator[PassFrame, None, None]:
+    def _compute(self, job: SpanJob) -> Generator[PassFrame, None, None]:
         cuts: set[int] = set()
-        steps = compute(self._results, job, cuts, start_over)
+        steps = compute(self._results, job, cuts)
         try:
             yield from steps
         finally:
