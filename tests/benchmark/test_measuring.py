@@ -1,16 +1,23 @@
 """A row is measured on a real clip with a tiny network, in this process."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.tiny_model import write_tiny_model
 from xmem.benchmark import networks, worker
-from xmem.benchmark.cases import Case
+from xmem.benchmark.cases import FAMILY_MODELS, Case
 from xmem.benchmark.clips import looped_clip, scaled_clip, stand_in
-from xmem.benchmark.passes import held_frames
+from xmem.benchmark.passes import Bench, held_frames
 from xmem.benchmark.results import PARTS
 from xmem.benchmark.stopwatch import Stopwatch
+from xmem.checkpoints import REGISTRY
+from xmem.engine.propagator import Propagator
+from xmem.errors import InputError
+from xmem.families import family_of
+from xmem.networks.stcn import STCN
 from xmem.networks.xmem import XMem, xmem_sizes
 from xmem.video import FrameReader
 
@@ -132,3 +139,33 @@ def test_random_weights_of_the_released_sizes_compute_numbers_that_half_precisio
     with torch.inference_mode():
         key, shrinkage, _, features = model.encode_key(torch.randn(1, 3, 32, 32))
     assert all(part.isfinite().all() and part.abs().max() < 1e4 for part in (key, shrinkage, *features))
+
+
+def test_a_sample_late_in_a_clip_holds_as_much_as_a_run_that_came_there(material, tmp_path):
+    clip = material / "clip.mp4"
+    whole = worker.measure(case(material, passes=("engine",)), clip, tmp_path, "cpu").engine.course[-1]
+    late = worker.measure(case(material, passes=("sampled",)), clip, tmp_path, "cpu")
+    (sample,) = late.engine.course
+    assert late.error is None and late.is_sampled and late.engine.frames == 15 and late.engine.fps > 0
+    assert sample.frame == FRAMES and abs(sample.elements - whole.elements) <= 2 * 8
+    long = worker.measure(case(material, passes=("sampled",), frames=3000), clip, tmp_path, "cpu")
+    assert long.engine.course[0].elements > 7000  # consolidated ones
+
+
+@pytest.mark.parametrize("name", FAMILY_MODELS)
+def test_every_family_has_a_network_of_random_weights_that_computes_finite_numbers(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
+    model, weights = networks.load(name, "cpu", "float32")
+    assert weights == "random" and family_of(model).name == REGISTRY[name].family
+    engine = Propagator(model)
+    frame = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    engine.step(frame, stand_in(64, 48, 2))
+    assert torch.isfinite(engine.step(frame)).all()
+
+
+def test_long_term_memory_is_switched_off_only_where_there_is_some(material, tmp_path, monkeypatch):
+    monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
+    clip = material / "clip.mp4"
+    with pytest.raises(InputError, match="STCN has no setting 'long_term'"):
+        bench = Bench(replace(case(material), long_term=False), clip, tmp_path, STCN(), print)
+        assert bench.config

@@ -161,3 +161,25 @@ def test_speeds_are_drawn_relative_on_a_cpu_and_in_frames_per_second_on_a_gpu():
     unit, words = unit_of([row(), row(size=240), slow, replace(slow, case=replace(slow.case, size=1080))], "cpu")
     assert unit == 0.5 and words == "speed: 1 is XMem, 480 px, 1 obj., float32"
     assert unit_of([row(), slow], "cuda") == (1.0, "frames per second")
+
+
+def late_row(model: str, frames: int, fps: float) -> Row:
+    chosen = replace(row(model=model, frames=frames, passes=("sampled",)), whole=None, stages={})
+    return replace(chosen, engine=Pass(15, 15 / fps, fps, (Sample(frames, 10 * frames, 1000 * frames, None),)))
+
+
+def test_families_stand_side_by_side_by_length(tmp_path):
+    pytest.importorskip("matplotlib")
+    report = Report(tmp_path / "benchmark.json", MACHINE)
+    for model, fps in (("STCN", 4.0), ("STM", 2.0)):
+        report.add(late_row(model, 100, fps))
+    report.add(late_row("STM", 3000, 0.5))
+    said = table(report).splitlines()
+    head = next(i for i, line in enumerate(said) if line.startswith("model"))
+    assert said[head].split()[-4:] == ["at", "100", "at", "3,000"]
+    assert said[head + 1].split()[-3:] == ["4.00", "(0.1)", "-"]
+    assert said[head + 2].split()[-4:] == ["2.00", "(0.1)", "0.50", "(3.0)"]
+    assert "Memory against length" not in table(report)
+    report.add(late_row("STCN", 3000, 3.0))
+    draw(report, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

@@ -11,7 +11,7 @@ from xmem.checkpoints import EMBEDDED, REGISTRY
 from xmem.errors import InputError
 
 RELEASED = "XMem"
-PASSES = ("whole", "engine", "stages")
+PASSES = ("whole", "engine", "stages")  # and, in their place, "sampled"
 SMALLEST = 16  # pixels: one stride-16 position
 MOST_OBJECTS = 64
 
@@ -22,7 +22,8 @@ class Case:
 
     model: a checkpoint's name or path. size: shorter side in pixels, of the video and of the network alike.
     objects, frames: followed, and in the clip. precision: float32, float16 or bfloat16. long_term: memory.
-    passes: which of PASSES are run: file to file; network and memory alone; and a few frames stage by stage.
+    passes: which of PASSES are run: file to file; network and memory alone; and a few frames stage by stage. Or
+        "sampled": a few frames with memory as full as it is after `frames`, of whichever family the network is.
     """
 
     model: str
@@ -87,6 +88,8 @@ class Sweep:
                 yield from (replace(base, **{axis: value}) for value in values[1:])
 
 
+# Of each family the first that is fetched.
+FAMILY_MODELS = tuple({record.family: name for name, record in reversed(REGISTRY.items()) if record.url}.values())[::-1]
 LENGTHS = Sweep(sizes=(144,), frames=(1000,), long_term=(True, False), passes=("engine",))
 AXES: dict[str, Any] = {"sizes": (480, 240, 720, 1080), "objects": (1, 3, 10), "precisions": ("auto", "float32")}
 PRESETS: dict[str, tuple[Sweep, ...]] = {
@@ -110,6 +113,15 @@ PRESETS: dict[str, tuple[Sweep, ...]] = {
         Sweep(**AXES, frames=(1000,)),
         Sweep(models=(RELEASED,), sizes=(1080,), objects=(5,), frames=(300,)),
         Sweep(models=(RELEASED,), frames=(10_000,), long_term=(True, False), passes=("engine",)),
+    ),
+    "families": (
+        Sweep(
+            models=FAMILY_MODELS,
+            sizes=(240,),
+            frames=(100, 300, 1000, 3000),
+            precisions=("float32",),
+            passes=("sampled",),
+        ),
     ),
     "flat": (Sweep(sizes=(120,), frames=(10_000,), passes=("whole",)),),
 }

@@ -8,19 +8,21 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from xmem.benchmark.cases import Case
 from xmem.benchmark.clips import stand_in
 from xmem.benchmark.machine import process_bytes
 from xmem.benchmark.results import PARTS, Pass, Sample
 from xmem.benchmark.stopwatch import Stopwatch
-from xmem.config import MemoryConfig
 from xmem.device import synchronise
 from xmem.engine import segment
 from xmem.engine.masks import index_mask
 from xmem.engine.propagator import Propagator
+from xmem.families import family_of
 from xmem.networks import Network
 from xmem.render.masks import write_index_mask
 from xmem.render.overlay import tint
@@ -28,6 +30,7 @@ from xmem.video import FrameReader, VideoWriter, first_frame
 
 HELD_FRAMES = 8  # decoded ones that the engine is fed with, to and fro
 SAMPLES = 100  # at most so many over a clip
+SAMPLED_WARM_UP, SAMPLED_PERIODS = 1, 3  # memory periods of a sample: before it counts, and those that are timed
 GPU_STAGE_CYCLES = 4  # consolidation cycles that are timed stage by stage; on a CPU, one
 
 Progress = Callable[[int], object]
@@ -44,15 +47,24 @@ class Bench:
     progress: Progress
 
     @property
-    def config(self) -> MemoryConfig:
-        return MemoryConfig(long_term=self.case.long_term)
+    def config(self) -> Any:
+        """The released settings of the network's family. Raises InputError where long-term memory cannot be off."""
+        family = family_of(self.model)
+        if self.case.long_term:
+            return family.config()
+        return family.chosen({"long_term": False})
+
+    @property
+    def period(self) -> int:
+        """Frames of which one is remembered."""
+        return getattr(self.config, "mem_every", 1)
 
     @property
     def warm_up(self) -> int:
         """Frames before measuring begins: the given mask, then a whole period of memory, up to the first that is read
         from two memory frames; more where kernels are chosen and compiled at first use."""
         periods = 1 if self.model.device.type == "cpu" else 6
-        return min(1 + periods * self.config.mem_every, self.case.frames // 2)
+        return min(1 + periods * self.period, self.case.frames // 2)
 
     @property
     def consolidation_frames(self) -> int:
@@ -107,7 +119,7 @@ def run_engine(bench: Bench, engine: Propagator, course: list[Sample]) -> Pass:
     course: filled as it goes, so that what was seen before a failure is kept.
     """
     images = islice(held_frames(bench.clip), bench.case.frames)
-    period, device = bench.config.mem_every, bench.model.device
+    period, device = bench.period, bench.model.device
     blocks, size, began = [], 0, 0.0
     first = {0: bench.mask(first_frame(bench.clip))}
     for count, _ in enumerate(engine.run(images, first), start=1):
@@ -125,6 +137,45 @@ def run_engine(bench: Bench, engine: Propagator, course: list[Sample]) -> Pass:
     full = [count / seconds for count, seconds in blocks if count == blocks[0][0]]
     frames, seconds = (sum(values) for values in zip(*blocks, strict=True))
     return Pass(frames, seconds, statistics.median(full), tuple(course))
+
+
+def run_sampled(bench: Bench) -> Pass:
+    """A few frames late in a clip: memories are filled with as much as they hold after all of its frames, and then
+    `step` is timed, in blocks of a memory period. What a frame takes depends on how much is held, not on what it is.
+
+    On a CPU, processor time counts, of all cores together: other work on the machine adds little to it.
+    """
+    image, device = first_frame(bench.clip), bench.model.device
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    engine, mask = Propagator(bench.model, bench.config), bench.mask(image)
+    with torch.inference_mode():
+        _fill(bench, engine, image, mask)
+        images, blocks = held_frames(bench.clip), []
+        engine.step(next(images), mask)
+        for _ in range(SAMPLED_WARM_UP + SAMPLED_PERIODS):
+            synchronise(device)
+            began = clock()
+            for frame in islice(images, bench.period):
+                engine.step(frame)
+                bench.progress(1)
+            synchronise(device)
+            blocks.append(clock() - began)
+    timed = blocks[SAMPLED_WARM_UP:]
+    frames = len(timed) * bench.period
+    return Pass(frames, sum(timed), bench.period / statistics.median(timed), (bench.sample(bench.case.frames, engine),))
+
+
+def _fill(bench: Bench, engine: Propagator, image: np.ndarray, mask: np.ndarray) -> None:
+    """As full as after all frames of the clip, less what stepping through the sample itself adds on average."""
+    engine.remember(image, mask)
+    per_frame = engine.memory_use().permanent
+    state = engine.family.open(bench.model, bench.config)
+    own = 2 + (SAMPLED_WARM_UP + SAMPLED_PERIODS) // 2
+    missing = state.outlook(bench.case.frames, per_frame).most - own * per_frame
+    if missing > 0:
+        engine.video_state.fill(missing)
+    for _ in range(missing // per_frame if engine.memory_use().permanent == per_frame else 0):
+        engine.remember(image, mask)  # a family with so few that it need not be filled
 
 
 def held_frames(clip: Path) -> Iterator[np.ndarray]:

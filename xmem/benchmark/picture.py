@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xmem.benchmark.results import GROUPS, Report, Row
-from xmem.benchmark.table import MEGA, is_long_run
+from xmem.benchmark.table import MEGA, is_course, is_long_run
 from xmem.errors import InputError
 
 # Okabe and Ito's colours, which people with any colour vision tell apart
@@ -93,7 +93,7 @@ def unit_of(rows: Sequence[Row], device_type: str) -> tuple[float, str]:
 def _panels(rows: Sequence[Row], device_type: str) -> list[Panel]:
     speeds = [row for row in rows if row.engine and row.whole and row.error is None]
     unit = unit_of(speeds, device_type)
-    lengths = [row for row in rows if row.engine and not row.whole and row.engine.course]
+    lengths = [row for row in rows if is_course(row)]
     long_runs = [row for row in rows if is_long_run(row)]
     panels: list[Panel] = []
     for axis, title, label in (
@@ -103,6 +103,9 @@ def _panels(rows: Sequence[Row], device_type: str) -> list[Panel]:
     ):
         if series := series_along(axis, speeds):
             panels.append(partial(_speed_panel, series=series, unit=unit, axis=axis, title=title, label=label))
+    if sampled := series_along("frames", [row for row in rows if row.is_sampled and row.error is None]):
+        panels.append(partial(_late_speed_panel, series=sampled, device_type=device_type))
+        panels.append(partial(_late_memory_panel, series=sampled))
     if timed := [row for row in speeds if row.shares]:
         panels.append(lambda axes: _share_panel(axes, timed))
     if lengths:
@@ -145,6 +148,36 @@ def _speed_panel(
     _plain_ticks(axes.xaxis, ticks)
     _plain_ticks(axes.yaxis)
     axes.margins(x=0.08, y=0.18)
+    axes.legend(fontsize=8)
+
+
+def _late_speed_panel(axes: Any, series: dict[str, list[Row]], device_type: str) -> None:
+    slowest = min(row.engine.fps for rows in series.values() for row in rows[:1] if row.engine)
+    unit = slowest if device_type == "cpu" else 1.0
+    first = next(name for name, rows in series.items() if rows[0].engine and rows[0].engine.fps == slowest)
+    said = f"speed: 1 is {first} after {series[first][0].case.frames} frames" if device_type == "cpu" else "frames/s"
+    _late_panel(axes, series, "Speed over length", said, lambda row: row.engine.fps / unit if row.engine else 0.0)
+
+
+def _late_memory_panel(axes: Any, series: dict[str, list[Row]]) -> None:
+    def held(row: Row) -> float:
+        return (row.engine.course[-1].element_bytes or 0) / MEGA if row.engine else 0.0
+
+    _late_panel(axes, series, "Memory over length", "MB in the memories", held)
+
+
+def _late_panel(axes: Any, series: dict[str, list[Row]], title: str, label: str, value: Callable[[Row], float]) -> None:
+    """Of each model its value after so many frames, its name at the line's end."""
+    for colour, (name, rows) in zip(COLOURS, series.items(), strict=False):
+        x, y = [row.case.frames for row in rows], [value(row) for row in rows]
+        axes.plot(x, y, color=colour, marker="o", linewidth=2, label=name)
+    base = next(iter(series.values()))[0].case
+    objects = f"{base.objects} object{'s' * (base.objects != 1)}"
+    what = f"frames ({base.size} pixels, {objects}, {base.precision})"
+    axes.set(title=title, xlabel=what, ylabel=label, xscale="log", yscale="log")
+    _plain_ticks(axes.xaxis, sorted({row.case.frames for rows in series.values() for row in rows}))
+    _plain_ticks(axes.yaxis)
+    axes.margins(x=0.08, y=0.12)
     axes.legend(fontsize=8)
 
 

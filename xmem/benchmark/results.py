@@ -74,6 +74,11 @@ class Row:
     error: str | None = None
 
     @property
+    def is_sampled(self) -> bool:
+        """Whether a few frames late in a clip stand for the whole."""
+        return "sampled" in self.case.passes and self.engine is not None
+
+    @property
     def shares(self) -> dict[str, float]:
         """Of the time of one frame, by GROUPS; they sum to one. Empty where stages were not timed."""
         total = sum(self.stages.values())

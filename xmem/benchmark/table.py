@@ -14,7 +14,12 @@ NAMES = ("model", "size", "objects", "frames", "precision", "long-term")  # of a
 def table(report: Report) -> str:
     """The machine, then what was measured: speeds, memory against length, memory over long runs."""
     parts = ["\n".join(heading(report.machine))]
-    for title, header, lines in (_speeds(report.rows), _lengths(report.rows), _flat(report.rows)):
+    for title, header, lines in (
+        _speeds(report.rows),
+        _sampled(report.rows),
+        _lengths(report.rows),
+        _flat(report.rows),
+    ):
         if lines:
             parts.append("\n".join([title, *_aligned([header, *lines])]))
     failures = [f"{row.case.label()}: {row.error}" for row in report.rows if row.error]
@@ -74,8 +79,30 @@ def _names(row: Row) -> list[str]:
     ]
 
 
+def _sampled(rows: Sequence[Row]) -> tuple[str, list[str], list[list[str]]]:
+    """A line for each model: at each length, frames per second and MB."""
+    found: dict[tuple[str, ...], dict[int, Row]] = {}
+    for row in rows:
+        if row.is_sampled:
+            model, size, objects, _, precision, _ = _names(row)
+            found.setdefault((model, size, objects, precision), {})[row.case.frames] = row
+    marks = sorted({frames for by_length in found.values() for frames in by_length})
+    title = (
+        "Speed and memory over length: frames/s of network and memory after so many frames (and MB in the memories);\n"
+        "on a CPU, frames per second of processor time, of all cores together"
+    )
+    header = ["model", "size", "objects", "precision", *(f"at {mark:,}" for mark in marks)]
+    return title, header, [[*names, *(_late(held.get(mark)) for mark in marks)] for names, held in found.items()]
+
+
+def _late(row: Row | None) -> str:
+    if row is None or row.engine is None:
+        return "-"
+    return f"{_number(row.engine.fps)} ({(row.engine.course[-1].element_bytes or 0) / MEGA:,.1f})"
+
+
 def _lengths(rows: Sequence[Row]) -> tuple[str, list[str], list[list[str]]]:
-    chosen = [(row, row.engine.course) for row in rows if row.engine and not row.whole and row.engine.course]
+    chosen = [(row, row.engine.course) for row in rows if is_course(row) and row.engine]
     if not chosen:
         return "", [], []
     marks = _marks(max(course[-1].frame for _, course in chosen))
@@ -108,6 +135,11 @@ def _flat(rows: Sequence[Row]) -> tuple[str, list[str], list[list[str]]]:
     long = [(row, row.whole) for row in rows if row.whole is not None and is_long_run(row)]
     lines = [[*_names(row), _number(whole.fps), *_flatness(whole.course)] for row, whole in long]
     return "Memory of the process over a whole run, file to file", header, lines
+
+
+def is_course(row: Row) -> bool:
+    """Whether the row is there to show how the memories grow over a clip that was run through."""
+    return bool(row.engine and not row.whole and not row.is_sampled and row.engine.course)
 
 
 def is_long_run(row: Row) -> bool:

@@ -16,12 +16,12 @@ import torch
 from xmem.benchmark import arithmetic, machine, networks
 from xmem.benchmark.cases import Case
 from xmem.benchmark.machine import process_bytes
-from xmem.benchmark.passes import Bench, run_engine, run_stages, run_whole
+from xmem.benchmark.passes import Bench, run_engine, run_sampled, run_stages, run_whole
 from xmem.benchmark.results import Pass, Row, Sample
 from xmem.device import is_out_of_memory, peak_memory, select_device
 from xmem.engine.propagator import Propagator
 from xmem.errors import InputError
-from xmem.networks.xmem import ModelSizes
+from xmem.networks.xmem import ModelSizes, XMem
 from xmem.video import first_frame
 
 
@@ -51,14 +51,17 @@ def measure(case: Case, clip: Path, folder: Path, device: str) -> Row:
     bench = Bench(case, clip, folder, model, lambda frames: _say("progress", frames))
     row, course = Row(case, weights, start_bytes=start), list[Sample]()
     try:
+        if "sampled" in case.passes:
+            row = replace(row, engine=run_sampled(bench))
         if "whole" in case.passes:
             row = _with_memory(row, *run_whole(bench), model.device)
         engine = Propagator(model, bench.config)
         if "engine" in case.passes:
             timed = run_engine(bench, engine, course)
             row = replace(row, engine=timed)
-            row = replace(row, gflop=_gflop(bench, model.sizes, timed))
-        if "stages" in case.passes:
+            if isinstance(model, XMem):
+                row = replace(row, gflop=_gflop(bench, model.sizes, timed))
+        if "stages" in case.passes and isinstance(model, XMem):  # others have other stages
             row = replace(row, stages=run_stages(bench, engine))
     except (InputError, MemoryError, RuntimeError) as error:
         row = replace(row, error=_reason(error))

@@ -272,6 +272,7 @@ AOT_FAMILY = Family(
     recognises=lambda state: "LSTT.layers.0.linear_Q.weight" in state,
     build=load_state,
     open=AOTState,
+    untrained=AOT,
     grid=Grid(plus_one=True, longest=LONGEST),
     good_at="many objects in a short clip: ten cost no more than one",
     settings=(

@@ -200,6 +200,7 @@ class Family:
     recognises: whether names -> tensors are weights of this family; build: makes a network of them, in evaluation mode,
     float32, on the CPU; raises InputError for weights that are not complete and finite.
     open: a state for one video.
+    untrained: makes a network of the released sizes with weights that mean nothing.
     good_at: when to take it, in a line for people. settings: the fields of `config` that people may set, in their order
     of importance. limit: what to do where memory grows with the video, in words that end a sentence.
     """
@@ -213,6 +214,7 @@ class Family:
     build: Callable[[Mapping[str, Any]], Network]
     open: Callable[[Any, Any], VideoState]
     grid: Grid = Grid()
+    untrained: Callable[[], Network] | None = None
     good_at: str = ""
     settings: tuple[Setting, ...] = ()
     limit: str = ""
@@ -234,6 +236,19 @@ def kept_frames(frames: int, every: int, most: int | None, per_frame: int) -> Ou
     most = min(most or last, last)
     mean = sum(min(count, most) for count in range(1, last + 1)) / max(last, 1)
     return Outlook(mean * per_frame, most * per_frame, has_room=False)
+
+
+def consolidated(config: Any, frames: int, per_frame: int) -> Outlook:
+    """The outlook of working and long-term memory as in XMem, whose settings `config` has among its own."""
+    working = long_term = total = most = count = 0
+    for _ in range(0, frames, config.mem_every):
+        working, count = working + 1, count + 1
+        most = max(most, working * per_frame + long_term)
+        if config.long_term and working == config.max_working_frames:
+            working = config.min_working_frames
+            long_term = min(long_term + config.prototypes, config.max_long_term)
+        total += working * per_frame + long_term
+    return Outlook(total / max(count, 1), most, has_room=config.long_term)
 
 
 def renamed(settings: Mapping[str, Any], names: Mapping[str, str], title: str) -> dict[str, Any]:

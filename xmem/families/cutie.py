@@ -12,11 +12,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmem.errors import InputError
-from xmem.families.base import Family, Finish, Given, Grid, Setting, Turn, VideoState, renamed
+from xmem.families.base import (
+    Family,
+    Finish,
+    Given,
+    Grid,
+    Outlook,
+    Setting,
+    Turn,
+    VideoState,
+    consolidated,
+    kept_frames,
+    renamed,
+)
 from xmem.families.overriding import merge_given
 from xmem.memory import MemoryUse
 from xmem.memory.buckets import BucketConfig, BucketMemory
-from xmem.networks.cutie import Cutie, Features, load_state
+from xmem.networks.cutie import Cutie, CutieSizes, Features, load_state
 from xmem.networks.xmem import aggregate, soft_aggregate
 from xmem.pieces import Pieces
 
@@ -196,6 +208,12 @@ class CutieState(VideoState):
         held = self.memory.use()
         return replace(held, bytes=held.bytes + sum(x.numel() * x.element_size() for x in self._objects or ()))
 
+    def outlook(self, frames: int, per_frame: int) -> Outlook:
+        if self.config.long_term:
+            return consolidated(self.config, frames, per_frame)
+        held = kept_frames(frames, self.config.mem_every, self.config.max_queue_frames, per_frame)
+        return held._replace(has_room=True)
+
     def halved(self, distances: int | None) -> int | None:
         return self.memory.halved(distances, self.model.device)
 
@@ -277,6 +295,7 @@ CUTIE = Family(
     recognises=lambda state: "object_transformer.query_init.weight" in state,
     build=load_state,
     open=CutieState,
+    untrained=lambda: Cutie(CutieSizes()),
     grid=Grid(pad_before_normalising=True, hard_masks=True),
     good_at="most videos where its file is at hand: objects are remembered as wholes, and look-alikes kept apart",
     settings=(

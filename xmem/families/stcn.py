@@ -180,6 +180,7 @@ STCN_FAMILY = Family(
     recognises=lambda state: "key_comp.weight" in state,
     build=load_state,
     open=STCNState,
+    untrained=STCN,
     grid=Grid(hard_masks=True),
     good_at="one pass over a short clip: plain and strong, and every memory frame is read",
     settings=(

@@ -198,6 +198,7 @@ STM_FAMILY = Family(
     recognises=lambda state: "KV_M_r4.Key.weight" in state,
     build=load_state,
     open=STMState,
+    untrained=STM,
     grid=Grid(pad_before_normalising=True, hard_masks=True),
     good_at="comparing: where the line began; objects must all be painted on the first frame",
     settings=(

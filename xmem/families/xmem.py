@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from xmem.config import MemoryConfig
-from xmem.families.base import Family, Finish, Given, Outlook, Setting, Turn, VideoState, renamed
+from xmem.families.base import Family, Finish, Given, Outlook, Setting, Turn, VideoState, consolidated, renamed
 from xmem.families.overriding import merge_given
 from xmem.memory import Memory, MemoryUse
-from xmem.networks.xmem import ImagePart, XMem, load_state, soft_aggregate
+from xmem.networks.xmem import ImagePart, XMem, load_state, soft_aggregate, xmem_sizes
 from xmem.pieces import Pieces
 
 # The released names of settings, and those of the field.
@@ -120,7 +120,7 @@ class XMemState(VideoState):
         return self.memory.use()
 
     def outlook(self, frames: int, per_frame: int) -> Outlook:
-        return Outlook(*memory_elements(self.config, frames, per_frame), has_room=self.config.long_term)
+        return consolidated(self.config, frames, per_frame)
 
     def fill(self, elements: int) -> None:
         sizes, device = self.model.sizes, self.model.device
@@ -166,22 +166,6 @@ class XMemState(VideoState):
         return soft_aggregate(merged), sensory, arrived
 
 
-def memory_elements(config: MemoryConfig, frames: int, per_frame: int) -> tuple[float, int]:
-    """Elements of working and long-term memory over a run of `frames`: on average, and at most.
-
-    per_frame: elements of one memory frame.
-    """
-    working = long_term = total = most = count = 0
-    for _ in range(0, frames, config.mem_every):
-        working, count = working + 1, count + 1
-        most = max(most, working * per_frame + long_term)
-        if config.long_term and working == config.max_working_frames:
-            working = config.min_working_frames
-            long_term = min(long_term + config.prototypes, config.max_long_term)
-        total += working * per_frame + long_term
-    return total / max(count, 1), most
-
-
 def released(**settings: Any) -> MemoryConfig:
     """Settings by the released names; sizes that are read off the weights are passed over. Raises InputError."""
     given = {
@@ -206,6 +190,7 @@ XMEM = Family(
     recognises=lambda state: "key_proj.d_proj.weight" in state and "key_proj.pix_feat_proj.weight" not in state,
     build=load_state,
     open=XMemState,
+    untrained=lambda: XMem(xmem_sizes()),
     good_at="long videos and several objects: three memories, bounded by design",
     settings=(
         Setting("mem_every", "Remember every r-th frame (r)", 1, 30),
