@@ -10,6 +10,8 @@ SHARED = (
     "checkpoints/README.md",
     "checkpoints/xmem-lite.safetensors",
     "checkpoints/xmem-lite/README.md",
+    "checkpoints/xmem-click.safetensors",
+    "checkpoints/xmem-click/README.md",
 )
 
 

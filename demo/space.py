@@ -17,6 +17,8 @@ PARTS = (
     "xmem",
     "checkpoints/README.md",
     "checkpoints/xmem-lite.safetensors",
+    "checkpoints/xmem-click.safetensors",
+    "checkpoints/xmem-click/README.md",
     "checkpoints/xmem-lite/README.md",
     "requirements.txt",
     "LICENSE",

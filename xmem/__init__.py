@@ -12,6 +12,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from xmem.checkpoints import load_model
+from xmem.click import Clicker
 from xmem.config import MemoryConfig
 from xmem.engine.propagator import Propagator
 from xmem.engine.segment import FrameResult, segment_video
@@ -22,6 +23,7 @@ from xmem.session import Session, TrackSettings
 __version__ = "0.1.0"
 
 __all__ = [
+    "Clicker",
     "FrameResult",
     "InputError",
     "MemoryConfig",

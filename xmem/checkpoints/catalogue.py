@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from xmem.errors import InputError
 
 EMBEDDED = "xmem-lite"
+CLICK = "xmem-click"
 RELEASES = "https://github.com/hkchengrex/XMem/releases/download/v1.0/"
 SOURCE = "https://github.com/hkchengrex/XMem"
 PAPER = "https://arxiv.org/abs/2207.07115"
@@ -164,10 +165,32 @@ REGISTRY: dict[str, Checkpoint] = {
     )
 }
 
+# Networks that follow nothing: they make a mask from clicks. No family, and never among those that track.
+CLICKERS: dict[str, Checkpoint] = {
+    CLICK: Checkpoint(
+        CLICK,
+        "xmem-click.safetensors",
+        None,
+        None,
+        2_601_490,
+        "",
+        "see its model card: non-commercial use",
+        "this project",
+        "",
+        "makes a mask from clicks on an image; comes with the project, and does not track",
+        family="click",
+    )
+}
+
 
 def default_model() -> str:
     """The checkpoint to use where the user chose none: XMEM_MODEL, or the embedded one."""
     return os.environ.get("XMEM_MODEL") or EMBEDDED
+
+
+def comes_along(name: str) -> bool:
+    """Whether a name stands for a network that the project brings with it."""
+    return (name in REGISTRY and REGISTRY[name].url is None) or name in CLICKERS
 
 
 def unknown(name: str) -> InputError:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -30,6 +31,7 @@ from xmem.networks import Network
 from xmem.networks.cpu import fold_batch_norm, optimise_for_cpu
 
 log = logging.getLogger("xmem")
+N = TypeVar("N", bound=Network)
 
 
 def load_model(
@@ -54,12 +56,12 @@ def load_model(
     elif isinstance(source, str) and source in REGISTRY:
         model = _load_registered(REGISTRY[source])
     else:
-        model = network_of(_locate(source))
+        model = network_of(locate(source))
     model = ready(model, place, dtype, winograd)
     return model if precision != "auto" or dtype != torch.float16 else within_range(model)
 
 
-def ready(model: Network, device: torch.device, dtype: torch.dtype, winograd: bool = True) -> Network:
+def ready(model: N, device: torch.device, dtype: torch.dtype, winograd: bool = True) -> N:
     """A network as its weights were loaded -> the same one for inference on a device, in a precision."""
     # Channels-last: about half the time for the lite encoders' depthwise convolutions on a CPU, no loss elsewhere.
     model = fold_batch_norm(model).to(device, dtype).to(memory_format=torch.channels_last)
@@ -153,7 +155,7 @@ def _load_registered(record: Checkpoint) -> Network:
     return model
 
 
-def _locate(source: str | os.PathLike) -> Path:
+def locate(source: str | os.PathLike) -> Path:
     """The file that a user means by something that is no registered name."""
     path = Path(source).expanduser()
     if path.is_file():

@@ -18,7 +18,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
-from xmem.checkpoints.catalogue import REGISTRY, Checkpoint, unknown
+from xmem.checkpoints.catalogue import CLICKERS, REGISTRY, Checkpoint, unknown
 from xmem.checkpoints.download import FetchProgress, download, hold, release
 from xmem.checkpoints.files import network_of
 from xmem.errors import InputError
@@ -44,8 +44,8 @@ def find(name: str) -> Path | None:
     """
     if Path(name).name != name:
         raise InputError(f"'{name}' is not the name of a checkpoint: give a name without folders.")
-    if name in REGISTRY:
-        record = REGISTRY[name]
+    record = REGISTRY.get(name) or CLICKERS.get(name)
+    if record is not None:
         folders = [folder()] if record.url else [folder(), EMBEDDED_CHECKPOINTS]
         candidates = [place / record.file_name for place in folders]
     else:
@@ -60,7 +60,7 @@ def is_at_hand(name: str) -> bool:
 
 def own_files() -> list[Path]:
     """Checkpoint files that were put into the folder and are no registered ones, by name."""
-    registered = {record.file_name for record in REGISTRY.values()}
+    registered = {record.file_name for record in (*REGISTRY.values(), *CLICKERS.values())}
     files = sorted(folder().glob("*")) if folder().is_dir() else []
     return [path for path in files if path.suffix in SUFFIXES and path.name not in registered]
 

@@ -20,7 +20,11 @@ import xmem
 from xmem.device import is_out_of_memory
 from xmem.errors import InputError
 
-COMMANDS = ("segment", "evaluate", "benchmark", "models", "train", "demo")  # files of this folder
+COMMANDS = ("segment", "click", "evaluate", "evaluate-clicks", "benchmark", "models", "train", "demo")  # files here
+LATER = {  # those whose needs are their own
+    "train": "train a network like xmem-lite",
+    "evaluate-clicks": "score the click network on held-back objects",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,16 +75,16 @@ def _log_to_stderr() -> None:
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:
-    """chosen: the first word. Of `train`, whose needs are its own, only then more than a line is loaded."""
+    """chosen: the first word. Of LATER's only then more than a line is loaded."""
     parser = argparse.ArgumentParser(prog="xmem", description="Video object segmentation with the memories of XMem.")
     parser.add_argument("--version", action="version", version=f"xmem {xmem.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name in COMMANDS:
-        if name == "train" and chosen != name:
-            commands.add_parser(name, help="train a network like xmem-lite")
+        if name in LATER and chosen != name:
+            commands.add_parser(name, help=LATER[name])
             continue
         try:
-            command = import_module(f"xmem.cli.{name}")
+            command = import_module(f"xmem.cli.{name.replace('-', '_')}")
         except ModuleNotFoundError as error:
             raise InputError(f"The command {name} is not installed here ({error.name} is missing).") from error
         own = commands.add_parser(name, help=command.HELP, description=command.DESCRIPTION)

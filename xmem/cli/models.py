@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from xmem import checkpoints
+from xmem.checkpoints.catalogue import CLICKERS
 from xmem.checkpoints.download import megabytes
 
 HELP = "list checkpoints and which are at hand"
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _list_models() -> None:
     print(f"{'name':<16} {'at hand':<8} {'size':>9} {'parameters':>11} {'DAVIS 2017':>11}  licence, description")
-    for record in checkpoints.REGISTRY.values():
+    for record in (*checkpoints.REGISTRY.values(), *CLICKERS.values()):
         path = checkpoints.find(record.name)
         size = path.stat().st_size if path else record.size_bytes
         figure = record.figures.get("DAVIS 2017 val")

@@ -12,9 +12,11 @@ from torch import Tensor
 from xmem.checkpoints import load_model, read_state
 from xmem.device import select_device
 from xmem.errors import InputError
+from xmem.networks.click import ClickNet
 from xmem.networks.xmem import XMem
 from xmem.scoring.evaluation import evaluate, find_sequences
 from xmem.training import yardstick
+from xmem.training.clicks import CLICK_RECIPE, HELD_BACK_SETS, ClickStills, ClickTrainer, judge, load_imagenet
 from xmem.training.clips import ClipSource
 from xmem.training.footage import Cutouts, Footage, Stills
 from xmem.training.initial import load_lite0, load_resnet, soften_reading
@@ -23,6 +25,7 @@ from xmem.training.recipe import RECIPES, REFINED, TUNED, Recipe
 
 log = logging.getLogger("xmem")
 
+CLICK = "xmem-click"
 
 HELP = DESCRIPTION = "train a network like xmem-lite"
 
@@ -30,7 +33,7 @@ HELP = DESCRIPTION = "train a network like xmem-lite"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the `train` command."""
     add = parser.add_argument
-    add("--model", default="xmem-lite", choices=sorted(RECIPES), help="which network to train, by its recipe")
+    add("--model", default="xmem-lite", choices=[*sorted(RECIPES), CLICK], help="which network to train, by its recipe")
     further = parser.add_mutually_exclusive_group()
     further.add_argument(
         "--refine", action="store_true", help="the recipe of a second run, from the weights of the first (--init)"
@@ -70,6 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train as the arguments say; 0 when the run is complete. Raises InputError for data that cannot be used."""
     logging.getLogger("xmem").setLevel(logging.INFO)
+    if args.model == CLICK:
+        return run_clicks(args)
     device = select_device(args.device)
     recipe = choose_recipe(args.model, args.refine, args.tune)
     recipe = replace(recipe, batch_pixels=round(recipe.batch_pixels * args.batch_scale))
@@ -95,6 +100,32 @@ def run(args: argparse.Namespace) -> int:
         return held_back_scores(state, args.data[0], judges, args.validate_size, device)
 
     trainer = Trainer(model, recipe, source, settings, device, validate if judges else None)
+    trainer.resume()
+    trainer.run()
+    log.info("trained %d steps; weights in %s", trainer.step, args.out)
+    return 0
+
+
+def run_clicks(args: argparse.Namespace) -> int:
+    """Train the click network."""
+    device = select_device(args.device)
+    recipe = replace(CLICK_RECIPE, batch_pixels=round(CLICK_RECIPE.batch_pixels * args.batch_scale))
+    cache = args.cache or args.out / "cache"
+    footage = Footage.build(args.data, cache, args.side, args.hold_back)
+    stills = ClickStills.build(args.stills, cache, args.side)
+    source = ClipSource(footage, Cutouts.build(args.cutouts, cache), recipe.real_share, stills, recipe.still_share)
+    settings = RunSettings(
+        args.out, steps=args.steps, minutes=args.minutes, seed=args.seed, workers=args.workers,
+        validate_minutes=args.validate_minutes,
+    )  # fmt: skip
+    torch.manual_seed(args.seed)
+    model = ClickNet()
+    for path in args.init:
+        state = read_state(path)
+        load_imagenet(model, state) if "_conv_stem.weight" in state else model.load_state_dict(state)
+    judges = [root for root in args.stills if root.name in HELD_BACK_SETS]
+    validate = (lambda state: judge(state, judges)) if judges else None
+    trainer = ClickTrainer(model, recipe, source, settings, device, validate)
     trainer.resume()
     trainer.run()
     log.info("trained %d steps; weights in %s", trainer.step, args.out)

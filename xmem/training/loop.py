@@ -61,12 +61,13 @@ class RunSettings:
         return min(1.0, elapsed / (60 * self.minutes))
 
 
-def parameter_groups(model: XMem, recipe: Recipe) -> list[dict]:
-    """AdamW's groups: encoders and the rest, each with and without weight decay (norms and biases have none)."""
+def parameter_groups(model: nn.Module, recipe: Recipe, encoders: tuple[str, ...]) -> list[dict]:
+    """AdamW's groups: encoders (their names' beginnings) and the rest, each with and without weight decay (norms and
+    biases have none)."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            pretrained = name.startswith(("key_encoder.", "value_encoder.")) and not NEW_PARTS.search(name)
+            pretrained = name.startswith(encoders) and not NEW_PARTS.search(name)
             groups.setdefault((pretrained, parameter.ndim > 1), []).append(parameter)
     return [
         {
@@ -131,7 +132,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: XMem,
+        model: nn.Module,
         recipe: Recipe,
         source: ClipSource,
         settings: RunSettings,
@@ -140,8 +141,8 @@ class Trainer:
     ):
         self.recipe, self.source, self.settings, self.device, self.validate = recipe, source, settings, device, validate
         self.model = model.to(device).to(memory_format=torch.channels_last)
-        freeze(self.model, recipe)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, recipe), lr=0.0)
+        self.prepare()
+        self.optimizer = torch.optim.AdamW(self.parameter_groups(), lr=0.0)
         self.trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.trained.items()}
         self.half = self._half_precision()
@@ -149,6 +150,15 @@ class Trainer:
         self.lanes = self._make_lanes()
         self.step, self.elapsed, self.best = 0, 0.0, -1.0
         settings.folder.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self) -> None:
+        """Fix what training leaves as it is."""
+        assert isinstance(self.model, XMem)
+        freeze(self.model, self.recipe)
+
+    def parameter_groups(self) -> list[dict]:
+        """AdamW's groups."""
+        return parameter_groups(self.model, self.recipe, ("key_encoder.", "value_encoder."))
 
     def _half_precision(self) -> torch.dtype | None:
         """Mixed precision on CUDA, and on a CPU that multiplies bfloat16 natively (but see `fold_frozen_norms`)."""
@@ -224,6 +234,7 @@ class Trainer:
         """Loss and (scaled) gradients of one micro-batch, in the order of `trained`."""
         images = to_network(batch.frames, self.device)
         truth = torch.from_numpy(batch.labels).to(self.device, non_blocking=True).long()
+        assert isinstance(self.model, XMem)
         with self._autocast():
             loss = clip_loss(self.model, images, truth, batch.shape.objects, batch.plan, share)
         gradients = torch.autograd.grad(self.scaler.scale(loss), list(self.trained.values()), allow_unused=True)

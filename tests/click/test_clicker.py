@@ -1,0 +1,110 @@
+"""Clicks on an image: what they mean, at the image's size, and what is kept between them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.click.conftest import picture
+from xmem.click import Clicker, clicker
+from xmem.click.simulate import next_click
+from xmem.errors import InputError
+from xmem.resources import SAMPLE_VIDEO
+from xmem.scoring.metrics import region_similarity
+from xmem.video import FrameReader
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Clicker(device="cpu", precision="float32")
+
+
+def test_a_click_takes_the_object_and_further_ones_mend_it(shipped):
+    image = next(iter(FrameReader(SAMPLE_VIDEO))).image
+    truth = np.array(Image.open(SAMPLE_VIDEO.with_suffix(".png"))) > 0
+    held, mask, clicks, ious = shipped.image(image), np.zeros_like(truth), [], []
+    for _ in range(3):
+        x, y, of = next_click(truth, mask)
+        clicks.append((x, y, of > 0))
+        mask = held.mask(clicks)
+        ious.append(region_similarity(mask, truth))
+    assert ious[0] > 0.5 and ious[-1] > 0.7
+    assert region_similarity(held.mask([clicks[0]], previous=truth), truth) > ious[0]
+
+
+@pytest.mark.parametrize("size", [(50, 41), (640, 33), (33, 200)])
+def test_the_mask_has_the_size_of_the_image_whatever_it_is(random_clicker, size):
+    image = np.zeros((*size, 3), np.uint8)
+    mask = random_clicker.image(image).mask([(1, 1, True)])
+    assert mask.shape == size and mask.dtype == bool
+
+
+def test_the_same_clicks_give_the_same_mask_after_others_and_in_another_hold(random_clicker):
+    image = picture()[0]
+    held = random_clicker.image(image)
+    clicks = [(40, 70, True), (150, 70, False)]
+    first = held.mask(clicks)
+    held.mask([*clicks, (20, 20, True)])
+    assert np.array_equal(held.mask(clicks), first)
+    assert np.array_equal(random_clicker.image(image).mask(clicks), first)
+
+
+def test_what_is_kept_of_an_image_is_bounded(random_clicker, monkeypatch):
+    monkeypatch.setattr(clicker, "MOST_ANSWERS", 3)
+    held = random_clicker.image(picture()[0])
+    for x in range(8):
+        held.mask([(10 + x, 30, True)])
+    assert len(held._answers) == 3 and len(held._views) <= clicker.MOST_VIEWS
+
+
+def test_a_small_object_is_looked_at_closer_once_and_no_more_than_it_must(random_clicker, monkeypatch):
+    held = random_clicker.image(np.zeros((400, 600, 3), np.uint8))
+    looks = []
+    look = held._look
+    monkeypatch.setattr(held, "_look", lambda *place: looks.append(place) or look(*place))
+    view = held._closer((100.0, 100.0, 200.0, 180.0))
+    assert view.size[1] > 1.5 * 100 and len(looks) == 1
+    assert held._closer((105.0, 104.0, 198.0, 178.0)) is view and len(looks) == 1
+    held._closer((400.0, 100.0, 500.0, 180.0))
+    assert len(looks) == 2
+
+
+def test_an_object_that_fills_the_image_is_not_looked_at_again(random_clicker):
+    held = random_clicker.image(np.zeros((300, 400, 3), np.uint8))
+    assert held._around(np.ones((96, 128), np.float32), [(5, 5, True)], None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("clicks", "box", "previous", "words"),
+    [
+        ([], None, None, "click on it, or give a box"),
+        ([(200, 5, True)], None, None, "outside the image of 200 x 140"),
+        ([(-1, 5, True)], None, None, "outside the image"),
+        ([(float("nan"), 5, True)], None, None, "outside the image"),
+        ([(5, 5, True)], (9, 9, 9, 20), None, "left before right"),
+        ([(5, 5, True)], None, np.zeros((4, 4), bool), "The earlier mask is 4 x 4"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_in_a_sentence(random_clicker, clicks, box, previous, words):
+    with pytest.raises(InputError, match=words):
+        random_clicker.image(picture()[0]).mask(clicks, box, previous)
+
+
+def test_an_image_of_another_kind_is_refused(random_clicker):
+    with pytest.raises(InputError, match="RGB, 8 bits"):
+        random_clicker.image(np.zeros((4, 4), np.uint8))
+
+
+def test_a_file_of_another_network_is_refused(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"weight": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="not a complete click network checkpoint"):
+        Clicker(tmp_path / "other.safetensors", "cpu")
+
+
+def test_the_network_is_no_tracker(random_weights):
+    from xmem.checkpoints import REGISTRY, load_model, own_files
+
+    assert "xmem-click" not in REGISTRY and "xmem-click" not in [path.stem for path in own_files()]
+    with pytest.raises(InputError, match="none of the networks"):
+        load_model(random_weights, "cpu")
