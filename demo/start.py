@@ -11,6 +11,7 @@ import gradio as gr
 from demo.runs import turn
 from demo.visit import studio
 from xmem import checkpoints
+from xmem.video.isolated import isolate
 
 log = logging.getLogger("xmem.demo")
 
@@ -21,6 +22,7 @@ END_SECONDS = 8  # for runs to be left, and visitors to be told; whoever sends S
 def start(host: str | None = None, port: int | None = None, share: bool = False) -> None:
     """Serve the page until interrupted. host, port: None for GRADIO_SERVER_NAME, GRADIO_SERVER_PORT or Gradio's own."""
     fetch_chosen_model()
+    isolate()  # whatever visitors give
     spaces = studio.workspaces()
     os.environ.setdefault("GRADIO_TEMP_DIR", str(spaces.cache))
     from demo.page import build_demo  # Gradio looks at GRADIO_TEMP_DIR when components are made

@@ -37,6 +37,7 @@ class Limits:
     runs_at_once, runs_waiting: of all visitors.
     run_seconds: after which a run is stopped; what it has is kept, and it can be gone on with.
     run_bytes: of memory that a run may take by its estimate.
+    reader_bytes: of memory that the process may take which reads an upload.
     Raises InputError for a limit below 1.
     """
 
@@ -58,6 +59,7 @@ class Limits:
     runs_waiting: int = 20
     run_seconds: int = 604_800
     run_bytes: int = 1_000_000_000_000
+    reader_bytes: int = 6_000_000_000
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -92,6 +94,7 @@ _SPACE = {
     "runs_waiting": 10,
     "run_seconds": 1800,
     "run_bytes": 8_000_000_000,
+    "reader_bytes": 2_000_000_000,
 }
 # A GPU of 24 GB or more, for everybody.
 _GPU = _SPACE | {

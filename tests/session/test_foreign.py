@@ -28,8 +28,11 @@ Entries = dict[str, bytes]
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory) -> tuple[Session, Entries]:
+    return made(tmp_path_factory.mktemp("work"))
+
+
+def made(folder: Path) -> tuple[Session, Entries]:
     """A session with all that a bundle may hold, and the files of its bundle."""
-    folder = tmp_path_factory.mktemp("work")
     session = Session.create(write_clip(folder / "clip.mp4", images(COUNT)), folder / "session")
     session.set_key_frame(0, square(4))
     session.set_key_frame(4, square(20) + square(60, object_id=2))

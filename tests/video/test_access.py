@@ -13,8 +13,7 @@ from PIL import Image
 from tests.video.clips import HEIGHT, WIDTH, copy_clip, flat_images, read_all, write_clip
 from tests.video.test_reader import FORMATS
 from xmem.errors import InputError
-from xmem.video import Frame, FrameAccess, FrameReader, VideoWriter, decode, seek
-from xmem.video import access as access_module
+from xmem.video import Frame, FrameAccess, FrameReader, VideoWriter, decode, frames, seek
 
 COUNT = 40
 # Short groups of pictures, so that there is something to seek to; B-frames before and after key pictures.
@@ -81,7 +80,7 @@ def assert_any_order(source: Path) -> None:
 
 @pytest.mark.parametrize(("suffix", "codec", "pix_fmt", "options"), FORMATS)
 def test_every_format(tmp_path, suffix, codec, pix_fmt, options, monkeypatch):
-    monkeypatch.setattr(access_module, "HELD_BYTES", 0)  # runs of four
+    monkeypatch.setattr(frames, "HELD_BYTES", 0)  # runs of four
     options = {**options, **GROUPS.get(codec, {})}
     assert_any_order(
         write_clip(tmp_path / f"clip.{suffix}", moving_images(), codec=codec, pix_fmt=pix_fmt, options=options)
@@ -209,7 +208,7 @@ def test_a_frame_costs_no_more_than_its_group_of_pictures(tmp_path, monkeypatch)
 def test_backward_holds_a_bounded_run(tmp_path, monkeypatch):
     path = write_clip(tmp_path / "clip.mp4", moving_images(), options={"g": "8", "bf": "0"})
     decoder = decode.VideoDecoder(path)
-    monkeypatch.setattr(access_module, "HELD_BYTES", 8 * decoder.picture_bytes)
+    monkeypatch.setattr(frames, "HELD_BYTES", 8 * decoder.picture_bytes)
     decoder.close()
     asked: list[int] = []
     real = seek.PictureSeeker.picture

@@ -232,7 +232,7 @@ def test_sound_that_cannot_be_copied_leaves_no_half_written_file(tmp_path):
 # Mutations of real files
 
 
-def _copies(folder: Path) -> list[Path]:
+def copies(folder: Path) -> list[Path]:
     """A clip per container and codec that people have, as small as can be."""
     images = flat_images(6)
     made = [
@@ -250,7 +250,7 @@ def _copies(folder: Path) -> list[Path]:
 def test_damaged_videos_are_read_as_far_as_they_go_or_refused(tmp_path):
     """A seeded sample of mutations; nothing but InputError leaves any of the ways in."""
     rng = random.Random(14)
-    wholes = [(path.suffix, path.read_bytes()) for path in _copies(tmp_path)]
+    wholes = [(path.suffix, path.read_bytes()) for path in copies(tmp_path)]
     outcomes = {"read": 0, "refused": 0}
     for number in range(105):
         suffix, whole = wholes[number % len(wholes)]

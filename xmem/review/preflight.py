@@ -15,7 +15,7 @@ from xmem.networks import Network
 from xmem.review.trial import Trial, Work, run_trial
 from xmem.session import Session, TrackSettings
 from xmem.video import FrameAccess, VideoInfo, probe
-from xmem.video.access import HELD_BYTES
+from xmem.video.frames import HELD_BYTES
 
 LONG_VIDEO = 300  # seconds: a video to be trimmed
 LONG_RUN = 600  # seconds: a run for which a smaller size is proposed

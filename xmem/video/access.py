@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-from av import VideoFrame
-
 from xmem.errors import InputError
-from xmem.video.colour import Colour, colour_of_images
-from xmem.video.images import IMAGE_RATE, list_images, load_image
-from xmem.video.index import FrameIndex, info_of_table, info_table
-from xmem.video.probe import VideoInfo, folder_info
+from xmem.video.colour import Colour
+from xmem.video.frames import FileFrames, FolderFrames, Frames
+from xmem.video.isolated import IsolatedFrames, is_isolated
+from xmem.video.probe import VideoInfo
 from xmem.video.reader import Frame
-from xmem.video.seek import PictureSeeker
 from xmem.video.source import existing_path
-
-HELD_BYTES = 128_000_000  # of decoded pictures while going backwards
-_HELD_FRAMES = 4  # at least, however large they are
 
 
 class FrameAccess:
@@ -34,13 +27,15 @@ class FrameAccess:
     are those of a FrameReader, for a writer; finished is True once `forward` has come to the last frame of the source.
     A file whose damage shows only where it is decoded loses the frames that cannot be: frame_count and index then tell,
     and `forward` and `backward` leave them out.
+    Where `xmem.video.isolated` says so, another process reads it, with the same results.
     Raises InputError when nothing can be read.
     """
 
     def __init__(self, source: str | Path, index: Mapping | None = None) -> None:
         self.path = existing_path(source)
         self.finished = False
-        self._frames = _FolderFrames(self.path, index) if self.path.is_dir() else _FileFrames(self.path, index)
+        kind = IsolatedFrames if is_isolated() else FolderFrames if self.path.is_dir() else FileFrames
+        self._frames: Frames = kind(self.path, index)
 
     @property
     def index(self) -> dict:
@@ -112,8 +107,7 @@ class FrameAccess:
         return self._frames.backward(last, first)
 
     def _forward(self, first: int, last: int) -> Iterator[Frame]:
-        for index in range(first, last + 1):
-            frame = self._frames.frame(index)
+        for frame in self._frames.forward(first, last):
             if frame is None:
                 break
             yield frame
@@ -124,93 +118,3 @@ class FrameAccess:
             if not 0 <= index < self.frame_count:
                 last = self.frame_count - 1
                 raise InputError(f"There is no frame {index} in {self.path.name!r}: its frames are 0 to {last}.")
-
-
-class _FolderFrames:
-    """Images by number. The index holds the size, so that not every header is read again."""
-
-    def __init__(self, path: Path, table: Mapping | None) -> None:
-        self._images = list_images(path)
-        self._names = zlib.crc32("\n".join(image.name for image in self._images).encode())
-        mine = table if table is not None and table.get("names") == self._names else None
-        self.info = folder_info(self._images) if mine is None else info_of_table(mine["info"])
-        self.time_base = 1 / IMAGE_RATE
-        self.colour = colour_of_images(self.info.width, self.info.height)
-        self.sample_aspect = Fraction(1)
-        self.start = Fraction(0)
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def table(self) -> dict:
-        return {"names": self._names, "info": info_table(self.info)}
-
-    def frame(self, index: int) -> Frame:
-        path = self._images[index]
-        return Frame(load_image(path), index, index / IMAGE_RATE, 1 / IMAGE_RATE, path.stem)
-
-    def backward(self, last: int, first: int) -> Iterator[Frame]:
-        return (self.frame(index) for index in range(last, first - 1, -1))
-
-    def close(self) -> None:
-        pass
-
-
-class _FileFrames:
-    """Frames of a video file by number."""
-
-    def __init__(self, path: Path, table: Mapping | None) -> None:
-        index = FrameIndex.of_table(table, path) if table is not None else None
-        self._seeker = PictureSeeker(path, index)
-
-    def __len__(self) -> int:
-        return len(self._seeker.index)
-
-    def table(self) -> dict:
-        return self._seeker.index.table()
-
-    @property
-    def info(self) -> VideoInfo:
-        return self._seeker.index.info
-
-    @property
-    def time_base(self) -> Fraction:
-        return self._seeker.decoder.time_base
-
-    @property
-    def colour(self) -> Colour:
-        return self._seeker.decoder.colour
-
-    @property
-    def sample_aspect(self) -> Fraction:
-        return self._seeker.decoder.sample_aspect
-
-    @property
-    def start(self) -> Fraction:
-        return self._seeker.decoder.start
-
-    def frame(self, index: int) -> Frame | None:
-        picture = self._seeker.picture(index)
-        return None if picture is None else self._converted(index, picture)
-
-    def backward(self, last: int, first: int) -> Iterator[Frame]:
-        """In runs that are decoded forwards and held, not yet converted, until they were given."""
-        count = max(_HELD_FRAMES, HELD_BYTES // self._seeker.decoder.picture_bytes)
-        while last >= first:
-            begin, known = max(first, last - count + 1), self._seeker.index
-            held = [self._seeker.picture(index) for index in range(begin, last + 1)]
-            if self._seeker.index is not known:  # the file turned out to be damaged: frames have other numbers now
-                continue
-            while held:
-                picture = held.pop()
-                if picture is not None:
-                    yield self._converted(begin + len(held), picture)
-            last = begin - 1
-
-    def close(self) -> None:
-        self._seeker.close()
-
-    def _converted(self, index: int, picture: VideoFrame) -> Frame:
-        decoder = self._seeker.decoder
-        time = int(self._seeker.index.times[index]) * decoder.time_base
-        return Frame(decoder.to_rgb(picture), index, time, decoder.duration(picture), f"{index:05d}")
