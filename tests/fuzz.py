@@ -9,6 +9,7 @@ folder. The suite tries a few hundred (tests/test_fuzz.py).
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import resource
 import shutil
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
     isolated.isolate()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "work"

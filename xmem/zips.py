@@ -58,7 +58,12 @@ class _Bounded:
 
     def __init__(self, file: BinaryIO, most: int) -> None:
         self._file, self._most = file, most
-        self.seek, self.tell, self.close, self.seekable = file.seek, file.tell, file.close, file.seekable
+        self.tell, self.close, self.seekable = file.tell, file.close, file.seekable
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        if whence == 0 and place < 0:  # where a damaged table leads: not the disk's fault, which OSError would say
+            raise zipfile.BadZipFile("a file before the beginning")
+        return self._file.seek(place, whence)
 
     def read(self, size: int = -1) -> bytes:
         if size > self._most * _BYTES_PER_ENTRY + (1 << 20):

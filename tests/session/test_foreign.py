@@ -256,6 +256,17 @@ def test_a_file_whose_name_is_no_text_makes_a_session_that_opens_again(tmp_path)
     assert Session.open(tmp_path / "work").name.startswith("cl?ip")
 
 
+def test_a_file_before_the_beginning_of_the_zip_is_the_zips_fault(work, tmp_path):
+    """And not the disk's, which is another sentence."""
+    path = zipped(work[1], tmp_path / "bundle.zip")
+    data = bytearray(path.read_bytes())
+    place = data.rindex(b"PK\x05\x06") + 16  # where the table of contents begins, by which all else is moved
+    data[place : place + 4] = (int.from_bytes(data[place : place + 4], "little") + 10_000_000).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(InputError):
+        Session.open_bundle(path, tmp_path / "opened")
+
+
 # Mutations
 
 
