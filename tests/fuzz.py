@@ -75,7 +75,7 @@ class Fuzz:
             assert self._outside() == self._there, "a file outside of the case's folder"
 
     def _outside(self) -> list[str]:
-        folders = (self._folder, self._folder.parent, Path.cwd())
+        folders = (self._folder, self._folder.parent)  # which nobody else writes into
         return sorted(str(path) for folder in folders for path in folder.iterdir() if path != self._case)
 
     def _all_kinds(self, bundle: bundles.Entries) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -150,7 +150,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "work"
         work.mkdir()
-        fuzz = Fuzz(Path(folder), bundles.made(work)[1], options.seed)
+        (Path(folder) / "cases").mkdir()
+        fuzz = Fuzz(Path(folder) / "cases", bundles.made(work)[1], options.seed)
         for done in range(0, options.cases, 500):
             fuzz.run(min(500, options.cases - done))
             highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
