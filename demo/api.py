@@ -24,6 +24,7 @@ from xmem.render.masks import read_mask, write_index_mask
 from xmem.render.post import PostProcessing
 from xmem.render.refine import polygon_mask
 from xmem.session import Session, TrackSettings
+from xmem.session.settings import WHOLE
 
 TRACK = (
     "Follow objects through a video in one call. painting: {'background': None, 'layers': [image], 'composite': None}, "
@@ -248,22 +249,46 @@ def propagate(
     direction: str = "both",
     pause_at_cuts: bool = False,
     start_over: bool = False,
+    scope: str = WHOLE,
 ) -> Iterator[dict]:
     """Compute what is pending, from where a run with the same settings was left, or start over.
-    Yields {done, total, seconds} about once per second, and at last the session; before its turn has come {ahead,
-    wait_seconds}: runs of others that have to end first, and seconds until then (null where nobody knows).
-    direction: both, forward or backward; model and size as in `estimate`."""
+    Yields {done, total, seconds, agrees} about once per second, and at last the session. done, total: frames of the
+    video; agrees: to both sides of a correction the new masks agree with those from before (see `keep_rest`). Before
+    its turn has come {ahead, wait_seconds}: runs of others that have to end first, and seconds until then (null where
+    nobody knows). direction: both, forward or backward; model and size as in `estimate`. scope: how far corrections
+    are carried: around (until the masks agree), neighbours (to the key frames beside them) or frame (that frame only).
+    """
     session, workspace = studio.session_of(request), studio.workspace_of(request)
     chosen = _settings(model, size, direction, pause_at_cuts)
     track.check_ready(session)
     workspace.clear_stop()
-    for _, latest in track.compute(session, chosen, workspace, start_over=start_over):
+    for _, latest in track.compute(session, chosen, workspace, start_over=start_over, scope=scope):
         told.looked_on(workspace)
         if latest.total:
-            yield {"done": latest.done, "total": latest.total, "seconds": round(latest.seconds, 2)}
+            done = {"done": latest.done, "total": latest.total, "seconds": round(latest.seconds, 2)}
+            yield done | {"agrees": latest.agrees}
         elif latest.ahead:
             yield {"ahead": latest.ahead, "wait_seconds": latest.wait_seconds}
     yield describe(studio.session_of(request))
+
+
+def keep_rest(request: gr.Request) -> dict:
+    """Leave what is pending as it was before the correction; what a run has done of it stays. A run that goes on ends
+    for it: then the session says so once that has happened."""
+    if studio.is_running(request):
+        studio.workspace_of(request).request_stop(keep_rest=True)
+        return describe(studio.session_of(request))
+    return _changed(request, Session.keep_rest)
+
+
+def accept(frame: int, request: gr.Request) -> dict:
+    """Make the computed mask of a frame, which is right, a key frame. No result changes, nothing more is pending."""
+    return _changed(request, lambda session: session.accept(frame))
+
+
+def dismiss(frame: int, object: int, request: gr.Request) -> dict:
+    """A suggested frame looks fine: it is not suggested again for this object, nor are the frames beside it."""
+    return _changed(request, lambda session: session.dismiss(frame, object))
 
 
 def timeline(request: gr.Request) -> dict:
@@ -325,6 +350,9 @@ PLAIN = (
     remove_object,
     undo,
     redo,
+    keep_rest,
+    accept,
+    dismiss,
     timeline,
     frame_at,
     set_post,

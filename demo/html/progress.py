@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Progress:
-    """done: frames finished; total: frames of the video where known; seconds: since the first frame was begun.
+    """done: frames finished; total: frames to do, where known, each counted once; seconds: since the first was begun.
+    agrees: new masks have come to agree with those from before a correction, so that the rest could be kept.
 
     preview: JPEG of the latest overlay that was drawn for the page, None before the first.
     model: the checkpoint that works; note: why it is another than the chosen one, or "".
@@ -25,6 +26,7 @@ class Progress:
     estimate: float = 0.0
     ahead: int = 0
     wait_seconds: float | None = None
+    agrees: bool = False
 
     @property
     def frames_per_second(self) -> float:

@@ -21,6 +21,7 @@ from xmem import checkpoints
 from xmem.limits import Limits, limits
 from xmem.review.preflight import Estimate
 from xmem.session import Session, TrackSettings
+from xmem.session.settings import WHOLE
 
 ESTIMATE = "estimate.json"
 
@@ -132,10 +133,10 @@ def keep(session: Session, found: Estimate, chosen: TrackSettings) -> None:
     (session.folder / ESTIMATE).write_text(json.dumps(values))
 
 
-def expected_seconds(session: Session, chosen: TrackSettings) -> float:
-    """What the pending spans should take by the latest estimate, 0 where that was for other settings."""
+def expected_seconds(session: Session, chosen: TrackSettings, scope: str = WHOLE) -> float:
+    """What the pending spans should take by the latest estimate, at most; 0 where that was for other settings."""
     values = _fitting(session, chosen)
-    return values["seconds_per_frame"] * sum(span.steps for span in session.pending(chosen)) if values else 0.0
+    return values["seconds_per_frame"] * session.steps_left(chosen, scope) if values else 0.0
 
 
 def check_memory(session: Session, chosen: TrackSettings) -> None:

@@ -15,6 +15,7 @@ from demo.runs import models, zero
 from demo.visit import scene
 from xmem.review.preflight import Estimate, estimate
 from xmem.session import Session, Step, TrackSettings
+from xmem.session.settings import WHOLE
 
 PREVIEW_SECONDS = 0.8
 PREVIEW_WIDTH = 720
@@ -22,22 +23,28 @@ ESTIMATE_SECONDS = 15  # of a GPU's time at most: a few frames, whatever their s
 
 
 def propagate_session(
-    folder: str, stop_file: str, settings: TrackSettings, start_over: bool = False, expected: float = 0.0
+    folder: str,
+    stop_file: str,
+    settings: TrackSettings,
+    start_over: bool = False,
+    expected: float = 0.0,
+    scope: str = WHOLE,
 ) -> Iterator[Progress]:
     """Compute what is pending in the session in `folder`, where results appear.
 
     It goes on where an earlier run was left, unless it is to start over. Ends early, keeping
     what is done, once `stop_file` exists or when it is closed. expected: seconds, where an estimate was made.
+    scope: how far corrections are carried (see `Session.propagate`).
     Where a GPU is lent by the call, it is done in slices that each go on behind the one before.
     Raises InputError.
     """
     before = Progress()
-    expected = expected or steps_left(Session.open(folder), settings, start_over) / zero.FRAMES_PER_SECOND
+    expected = expected or steps_left(Session.open(folder), settings, start_over, scope) / zero.FRAMES_PER_SECOND
     seconds = zero.slice_seconds(expected)
     while True:
         latest = None
         try:
-            with closing(_slice(folder, stop_file, settings, start_over, seconds)) as steps:
+            with closing(_slice(folder, stop_file, settings, start_over, seconds, scope)) as steps:
                 for found in steps:
                     latest = found.behind(before)
                     yield latest
@@ -53,21 +60,24 @@ def propagate_session(
         seconds = zero.slice_seconds(latest.seconds_left or 0.0)
 
 
-def steps_left(session: Session, settings: TrackSettings, start_over: bool = False) -> int:
-    """Frames that the network has yet to run on."""
-    done = 0 if start_over else session.suspended(settings)
-    return sum(span.steps for span in session.pending(settings)) - done
+def steps_left(session: Session, settings: TrackSettings, start_over: bool = False, scope: str = WHOLE) -> int:
+    """Frames that the network has yet to run on, at most."""
+    return (
+        sum(span.steps for span in session.pending(settings, scope))
+        if start_over
+        else session.steps_left(settings, scope)
+    )
 
 
-@zero.on_gpu(lambda folder, stop_file, settings, start_over, seconds: seconds)
+@zero.on_gpu(lambda folder, stop_file, settings, start_over, seconds, scope: seconds)
 def _slice(
-    folder: str, stop_file: str, settings: TrackSettings, start_over: bool, seconds: float
+    folder: str, stop_file: str, settings: TrackSettings, start_over: bool, seconds: float, scope: str
 ) -> Iterator[Progress]:
     """What of a run fits into so many seconds, at least one frame."""
     began = time.monotonic()
     session = Session.open(folder)
     loaded = models.load(settings.model, settings.device, settings.precision)
-    steps = session.propagate(settings.with_model(loaded.name), loaded.model, start_over)
+    steps = session.propagate(settings.with_model(loaded.name), loaded.model, start_over, scope)
     shown, stop = -PREVIEW_SECONDS, Path(stop_file)
     progress, latest = Progress(model=loaded.name, note=loaded.note), None
     try:
@@ -82,9 +92,10 @@ def _slice(
                 seconds=latest.seconds,
                 preview=preview,
                 memory_bytes=latest.memory.bytes,
+                agrees=latest.agrees,
             )
             yield progress
-            if stop.exists() or time.monotonic() - began >= seconds:
+            if latest.done < latest.total and (stop.exists() or time.monotonic() - began >= seconds):
                 break
     finally:
         steps.close()

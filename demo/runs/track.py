@@ -21,6 +21,7 @@ from demo.visit.workspace import Workspace
 from demo.wiring import QUIET, RENDERINGS, RUNS, SETTLE, SETTLE_WITH_FRAME, Counters, stamp
 from xmem.limits import limits
 from xmem.session import Session, TrackSettings
+from xmem.session.settings import WHOLE
 from xmem.session.spans import plan
 
 # Where the result video stands, in seconds; and a frame number to go to.
@@ -148,14 +149,11 @@ def _of_the_share(session: Session, chosen: TrackSettings) -> str:
 
 def _run_label(session: Session, chosen: TrackSettings) -> str:
     """ "Run", or where it goes on with an earlier run, "Continue from frame 21"; without a number where that run has
-    passed the frames once already, or there are more spans than one."""
-    steps, pending = session.suspended(chosen), session.pending(chosen)
-    if not steps:
+    passed the frames once already, or goes on in more places than one."""
+    if not session.suspended(chosen):
         return "Run"
-    span = pending[0]
-    if len(pending) > 1 or not span.forward or steps > span.last - span.first:
-        return "Continue"
-    return f"Continue from frame {span.first + steps + 1}"
+    frame = session.goes_on_at(chosen)
+    return "Continue" if frame is None else f"Continue from frame {frame + 1}"
 
 
 def describe_pending(session: Session, chosen: TrackSettings) -> str:
@@ -167,8 +165,8 @@ def describe_pending(session: Session, chosen: TrackSettings) -> str:
     pending = session.pending(chosen)
     if not pending:
         return "Everything is up to date."
-    frames = sum(span.last - span.first + 1 for span in pending)
-    share = session.suspended(chosen) / sum(span.steps for span in pending)
+    frames = sum(span.length for span in pending)
+    share = session.suspended(chosen) / frames
     done = f", {share:.0%} of that is done" if share else ""
     compute = f"{frames} frame{'' if frames == 1 else 's'} to compute{done}."
     current = len(spans) - len(pending)
@@ -260,24 +258,32 @@ def compute(
     workspace: Workspace,
     is_visitors: bool = True,
     start_over: bool = False,
+    scope: str = WHOLE,
 ) -> Iterator[tuple[str, Progress]]:
     """Every run, of page and programs: compute what is pending in a session, as far as the visitor lets it.
 
     Yields (panel, what was done) about once per second. is_visitors: the session is the visitor's work, which waits
-    meanwhile. start_over: what is pending begins anew, where an earlier run was left. Raises InputError.
+    meanwhile. start_over: what is pending begins anew, where an earlier run was left. scope: how far corrections are
+    carried (see `Session.propagate`). Raises InputError.
     """
     last = Progress()
+    if scope == "frame" and session.pending(chosen):
+        with studio.running(workspace):
+            session.keep_rest(chosen)
+        if not session.pending(chosen):
+            yield panels.message("The other frames stay as they were.", "good"), last
+            return
     for model in models.make_ready(chosen.model):
         if isinstance(model, str):
             yield model, last
     chosen = chosen.with_model(model.name)
-    if not session.pending(chosen):
+    if not session.pending(chosen, scope):
         for _ in session.propagate(chosen):  # says what is missing, or keeps the settings
             pass
         yield panels.busy("Everything is up to date."), last
         return
     preflight.check_memory(session, chosen)
-    expected = preflight.expected_seconds(session, chosen)
+    expected = preflight.expected_seconds(session, chosen, scope)
     with contextlib.ExitStack() as held:
         place = held.enter_context(turn.line().place(expected))
         if is_visitors:
@@ -294,8 +300,8 @@ def compute(
                 return
             if is_visitors and told.is_unwatched(workspace, WAITING_UNWATCHED_SECONDS):
                 return
-        last, note = Progress(), model.note
-        steps = propagate_session(str(session.folder), str(workspace.stop_file), chosen, start_over, expected)
+        last, note, most = Progress(), model.note, 0
+        steps = propagate_session(str(session.folder), str(workspace.stop_file), chosen, start_over, expected, scope)
         for latest in follow.follow(steps):
             workspace.keep_alive()
             if latest is None:
@@ -304,7 +310,9 @@ def compute(
                 if latest.seconds > limits().run_seconds:
                     note = TOO_LONG.format(panels.duration(limits().run_seconds))
                     workspace.request_stop()
-                last = replace(latest, note=note or latest.note, estimate=expected)
+                most = max(most, latest.total or 0)
+                ended_early = latest.total != most  # where masks agreed, which nobody had expected
+                last = replace(latest, note=note or latest.note, estimate=0.0 if ended_early else expected)
                 panel = panels.running(last)
                 place.tell(last.seconds_left)
             if turn.line().ends:
@@ -316,6 +324,9 @@ def compute(
             yield panel, last
         stopped = workspace.stop_file.exists() and last.done != last.total
         METRICS.run("stopped" if stopped else "done", last.done, last.seconds)
+        if stopped and workspace.keeps_rest:
+            Session.open(session.folder).keep_rest(chosen)
+            last, stopped = replace(last, total=last.done, estimate=0.0), False
         workspace.clear_stop()
         rendering.keep_summary(session, last, stopped)
         if stopped and turn.line().ends:

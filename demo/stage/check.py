@@ -104,7 +104,8 @@ def overview(request: gr.Request) -> str:
 def suggestions(session: Session, stats: list[ObjectStats]) -> list[Suggestion]:
     """The frames most worth checking, worst first, with reasons that call objects by name. stats: the session's."""
     names = {item.id: item.name for item in session.objects}
-    return suggest(stats, session.cuts(), [key.frame for key in session.key_frames], SUGGESTIONS, names)
+    keys = [key.frame for key in session.key_frames]
+    return suggest(stats, session.cuts(), keys, SUGGESTIONS, names, session.dismissed)
 
 
 @in_words(lambda sentence, *_: (gr.skip(), panels.message(sentence, "bad"), gr.skip(), gr.skip()), raises=False)

@@ -3,7 +3,7 @@
 <sessions folder>/sessions/<digest of the key>/     see `demo.visit.keeping`
     session/                                        the work, an `xmem.Session`
     lock                                            held by whoever changes it
-    stop                                            present when the visitor asked to stop
+    stop, keep-rest                                 present when the visitor asked to stop, and to keep the rest
     thumbnails/                                     small pictures of frames
 <the server's temporary folder>/work/<digest>/
     run-XXXX/, render-XXXX/ ...                     one per piece of work, while it goes on
@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from xmem.errors import InputError
 
 LOCK_POLL_SECONDS = 0.05
+KEEP_REST = "keep-rest"
 
 
 def download_stem(upload: str | os.PathLike) -> str:
@@ -65,11 +66,20 @@ class Workspace:
         with held:
             yield
 
-    def request_stop(self) -> None:
+    def request_stop(self, keep_rest: bool = False) -> None:
+        """keep_rest: what is not computed by then stays as it was before."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if keep_rest:
+            (self.path / KEEP_REST).touch()
         self.stop_file.touch()
 
+    @property
+    def keeps_rest(self) -> bool:
+        """Whether the visitor asked to stop, and to keep the rest as it was."""
+        return (self.path / KEEP_REST).exists()
+
     def clear_stop(self) -> None:
+        (self.path / KEEP_REST).unlink(missing_ok=True)
         self.stop_file.unlink(missing_ok=True)
 
     def new_run(self) -> contextlib.AbstractContextManager[Path]:

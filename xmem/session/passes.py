@@ -19,7 +19,9 @@ from xmem.engine.propagator import Propagator
 from xmem.families import family_of
 from xmem.memory import MemoryUse
 from xmem.networks import Network
-from xmem.session.results import Fetched, ResultWriter, SpanResult
+from xmem.session.agreement import Agreement
+from xmem.session.before import Before
+from xmem.session.results import Fetched, ResultWriter, SpanResult, as_stored
 from xmem.session.settings import TrackSettings
 from xmem.session.spans import Anchor, Span
 from xmem.session.suspended import Saving, Suspended
@@ -32,12 +34,14 @@ _AHEAD = 2  # frames that may wait for the network
 
 @dataclass(frozen=True)
 class PassFrame:
-    """A frame that a pass has finished. image: uint8 [H, W, 3] RGB; mask: index mask uint8 [H, W]."""
+    """A frame that a pass has finished. image: uint8 [H, W, 3] RGB; mask: index mask uint8 [H, W]; agrees: the masks of
+    this pass have come to agree with those from before."""
 
     frame: int
     image: np.ndarray
     mask: np.ndarray
     memory: MemoryUse
+    agrees: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,51 @@ class SpanJob:
 
 
 @dataclass(frozen=True)
+class Leg:
+    """One pass over a span.
+
+    first_until: the last frame of the pass before it, whose probabilities it is blended with; None where it is the
+    first. before: what it is compared with, and blended with where no other pass was, where there is something. stops:
+    once they agree. is_last: no other pass over the span follows.
+    """
+
+    job: SpanJob
+    result: SpanResult
+    backward: bool
+    first_until: int | None = None
+    before: Before | None = None
+    stops: bool = False
+    is_last: bool = True
+
+    @property
+    def is_blended(self) -> bool:
+        """Whether the span has another pass, with which this one is blended by distance."""
+        return len(self.job.span.passes) == 2
+
+    def other(self, frame: int) -> np.ndarray | None:
+        """What this pass is blended with on a frame: float32 [O, h, w]; None for nothing."""
+        until = self.first_until
+        if until is not None and (frame <= until if self.backward else frame >= until):
+            return self.result.first_pass(frame)
+        return self.before.probabilities(frame) if self.before and self.is_blended else None
+
+    def mask_before(self, frame: int) -> np.ndarray | None:
+        """Index mask uint8 [H, W] of the frame before one of the span; None where the pass knows of none."""
+        start = self.job.span.start
+        if start is not None and start.frame == frame - 1:
+            return self.job.given(start)
+        return self.before.mask(frame - 1) if self.before else None
+
+
+@dataclass(frozen=True)
 class _LookedAt:
-    """What is found out about a frame before the network sees it. forward: the forward pass's probabilities float32
-    [O, h, w], where there are any to blend with."""
+    """What is found out about a frame before the network sees it. other: what to blend with, before: what to compare
+    with, float32 [O, h, w], None for nothing."""
 
     frame: Frame
     is_cut: bool
-    forward: np.ndarray | None
+    other: np.ndarray | None
+    before: np.ndarray | None
 
     @property
     def image(self) -> np.ndarray:
@@ -97,108 +139,136 @@ class _Found:
 
     frame: Frame
     probabilities: Tensor
-    forward: np.ndarray | None
+    looked: _LookedAt
     engine: Propagator
     notes: dict[str, Any]
 
 
-def compute_span(
-    job: SpanJob, result: SpanResult, cuts: set[int], left: Suspended | None = None
-) -> Generator[PassFrame, None, None]:
-    """Compute a span into `result`; yield a frame at a time. Shot cuts that are seen are added to `cuts`.
-    left: where the computation of `result` was left, to go on from.
+def compute_span(job: SpanJob, result: SpanResult, cuts: set[int]) -> Generator[PassFrame, None, None]:
+    """Compute a span into `result`, one pass after the other; yield a frame at a time. Shot cuts that are seen are
+    added to `cuts`."""
+    until = None
+    for backward in job.span.passes:
+        yield from compute_leg(Leg(job, result, backward, until, is_last=backward == job.span.passes[-1]), cuts)
+        until = job.span.end_of(backward)
 
-    Closed early, `result` keeps the frames done, those of a forward pass until the backward pass has blended them, and
-    the state to go on from (`xmem.session.suspended`).
+
+def compute_leg(
+    leg: Leg, cuts: set[int], left: Suspended | None = None, engine: Propagator | None = None
+) -> Generator[PassFrame, None, None]:
+    """Compute one pass into its result; yield a frame at a time. Shot cuts that are seen are added to `cuts`.
+    left: where the pass was left, to go on from. engine: to begin with, which has the other key frames.
+
+    Closed early, the result keeps the frames done, and the state to go on from (`xmem.session.suspended`).
     """
-    span = job.span
-    with ResultWriter(result) as writer:
-        if span.forward and not (left and left.backward):
-            with Saving(result.folder, False, writer.flush) as saving:
-                yield from _forward(job, result, writer, cuts, saving, left)
-                saving.forget()
-            left = None
-        if span.backward:
-            with Saving(result.folder, True, writer.flush) as saving:
-                yield from _backward(job, result, writer, cuts, saving, left)
-                saving.forget()
-
-
-def _forward(
-    job: SpanJob, result: SpanResult, writer: ResultWriter, cuts: set[int], saving: Saving, left: Suspended | None
-) -> Generator[PassFrame, None, None]:
-    span, start = job.span, job.span.start
-    assert start is not None  # a forward pass sets out from it
-    first = left.frame + 1 if left else span.first
-    previous = result.mask(left.frame) if left else None
-    if first > span.last:
-        return
-    context = min(CUT_CONTEXT, first - span.first)
-    frames = _looked_at(job.access.forward(first - context, span.last), context, None)
-    with closing(_steps(job, start, frames, cuts, 0, left)) as steps:
+    own = leg.job.span.own(leg.backward)
+    frame = left.place.frame if left else own.frame
+    agreement = Agreement(left.notes.get("agreed", 0) if left else 0)
+    is_done = leg.stops and agreement.is_reached  # it was left at the very frame
+    frames = iter(()) if is_done else _frames_of(leg, left)
+    with (
+        ResultWriter(leg.result) as writer,
+        Saving(leg.result.folder, leg.backward, leg.first_until, writer.flush) as saving,
+        closing(_steps(leg, own, frames, cuts, left, engine)) as steps,
+    ):
+        figures = _Figures(leg, writer, left)
         for found in steps:
-            frame, own = found.frame, fetch(found.probabilities[1:].float())
-            given = job.given(start) if frame.index == start.frame else None
-            mask = _mask(found.probabilities, frame, span, given)
-            writer.write(frame.index, mask, own)
-            writer.measure(frame.index, mask, own, previous)
-            previous = mask
-            saving.done(found.engine, frame.index, found.notes)
-            yield PassFrame(frame.index, frame.image, mask, found.engine.memory_use())
+            frame = found.frame.index
+            mask = _write(leg, found, writer, figures)
+            if found.looked.before is not None and frame != own.frame:
+                agreement.see(found.probabilities, found.looked.before)
+            saving.done(found.engine, frame, {**found.notes, "agreed": agreement.frames})
+            yield PassFrame(frame, found.frame.image, mask, found.engine.memory_use(), agreement.is_reached)
+            if leg.stops and agreement.is_reached:
+                break
+        figures.finish()
+        if leg.is_last:
+            saving.forget()
+        else:
+            saving.over()
 
 
-def _backward(
-    job: SpanJob, result: SpanResult, writer: ResultWriter, cuts: set[int], saving: Saving, left: Suspended | None
-) -> Generator[PassFrame, None, None]:
-    """From the end's key frame down to the frame after the start's. Figures come a frame late: they compare with the
-    frame before."""
-    span, end = job.span, job.span.end
-    assert end is not None  # a backward pass sets out from it
-    oldest = span.first + (span.start is not None)
-    newest = left.frame - 1 if left else end.frame
-    later: tuple[int, np.ndarray, Fetched] | None = None
-    if left and left.frame != end.frame:
-        kept = result.probabilities(left.frame)
-        assert kept is not None  # a state is never ahead of what is on disk
-        later = (left.frame, result.mask(left.frame), lambda: kept)
-    context = min(CUT_CONTEXT, end.frame - newest)
-    forward = result if span.forward else None
-    frames = _looked_at(job.access.backward(newest + context, oldest), context, forward)
-    with closing(_steps(job, end, frames, cuts, 1, left)) as steps:
-        for found in steps:
-            frame = found.frame
-            if frame.index == end.frame:  # computed by the span that it belongs to
-                mask = job.given(end)
-            else:
-                prob = _blend(found, span.forward_weight(frame.index))
-                own, mask = fetch(prob[1:].float()), _mask(prob, frame, span, None)
-                writer.write(frame.index, mask, own, blended=found.forward is not None)
-                if later is not None:
-                    writer.measure(*later, mask)
-                later = (frame.index, mask, own)
-            saving.done(found.engine, frame.index, found.notes)
-            yield PassFrame(frame.index, frame.image, mask, found.engine.memory_use())
-    if later is not None:
-        writer.measure(*later, job.given(span.start) if span.start else None)
+def _frames_of(leg: Leg, left: Suspended | None) -> Iterator[_LookedAt]:
+    """The frames of a pass, or those that are left of it."""
+    span, access = leg.job.span, leg.job.access
+    own, last = span.own(leg.backward).frame, span.end_of(leg.backward)
+    if leg.backward:
+        first = left.place.frame - 1 if left else own
+        context = min(CUT_CONTEXT, own - first)
+        frames = access.backward(first + context, last) if first >= last else iter(())
+    else:
+        first = left.place.frame + 1 if left else own
+        context = min(CUT_CONTEXT, first - own)
+        frames = access.forward(first - context, last) if first <= last else iter(())
+    return _looked_at(frames, context, leg)
 
 
-def _looked_at(frames: Iterator[Frame], context: int, forward: SpanResult | None) -> Iterator[_LookedAt]:
-    """context: first frames that only show what comes before. forward: results of a forward pass to blend with."""
+def _write(leg: Leg, found: _Found, writer: ResultWriter, figures: _Figures) -> np.ndarray:
+    """Write a frame and its figures; its index mask."""
+    job, frame, span = leg.job, found.frame, leg.job.span
+    own, other = span.own(leg.backward), found.looked.other
+    given = job.given(own) if frame.index == own.frame else None
+    if given is not None and leg.backward:  # computed by the span that it belongs to
+        return given
+    prob = found.probabilities
+    if other is not None:
+        prob = _blend(prob, other, span.forward_weight(frame.index), leg.backward)
+    mask, fetched = _mask(prob, frame, span, given), fetch(prob[1:].float())
+    is_first = leg.first_until is None
+    alone = fetch(found.probabilities[1:].float()) if is_first and other is not None else None
+    writer.write(frame.index, mask, fetched, alone, second=not is_first)
+    figures.take(frame.index, mask, fetched)
+    return mask
+
+
+class _Figures:
+    """Those of the frames of a pass, which compare with the frame before: backwards they come a frame late."""
+
+    def __init__(self, leg: Leg, writer: ResultWriter, left: Suspended | None):
+        self._leg, self._writer = leg, writer
+        self._kept: tuple[int, np.ndarray, Fetched] | None = None
+        frame = left.place.frame if left else None
+        if frame is not None and leg.job.span.first <= frame <= leg.job.span.last:
+            probabilities = leg.result.probabilities(frame)
+            assert probabilities is not None, "a state is never ahead of what is on disk"
+            self._kept = frame, leg.result.mask(frame), lambda: probabilities
+
+    def take(self, frame: int, mask: np.ndarray, probabilities: Fetched) -> None:
+        """A frame is written. mask: index mask uint8 [H, W]; probabilities: gives float32 [O, h, w]."""
+        kept, self._kept = self._kept, (frame, mask, probabilities)
+        if not self._leg.backward:
+            self._writer.measure(*self._kept, kept[1] if kept else None)
+        elif kept is not None:
+            self._writer.measure(*kept, mask)
+
+    def finish(self) -> None:
+        """No frame follows."""
+        if self._leg.backward and self._kept is not None:
+            self._writer.measure(*self._kept, self._leg.mask_before(self._kept[0]))
+
+
+def _looked_at(frames: Iterator[Frame], context: int, leg: Leg) -> Iterator[_LookedAt]:
+    """context: first frames that only show what comes before."""
     detector = shots.CutDetector()
     for number, frame in enumerate(frames):
         is_cut = detector.is_cut(frame.image)
         if number >= context:
-            yield _LookedAt(frame, is_cut, forward.forward_probabilities(frame.index) if forward else None)
+            before = leg.before.probabilities(frame.index) if leg.before else None
+            yield _LookedAt(frame, is_cut, leg.other(frame.index), before)
 
 
 def _steps(
-    job: SpanJob, own: Anchor, frames: Iterator[_LookedAt], cuts: set[int], cut_offset: int, left: Suspended | None
+    leg: Leg,
+    own: Anchor,
+    frames: Iterator[_LookedAt],
+    cuts: set[int],
+    left: Suspended | None,
+    engine: Propagator | None,
 ) -> Generator[_Found, None, None]:
-    """Step through `frames`, which begin at the key frame `own`, or where a run was left, and are read ahead.
-
-    cut_offset: 1 where frames run backwards, since a cut is named after its later frame.
-    """
-    engine = left.engine if left else job.engine(own)  # reads key frames, before others are read ahead
+    """Step through `frames`, which begin at the key frame `own`, or where a run was left, and are read ahead."""
+    job = leg.job
+    if engine is None:
+        engine = left.engine if left else job.engine(own)  # reads key frames, before others are read ahead
     notes = left.notes if left else {}
     gate = shots.MemoryGate(notes.get("gate")) if job.settings.pause_at_cuts else None
     speaks = [i for i in own.speaks if i in job.span.objects]
@@ -214,10 +284,10 @@ def _steps(
     with closing(ahead(frames, _AHEAD)) as read:
         for item, prob in engine.run(read, step_arguments, full_size=False, around=job.around):
             if item.is_cut:
-                cuts.add(item.frame.index + cut_offset)
+                cuts.add(item.frame.index + leg.backward)  # named after its later frame
             certainty = 1.0 if gate is None else _certainty(prob)
             notes = {"certainty": certainty, "gate": gate.save()} if gate else {}
-            yield _Found(item.frame, prob, item.forward, engine, notes)
+            yield _Found(item.frame, prob, item, engine, notes)
 
 
 def _certainty(prob: Tensor) -> float:
@@ -232,11 +302,14 @@ def _mask(prob: Tensor, frame: Frame, span: Span, given: np.ndarray | None) -> n
     return index_mask(resize_to_frame(prob, frame.image.shape[:2]), list(span.objects), given)
 
 
-def _blend(found: _Found, weight: float) -> Tensor:
-    """[O + 1, h, w] of the backward pass and the forward one, which has `weight`; of the backward one where it is
-    alone."""
-    if found.forward is None:
-        return found.probabilities
-    objects = torch.from_numpy(found.forward).to(found.probabilities.device)
-    background = (1 - objects.sum(0, keepdim=True)).clamp_min(0)
-    return weight * torch.cat([background, objects]) + (1 - weight) * found.probabilities
+def _blend(own: Tensor, other: np.ndarray, weight: float, backward: bool) -> Tensor:
+    """[O + 1, h, w] of both passes, as they are stored, so that it is all the same which one came first.
+    own: [O + 1, h, w]; other: [O, h, w]; weight: of the forward pass; backward: whether `own` is the other one's."""
+    mine, others = as_stored(own[1:]), torch.from_numpy(other).to(own.device)
+    forward, back = (others, mine) if backward else (mine, others)
+    return weight * _with_background(forward) + (1 - weight) * _with_background(back)
+
+
+def _with_background(objects: Tensor) -> Tensor:
+    """[O, h, w] -> [O + 1, h, w]."""
+    return torch.cat([(1 - objects.sum(0, keepdim=True)).clamp_min(0), objects])

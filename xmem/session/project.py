@@ -20,6 +20,7 @@ from xmem.session.settings import TrackSettings
 
 VERSION = 1
 MAX_HISTORY = 100  # corrections that can be undone
+MAX_DISMISSED = 10_000  # suggestions that a session remembers as looked at
 MAX_NAME = 40  # characters of an object's name
 MAX_TITLE = 255  # characters of a video's name
 _MAX_BYTES = 32 << 20  # of project.json
@@ -56,7 +57,8 @@ class Edit:
 class Project:
     """All of project.json. video: name in the session's folder; name: for people and downloads.
 
-    first, last: the trimmed range of frames, inclusive. next_object: ids are never used twice.
+    first, last: the trimmed range of frames, inclusive. next_object: ids are never used twice. dismissed: frame and
+    object of suggestions that a person found to be right.
     """
 
     video: VideoName
@@ -71,6 +73,7 @@ class Project:
     settings: TrackSettings = field(default_factory=TrackSettings)
     style: Style = field(default_factory=Style)
     post: PostProcessing = field(default_factory=PostProcessing)
+    dismissed: Annotated[tuple[tuple[FrameNumber, ObjectId], ...], Field(max_length=MAX_DISMISSED)] = ()
     version: int = VERSION
 
     @property

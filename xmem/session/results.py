@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -17,19 +17,22 @@ from types import TracebackType
 import cv2
 import numpy as np
 from pydantic import TypeAdapter
+from torch import Tensor
 
 from xmem.engine.pipeline import Behind
 from xmem.errors import InputError
 from xmem.limits import MIN_SIZE, check_stack, scaled
 from xmem.render.masks import read_index_mask, write_index_mask
 from xmem.session.schema import read_json
+from xmem.session.settings import SCOPES, WHOLE
 from xmem.session.spans import Span, SpanTable, span_as_json, span_of_table
 from xmem.session.stats import ObjectStats, StatsFile, measure, read_stats
 from xmem.session.suspended import STATE
 from xmem.video.stills import png_header, read_still, still_size
 
 PROBABILITIES = "probabilities"
-FORWARD = "forward"  # folder of a forward pass's probabilities while a backward pass blends them
+ASIDE = "aside"  # folder of what one pass alone gave, for the other one to be blended with
+_MOST = 65535  # what a probability of 1 is stored as
 _WAITING = 4  # frames or their figures that may wait to be written
 
 Fetched = Callable[[], np.ndarray]  # as `xmem.engine.pipeline.fetch` gives it
@@ -37,23 +40,31 @@ Fetched = Callable[[], np.ndarray]  # as `xmem.engine.pipeline.fetch` gives it
 
 @dataclass(frozen=True)
 class SpanResult:
-    """The folder of one span's results. signature: of the settings; complete: whether the run came to its end."""
+    """The folder of one span's results.
+
+    signature: of the settings; complete: whether the run came to its end. scope: how far it went from corrected key
+    frames, of `SCOPES`; beyond, frames are as they were before. fresh: those of its ends from which it did not go.
+    """
 
     number: int
     folder: Path
     span: Span
     signature: dict
     complete: bool
+    scope: str = WHOLE
+    fresh: tuple[int, ...] = ()
 
     @staticmethod
     def read(folder: Path) -> SpanResult:
         """Raises InputError where span.json is missing, or not as `write` leaves it."""
         table = read_json(folder / "span.json", _FORM, "The table of a result", _MAX_BYTES)
-        return SpanResult(int(folder.name), folder, span_of_table(table), table.signature, table.complete)
+        span = span_of_table(table)
+        return SpanResult(int(folder.name), folder, span, table.signature, table.complete, table.scope, table.fresh)
 
     def write(self) -> None:
         """Write span.json in one replace."""
-        values = span_as_json(self.span) | {"signature": self.signature, "complete": self.complete}
+        about = {"signature": self.signature, "complete": self.complete, "scope": self.scope, "fresh": self.fresh}
+        values = span_as_json(self.span) | about
         temporary = self.folder / "span.part"
         temporary.write_text(json.dumps(values))
         os.replace(temporary, self.folder / "span.json")
@@ -76,16 +87,16 @@ class SpanResult:
         stacked = self._stacked(PROBABILITIES, frame)
         return None if stacked is None else _unpacked(stacked[self.span.objects.index(object_id)])
 
-    def forward_probabilities(self, frame: int) -> np.ndarray | None:
-        """Those of the forward pass, also where the backward pass has blended the frame already."""
-        kept = self._stacked(FORWARD, frame)
+    def first_pass(self, frame: int) -> np.ndarray | None:
+        """What the first of two passes gave, also where it has been blended already; None on a frame without."""
+        kept = self._stacked(ASIDE, frame)
         return self.probabilities(frame) if kept is None else _unpacked(kept)
 
-    def finish(self) -> SpanResult:
+    def finish(self, scope: str, fresh: tuple[int, ...]) -> SpanResult:
         """Complete, also on disk: what a run that is suspended would need is removed."""
-        complete = replace(self, complete=True)
+        complete = replace(self, complete=True, scope=scope, fresh=fresh)
         complete.write()
-        shutil.rmtree(self.folder / FORWARD, ignore_errors=True)
+        shutil.rmtree(self.folder / ASIDE, ignore_errors=True)
         (self.folder / STATE).unlink(missing_ok=True)
         return complete
 
@@ -140,7 +151,12 @@ _ADVICE = "save the bundle again"
 
 
 def _unpacked(stacked: np.ndarray) -> np.ndarray:
-    return stacked.astype(np.float32) / 65535
+    return stacked.astype(np.float32) / _MOST
+
+
+def as_stored(values: Tensor) -> Tensor:
+    """Probabilities as they are read back once they were written."""
+    return (values.float() * _MOST).round() / _MOST
 
 
 def _damaged(path: Path) -> InputError:
@@ -155,7 +171,7 @@ class ResultWriter:
 
     def __init__(self, result: SpanResult):
         self._folder, self._objects = result.folder, result.span.objects
-        for name in ("masks", PROBABILITIES, FORWARD):
+        for name in ("masks", PROBABILITIES, ASIDE):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         self._stats = StatsFile(self._folder / "stats.csv")
         self._writing = Behind(_WAITING)
@@ -166,33 +182,48 @@ class ResultWriter:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._writing.__exit__(kind, error, trace)
 
-    def write(self, frame: int, mask: np.ndarray, probabilities: Fetched, blended: bool = False) -> None:
+    def write(
+        self, frame: int, mask: np.ndarray, probabilities: Fetched, alone: Fetched | None = None, second: bool = False
+    ) -> None:
         """mask: index mask uint8 [H, W]; probabilities: gives float32 [O, h, w].
-        blended: with those of a forward pass, which are kept aside until the span is complete."""
-        self._writing.put(self._write, frame, mask, probabilities, blended)
+
+        What one pass alone gave is kept aside until the span is complete: alone, of a first pass whose probabilities
+        are blended with those from before; or what was written before, where this is the second pass.
+        """
+        self._writing.put(self._write, frame, mask, probabilities, alone, second)
 
     def measure(self, frame: int, mask: np.ndarray, probabilities: Fetched, neighbour: np.ndarray | None) -> None:
         """Add the frame's figures. neighbour: the index mask of the frame that it is compared with, or None."""
         self._writing.put(self._measure, frame, mask, probabilities, neighbour)
 
+    def copy(self, rows: Sequence[ObjectStats]) -> None:
+        """Add figures as they are."""
+        self._writing.put(self._stats.append, rows)
+
     def flush(self) -> None:
         """Wait until all that was given is on disk."""
         self._writing.flush()
 
-    def _write(self, frame: int, mask: np.ndarray, probabilities: Fetched, blended: bool) -> None:
-        values = probabilities()
-        stacked = np.round(values * 65535).astype(np.uint16).reshape(-1, values.shape[-1])
+    def _write(self, frame: int, mask: np.ndarray, probabilities: Fetched, alone: Fetched | None, second: bool) -> None:
         name = f"{frame:05d}.png"
-        encoded = cv2.imencode(".png", stacked)[
-            1
-        ].tobytes()  # OpenCV's own choice: half the time of level 1, 6 % more bytes
-        if blended and not (self._folder / FORWARD / name).exists():
-            os.replace(self._folder / PROBABILITIES / name, self._folder / FORWARD / name)
-        _replace(self._folder / PROBABILITIES / name, lambda path: path.write_bytes(encoded))
+        written, aside = (self._folder / folder / name for folder in (PROBABILITIES, ASIDE))
+        encoded = _encoded(probabilities())
+        if alone is not None:
+            own = _encoded(alone())
+            _replace(aside, lambda path: path.write_bytes(own))
+        elif second and written.exists() and not aside.exists():
+            os.replace(written, aside)
+        _replace(written, lambda path: path.write_bytes(encoded))
         _replace(self._folder / "masks" / name, lambda path: write_index_mask(path, mask))
 
     def _measure(self, frame: int, mask: np.ndarray, probabilities: Fetched, neighbour: np.ndarray | None) -> None:
         self._stats.append(measure(frame, mask, probabilities(), self._objects, neighbour))
+
+
+def _encoded(values: np.ndarray) -> bytes:
+    """float32 [O, h, w] as a PNG. OpenCV's own choice: half the time of level 1, 6 % more bytes."""
+    stacked = np.round(values * _MOST).astype(np.uint16).reshape(-1, values.shape[-1])
+    return cv2.imencode(".png", stacked)[1].tobytes()
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
@@ -221,49 +252,83 @@ class Results:
         self.all.append(result)
         return result
 
-    def complete(self, result: SpanResult) -> None:
-        """The run of a result came to its end."""
-        done = result.finish()
-        self.all = [done if other is result else other for other in self.all]
+    def complete(self, result: SpanResult, scope: str = WHOLE, fresh: tuple[int, ...] = ()) -> SpanResult:
+        """The run of a result came to its end. scope, fresh: as a `SpanResult` has them."""
+        done = result.finish(scope, fresh)
+        self.all = [done if other.number == result.number else other for other in self.all]
         self._by_ends = _grouped(self.all)
+        return done
 
-    def serving(self, span: Span, signature: dict | None) -> SpanResult | None:
-        """The newest complete result of what `span` asks for; signature None: under whatever settings."""
+    def serving(self, span: Span, signature: dict | None, scope: str = SCOPES[0]) -> SpanResult | None:
+        """The newest complete result of what `span` asks for, carried as far as `scope` or farther; signature None:
+        under whatever settings."""
+        enough = SCOPES[SCOPES.index(scope) :]
         fitting = (
             result
             for result in reversed(self._by_ends.get(_ends(span), ()))
-            if span.is_served_by(result.span) and (signature is None or signature == result.signature)
+            if result.scope in enough
+            and span.is_served_by(result.span)
+            and (signature is None or signature == result.signature)
         )
         return next(fitting, None)
 
     def suspended(self, span: Span, signature: dict) -> SpanResult | None:
-        """The newest result that was left while `span` was computed, under these settings."""
-        left = (
+        """The newest result that was left while `span` was computed, under these settings, and can be gone on with."""
+        left = self._left(span, signature)
+        return next((result for result in left if (result.folder / STATE).exists()), None)
+
+    def _left(self, span: Span, signature: dict) -> Iterator[SpanResult]:
+        """Results of this very span that are not complete, the newest first."""
+        return (
             result
             for result in reversed(self.all)
-            if not result.complete
-            and (result.span, result.signature) == (span, signature)
-            and (result.folder / STATE).exists()
+            if not result.complete and (result.span, result.signature) == (span, signature)
         )
-        return next(left, None)
 
     def forget(self, span: Span, signature: dict) -> None:
         """Where the computation of `span` was left, so that it begins anew; what it has found stays until then."""
         while (left := self.suspended(span, signature)) is not None:
             (left.folder / STATE).unlink()
 
-    def owners(self, spans: Iterable[Span], signature: dict) -> list[SpanResult | None]:
-        """For each frame of the video the result that speaks for it.
+    def before(self, span: Span, layers: Iterable[Sequence[Span]], signature: dict) -> dict[int, SpanResult]:
+        """What was there on the frames of a span before it is computed, under these settings, by frame.
 
-        First that of its span; where that is still to be computed, the newest that there is, complete or not.
+        layers: the spans of its present state and of each state before, the newest first. A result of an earlier state
+        counts where none of a later one has the frame.
+        """
+        found: dict[int, SpanResult] = {}
+        for spans in layers:
+            for other in spans:
+                first, last = max(span.first, other.first), min(span.last, other.last)
+                missing = [frame for frame in range(first, last + 1) if frame not in found]
+                if not missing:
+                    continue
+                complete = self.serving(other, signature)
+                results = [complete] if complete else [] if other == span else list(self._left(other, signature))
+                for result in results:
+                    there = set(result.frames())
+                    found |= {frame: result for frame in missing if frame in there and frame not in found}
+            if len(found) == span.length:
+                break
+        return found
+
+    def owners(self, layers: Sequence[Sequence[Span]], signature: dict) -> list[SpanResult | None]:
+        """For each frame of the video the result that speaks for it. layers: as `before` takes them.
+
+        First that of its span; where that is still to be computed, what there is of it, and what was there before it;
+        at last, the newest that there is, complete or not.
         """
         owners: list[SpanResult | None] = [None] * self._frame_count
         frames = {result.number: [f for f in result.frames() if f < self._frame_count] for result in self.all}
         for result in self.all:
             for frame in frames[result.number]:
                 owners[frame] = result
-        for span in spans:
-            serving = self.serving(span, signature) or self.serving(span, None)
+        for span in layers[0]:
+            serving = self.serving(span, signature)
+            if serving is None:
+                for frame, result in self.before(span, layers, signature).items():
+                    owners[frame] = result
+                serving = next(self._left(span, signature), None) or self.serving(span, None)
             for frame in frames[serving.number] if serving else ():
                 if span.first <= frame <= span.last:
                     owners[frame] = serving

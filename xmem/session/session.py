@@ -30,8 +30,9 @@ from xmem.session import corrections, files
 from xmem.session.bundle import read_bundle, write_bundle
 from xmem.session.foreign import check_files, check_session
 from xmem.session.keymasks import KeyMasks, file_of
-from xmem.session.passes import PassFrame, SpanJob
+from xmem.session.passes import SpanJob
 from xmem.session.project import (
+    MAX_DISMISSED,
     MAX_TITLE,
     Edit,
     KeyFrame,
@@ -41,9 +42,9 @@ from xmem.session.project import (
     write_project,
 )
 from xmem.session.results import Results, SpanResult
-from xmem.session.run import Step, compute, steps_left, why_no_span
+from xmem.session.run import Run, Step, Task, settle, take_over, task_of, why_no_span
 from xmem.session.schema import FrameNumber, read_json
-from xmem.session.settings import TrackSettings
+from xmem.session.settings import SCOPES, WHOLE, TrackSettings
 from xmem.session.spans import Anchor, Span, anchors_of, ids_spoken_for, plan
 from xmem.session.stats import ObjectStats
 from xmem.session.suggestions import Suggestion, suggest
@@ -339,49 +340,97 @@ class Session:
         mask = self.mask(frame)
         return self._matte(frame, mask, object_id)
 
-    def pending(self, settings: TrackSettings | None = None) -> list[Span]:
-        """The spans that a run with these settings would compute."""
+    def pending(self, settings: TrackSettings | None = None, scope: str = SCOPES[0]) -> list[Span]:
+        """The spans that a run with these settings would compute. scope: how far corrections are to be carried; spans
+        in which they were carried as far, or farther, are up to date."""
         settings = settings or self.settings
-        return [span for span in self._plan(settings) if self._results.serving(span, settings.signature) is None]
+        _check_scope(scope)
+        spans = self._plan(settings)
+        return [span for span in spans if self._results.serving(span, settings.signature, scope) is None]
 
-    def suspended(self, settings: TrackSettings | None = None) -> int:
-        """Steps of the network, of all that are pending, that a run with these settings need not do again, since an
-        earlier one was stopped after them."""
-        settings = settings or self.settings
-        return sum(span.steps - steps_left(self._results, span, settings) for span in self.pending(settings))
+    def suspended(self, settings: TrackSettings | None = None, scope: str = WHOLE) -> int:
+        """Frames, of all that are pending, that a run with these settings need not compute again, since an earlier one
+        was stopped after them."""
+        return int(sum(task.skipped for task in self._tasks(settings or self.settings, scope)) + 1e-6)
+
+    def steps_left(self, settings: TrackSettings | None = None, scope: str = WHOLE) -> int:
+        """Frames that the network has yet to run on with these settings, at most; those of two passes twice."""
+        passes = [one for task in self._tasks(settings or self.settings, scope) for one in task.passes]
+        return sum(one.steps - one.done for one in passes if not one.is_over)
+
+    def goes_on_at(self, settings: TrackSettings | None = None, scope: str = WHOLE) -> int | None:
+        """The frame at which a run with these settings goes on with an earlier one; None where it does not, or on more
+        than one side, or with frames that it has passed once."""
+        tasks = self._tasks(settings or self.settings, scope)
+        if len(tasks) != 1 or tasks[0].place is None or tasks[0].place.backward or len(tasks[0].passes) > 1:
+            return None
+        return tasks[0].place.frame + 1
 
     def propagate(
-        self, settings: TrackSettings | None = None, model: Network | None = None, start_over: bool = False
+        self,
+        settings: TrackSettings | None = None,
+        model: Network | None = None,
+        start_over: bool = False,
+        scope: str = WHOLE,
     ) -> Generator[Step, None, None]:
         """Compute what is pending; yield each frame that is done. Closed early, what is done is kept, and the next run
         with the same settings and key frames goes on behind it; so it does after a crash, a few seconds further back.
 
         settings: those of the latest run if left out. model: a loaded network in place of the settings' checkpoint.
         start_over: begin the pending spans anew.
+        scope: how far corrections of frames that have results are carried: "around" them, until the new masks agree
+        with those from before; to the "neighbours", the key frames beside them; or no further than the "frame" itself.
         """
         settings = settings or self.settings
+        _check_scope(scope)
         spans = self._plan(settings)
         if not spans:
             raise InputError(why_no_span(self._project, settings))
         self._change(replace(self._project, settings=settings))
-        waiting = self.pending()
-        if not waiting:
-            return
-        network = model or load_model(settings.model, settings.device, settings.precision)
         if start_over:
-            for span in waiting:
+            for span in self.pending(settings, scope):
                 self._results.forget(span, settings.signature)
-        left = [steps_left(self._results, span, settings) for span in waiting]
-        began, done, total = time.monotonic(), 0, sum(left)
-        with self.access() as access:
-            for span in waiting:
-                job = SpanJob(span, settings, self._anchors(), self._masks.read, access, network)
-                with closing(self._compute(job)) as computed:  # its threads end before the video is closed
-                    for found in computed:
-                        done += 1
-                        seconds = time.monotonic() - began
-                        yield Step(found.frame, done, total, seconds, found.image, found.mask, found.memory)
+        tasks = self._settle(self._tasks(settings, scope), settings)
+        if tasks:
+            network = model or load_model(settings.model, settings.device, settings.precision)
+            yield from self._compute(tasks, settings, network)
         self._prune()
+
+    def keep_rest(self, settings: TrackSettings | None = None) -> None:
+        """Leave pending spans as they are, where all of their frames have masks: what a run has done of them stays,
+        other frames keep what was there before the correction. Nothing of them is pending then."""
+        settings = settings or self.settings
+        self._settle([task for task in self._tasks(settings, "frame") if task.before is not None], settings)
+        self._prune()
+
+    def accept(self, frame: int) -> None:
+        """Make a frame's computed mask a key frame: a person found it to be right. No result changes, and nothing more
+        is pending than before. Raises InputError for a frame without a computed mask, and for a key frame."""
+        self._check_frame(frame)
+        if self._key(frame) is not None:
+            raise InputError(f"Frame {frame} is a key frame already: its mask was given.")
+        if not self.has_result(frame):
+            raise InputError(f"Frame {frame} has no mask yet: run first, then say whether it is right.")
+        pending = [n for span in self.pending() for n in range(span.first, span.last + 1)]
+        following = next((anchor for anchor in self._anchors() if anchor.frame > frame), None)
+        known = following.speaks if following else self._ids  # of other ids, key frames behind it would speak anew
+        self.set_key_frame(frame, _only(self.mask(frame), known))
+        for task in self._tasks(self.settings, "frame"):
+            if task.before is not None and task.span.first not in pending:
+                take_over(self._results, task.before, self.settings.signature, self._masks.read)
+        self._forget()
+
+    def dismiss(self, frame: int, object_id: int) -> None:
+        """A suggested frame looks fine: the object is not suggested there any more, nor on the frames beside it."""
+        self._check_frame(frame)
+        corrections.object_of(self._project.edit, object_id)
+        dismissed = (*(item for item in self._project.dismissed if item != (frame, object_id)), (frame, object_id))
+        self._change(replace(self._project, dismissed=dismissed[-MAX_DISMISSED:]))
+
+    @property
+    def dismissed(self) -> tuple[tuple[int, int], ...]:
+        """Frame and object of the suggestions that were found to be right."""
+        return self._project.dismissed
 
     def stats(self) -> list[ObjectStats]:
         """Figures of the objects on each computed frame of the trimmed range, by frame and object."""
@@ -405,7 +454,8 @@ class Session:
     def suggestions(self, count: int = 8) -> list[Suggestion]:
         """The frames most worth checking, the worst first."""
         names = {item.id: item.name for item in self.objects}
-        return suggest(self.stats(), self.cuts(), [key.frame for key in self.key_frames], count, names)
+        keys = [key.frame for key in self.key_frames]
+        return suggest(self.stats(), self.cuts(), keys, count, names, self.dismissed)
 
     def frames(self, first: int | None = None, last: int | None = None) -> Iterator[TrackedFrame]:
         """The frames of the trimmed range, or of first..last, with the masks of the visible objects."""
@@ -452,7 +502,7 @@ class Session:
 
     @cached_property
     def _owners(self) -> list[SpanResult | None]:
-        return self._results.owners(self._plan(self.settings), self.settings.signature)
+        return self._results.owners(self._layers(self.settings), self.settings.signature)
 
     @property
     def _ids(self) -> tuple[int, ...]:
@@ -464,15 +514,48 @@ class Session:
     def _anchors(self) -> list[Anchor]:
         return anchors_of(self.key_frames, self._ids)
 
-    def _compute(self, job: SpanJob) -> Generator[PassFrame, None, None]:
-        cuts: set[int] = set()
-        steps = compute(self._results, job, cuts)
-        try:
-            yield from steps
-        finally:
-            steps.close()
-            self._add_cuts(cuts)
-            self._forget()
+    def _layers(self, settings: TrackSettings) -> list[list[Span]]:
+        """The spans of what is given now, and of what was given before each of the latest changes."""
+        layers: list[list[Span]] = []
+        for edit in (self._project.edit, *reversed(self._project.past)):
+            ids = tuple(sorted(item.id for item in edit.objects))
+            spans = plan(edit.key_frames, ids, self.first, self.last, settings.direction)
+            if spans not in layers:
+                layers.append(spans)
+        return layers
+
+    def _tasks(self, settings: TrackSettings, scope: str) -> list[Task]:
+        """What a run with these settings has to do."""
+        layers, signature = self._layers(settings), settings.signature
+        spans = self.pending(settings, scope)
+        return [task_of(self._results, span, layers, signature, scope) for span in spans]
+
+    def _settle(self, tasks: Iterable[Task], settings: TrackSettings) -> list[Task]:
+        """Complete what needs no network any more; the tasks that do."""
+        over = {id(each) for each in tasks if each.is_over}
+        for each in tasks:
+            if id(each) in over:
+                settle(self._results, each, settings.signature, self._masks.read)
+        self._forget()
+        return [each for each in tasks if id(each) not in over]
+
+    def _compute(self, tasks: list[Task], settings: TrackSettings, network: Network) -> Generator[Step, None, None]:
+        began, cuts = time.monotonic(), set[int]()
+        with self.access() as access:
+
+            def job(span: Span) -> SpanJob:
+                return SpanJob(span, settings, self._anchors(), self._masks.read, access, network)
+
+            run = Run(self._results, tasks, job, self.access, cuts)
+            try:
+                with closing(run.frames()) as computed:  # its threads end before the video is closed
+                    for found in computed:
+                        seconds = time.monotonic() - began
+                        about = (found.image, found.mask, found.memory, run.agrees)
+                        yield Step(found.frame, run.done, run.total, seconds, *about)
+            finally:
+                self._add_cuts(cuts)
+                self._forget()
 
     def _add_cuts(self, cuts: set[int]) -> None:
         if cuts:
@@ -537,6 +620,11 @@ class Session:
 
     def _save(self) -> None:
         write_project(self._project, self.folder / PROJECT)
+
+
+def _check_scope(scope: str) -> None:
+    if scope not in SCOPES:
+        raise InputError(f"A correction is carried on to one of {', '.join(SCOPES)}, not to {scope!r}.")
 
 
 def _only(mask: np.ndarray, ids: Iterable[int]) -> np.ndarray:

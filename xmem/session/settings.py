@@ -14,6 +14,8 @@ from xmem.limits import MIN_SIZE
 from xmem.session.schema import MemorySettings, memory_as_json
 
 DIRECTIONS = ("both", "forward", "backward")
+SCOPES = ("frame", "around", "neighbours")  # how far a correction is carried, the least first
+WHOLE = SCOPES[-1]
 
 
 @dataclass(frozen=True)

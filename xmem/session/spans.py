@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
@@ -20,6 +20,11 @@ class Anchor:
     frame: int
     mask: str
     speaks: tuple[int, ...]
+
+    def is_like(self, other: Anchor, objects: Sequence[int]) -> bool:
+        """Whether both say the same of these objects."""
+        is_same_mask = (self.frame, self.mask) == (other.frame, other.mask)
+        return is_same_mask and set(self.speaks) & set(objects) == set(other.speaks) & set(objects)
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,43 @@ class Span:
     backward: bool
 
     @property
+    def length(self) -> int:
+        """Frames of the video."""
+        return self.last - self.first + 1
+
+    @property
+    def passes(self) -> tuple[bool, ...]:
+        """Whether each pass goes backwards; the forward one comes first."""
+        return (False,) * self.forward + (True,) * self.backward
+
+    @property
     def steps(self) -> int:
         """Frames that the network runs on, over both passes."""
-        length = self.last - self.first + 1
-        return length * self.forward + (length + (self.start is None)) * self.backward
+        return sum(self.steps_of(backward) for backward in self.passes)
+
+    def steps_of(self, backward: bool) -> int:
+        """Frames that the network runs on in one pass."""
+        return self.steps_until(backward, self.end_of(backward))
+
+    def steps_until(self, backward: bool, frame: int) -> int:
+        """Frames that a pass has done once it has done `frame`."""
+        own = self.own(backward).frame
+        return (own - frame if backward else frame - own) + 1
+
+    def own(self, backward: bool) -> Anchor:
+        """The key frame that a pass sets out from."""
+        anchor = self.end if backward else self.start
+        assert anchor is not None, "a pass sets out from a key frame"
+        return anchor
+
+    def end_of(self, backward: bool) -> int:
+        """The last frame that a pass comes to; a key frame at the start is no matter of the backward one."""
+        return self.first + (self.start is not None) if backward else self.last
+
+    @property
+    def key_frames(self) -> tuple[Anchor, ...]:
+        """Those at its ends."""
+        return tuple(anchor for anchor in (self.start, self.end) if anchor is not None)
 
     def forward_weight(self, frame: int) -> float:
         """Share of the forward pass in the blend at `frame`: 1 at the start, falling by distance to 0 at the end."""
@@ -65,8 +103,7 @@ class Span:
 def _same(needed: Anchor | None, given: Anchor | None, objects: Sequence[int]) -> bool:
     if needed is None or given is None:
         return needed is given
-    is_same_mask = (needed.frame, needed.mask) == (given.frame, given.mask)
-    return is_same_mask and set(needed.speaks) & set(objects) == set(given.speaks) & set(objects)
+    return needed.is_like(given, objects)
 
 
 def plan(key_frames: Sequence[KeyFrame], objects: Sequence[int], first: int, last: int, direction: str) -> list[Span]:
@@ -138,7 +175,7 @@ _End = tuple[FrameNumber, MaskName, tuple[ObjectId, ...]]
 
 @dataclass(frozen=True)
 class SpanTable:
-    """The form of span.json: a span, and of its result the signature of the settings and whether it is complete."""
+    """The form of span.json: a span, and of its result what `xmem.session.results.SpanResult` says of it."""
 
     start: _End | None
     end: _End | None
@@ -149,6 +186,8 @@ class SpanTable:
     backward: bool
     signature: dict[str, JsonValue]
     complete: bool
+    scope: Literal["frame", "around", "neighbours"] = "neighbours"
+    fresh: Annotated[tuple[FrameNumber, ...], Field(max_length=2)] = ()
 
 
 def span_as_json(span: Span) -> dict[str, Any]:

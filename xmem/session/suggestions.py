@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,11 +48,13 @@ def suggest(
     key_frames: Sequence[int],
     count: int = 8,
     names: Mapping[int, str] | None = None,
+    dismissed: Collection[tuple[int, int]] = (),
 ) -> list[Suggestion]:
     """At most `count` frames, worst first, no two of them neighbours: they lie apart by 1 / (2 count) of the clip.
 
     stats: rows of any frames and objects, in any order. cuts: first frames of new shots. key_frames: those with a given
-    mask, which are not suggested. names: what an object is called, by id (its colour where not told).
+    mask, which are not suggested. names: what an object is called, by id (its colour where not told). dismissed: frames
+    and objects that were looked at, which are not suggested again, nor are others so near.
     Only the most doubtful fifth of the frames is listed, and none on which nothing is doubtful, so that the list of a
     short or good clip is short or empty.
     """
@@ -67,7 +69,8 @@ def suggest(
     for score, frame, place, track in ranked:
         if score < least or len(taken) == count:
             break
-        if frame not in key_frames and all(abs(frame - other.frame) >= gap for other in taken):
+        looked_at = any(abs(frame - other) < gap and i == track.object for other, i in dismissed)
+        if frame not in key_frames and not looked_at and all(abs(frame - other.frame) >= gap for other in taken):
             name = (names or {}).get(track.object) or name_of(track.object)
             taken.append(Suggestion(frame, track.object, round(score, 4), f"{name} {track.reason(place)}"))
     return taken
