@@ -26,9 +26,14 @@ from xmem import checkpoints
 from xmem.review.compare import PRESETS, CompareProgress, Comparison, Variant, compare
 from xmem.session import Session, TrackSettings
 
+RELEASED = "released"
 NAME = "compare"  # of this tab's Stop
 OWN = "own"  # the memory settings of the visitor's latest run
-MEMORIES = {key: preset.label for key, preset in PRESETS.items()} | {OWN: "As in your latest run"}
+MEMORIES = {
+    RELEASED: "As released, of any family",
+    **{key: preset.label for key, preset in PRESETS.items()},
+    OWN: "As in your latest run",
+}
 INDISTINCT = 0.9995  # agreement of masks that are the same but for rounding
 ALIKE = 1.05  # times as fast or as large still counts as the same
 
@@ -41,12 +46,14 @@ MEANINGS = {
 DESCRIPTION = (
     "Track the video from the same key frames twice, with other memories or models, and set both side by side; the "
     f"session's own result stays. left_memory, right_memory: one of {', '.join(MEMORIES)}; left_model, right_model: "
-    "checkpoints. Size and direction are those of the latest run. Returns what each side took and gave, with a "
-    "verdict, and the video (mp4)."
+    "checkpoints of any family, of which XMem's alone has other memories than the released ones and its own. Size and "
+    "direction are those of the latest run. Returns what each side took and gave, with a verdict, and the video (mp4), "
+    "whose last part shows where they differ."
 )
 HINT = (
-    '<p class="hint">What does each memory buy? Your clip is tracked twice from the same painted frames, and both '
-    "results are set side by side with their time and memory. Your own result stays as it is.</p>"
+    '<p class="hint">What does each network, and each memory, buy? Your clip is tracked twice from the same painted '
+    "frames, and both results are set side by side, with where they differ, their time and memory. Your own result "
+    "stays as it is.</p>"
 )
 
 
@@ -70,7 +77,7 @@ class CompareTab:
 
 def build() -> CompareTab:
     gr.HTML(HINT)
-    first, second, *_ = PRESETS
+    first, second = "three", "working"
     with gr.Row(elem_id="compare-row"):
         left = _side("Left", first)
         right = _side("Right", second)
@@ -185,10 +192,7 @@ def variants(base: TrackSettings, *sides: tuple[str, str]) -> list[tuple[str, Tr
     """(label, settings) of each (memory, model); base: the other settings. Raises InputError where all are the same."""
     if not {memory for memory, _ in sides} <= set(MEMORIES):
         raise xmem.InputError(f"There is no memory of that name: choose one of {', '.join(MEMORIES)}.")
-    chosen = [
-        replace(base, model=model, memory=_memory(base.memory if memory == OWN else PRESETS[memory].memory, model))
-        for memory, model in sides
-    ]
+    chosen = [replace(base, model=model, memory=_memory(base, memory, model)) for memory, model in sides]
     if len({(one.model, one.memory) for one in chosen}) < len(chosen):
         raise xmem.InputError("Both sides are the same: choose another memory or another model on one of them.")
     several = len({one.model for one in chosen}) > 1
@@ -200,10 +204,20 @@ def variants(base: TrackSettings, *sides: tuple[str, str]) -> list[tuple[str, Tr
     return list(zip(labels, chosen, strict=True))
 
 
-def _memory(memory: Any, model: str) -> Any:
-    """The settings, where they are of the model's family; a family without such memories has its released ones."""
-    own = models.family(model).config
-    return memory if isinstance(memory, own) and memory != own() else None
+def _memory(base: TrackSettings, memory: str, model: str) -> Any:
+    """The settings that a choice stands for, None for the released ones. Raises InputError for XMem's memories with a
+    model of another family."""
+    family = models.family(model)
+    if memory in (RELEASED, OWN):
+        own = base.memory if memory == OWN else None
+        return own if isinstance(own, family.config) and own != family.config() else None
+    chosen = PRESETS[memory].memory
+    if not isinstance(chosen, family.config):
+        raise xmem.InputError(
+            f"{Path(model).stem} is a network of {family.title}, which has no such memories: choose "
+            f"'{MEMORIES[RELEASED]}' for it."
+        )
+    return None if chosen == family.config() else chosen
 
 
 def _fetch(names: set[str]) -> Iterator[str]:

@@ -75,6 +75,16 @@ def test_sides_are_named_by_what_differs(sides, labels):
     assert [label for label, _ in compare.variants(TrackSettings(memory=MEMORY), *sides)] == labels
 
 
+def test_networks_of_two_families_are_compared_as_released_and_others_memories_refused():
+    base = TrackSettings("mine", "cpu", 64, MEMORY)
+    sides = compare.variants(base, ("released", "STCN"), ("released", "Cutie-base-mega"))
+    assert [(label, one.memory) for label, one in sides] == [("STCN", None), ("Cutie-base-mega", None)]
+    (_, left), (_, right) = compare.variants(base, ("own", "mine"), ("own", "R50-AOTL"))
+    assert (left.memory, right.memory) == (MEMORY, None)
+    with pytest.raises(InputError, match="STM is a network of STM, which has no such memories: choose 'As released"):
+        compare.variants(base, ("working", "STM"), ("three", "mine"))
+
+
 def test_two_equal_sides_are_a_sentence(visitor, tiny_model):
     with pytest.raises(InputError, match="Both sides are the same"):
         compare.variants(TrackSettings(), ("three", "a"), ("own", "a"))

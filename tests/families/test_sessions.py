@@ -19,6 +19,8 @@ from xmem.families import FAMILIES
 from xmem.families.aot import AOTConfig
 from xmem.families.stcn import STCNConfig
 from xmem.networks.xmem import XMem, lite_sizes
+from xmem.review import compare as compare_module
+from xmem.review.compare import compare
 from xmem.review.preflight import estimate
 from xmem.session.project import read_project
 
@@ -35,7 +37,7 @@ CHOSEN = {
 }
 
 
-@lru_cache(1)
+@lru_cache(2)
 def network(family):
     if family == "cutie":
         return load_model(tiny_cutie.tiny_state(), "cpu", winograd=False)
@@ -93,6 +95,25 @@ def test_every_family_stops_goes_on_is_corrected_and_taken_away_as_xmem_is(famil
     again = Session.open_bundle(bundle, tmp_path / "again")
     assert again.settings.memory == chosen.memory
     assert np.array_equal(again.mask(COUNT - 1), session.mask(COUNT - 1))
+
+
+def test_two_families_stand_side_by_side_with_where_they_differ(clip, tmp_path, monkeypatch):
+    """The last third of the picture is red where the masks are not the same, but for the line around."""
+    seen, draw = [], compare_module._Canvas.draw
+    monkeypatch.setattr(compare_module._Canvas, "draw", lambda *a: seen.append((a[2], draw(*a))) or seen[-1][1])
+    sides = [(NAMES[family], settings(family)) for family in ("xmem", "aot")]
+    networks = {"XMem": "xmem", "R50-AOTL": "aot"}
+    steps = compare(painted(clip, tmp_path / "work"), sides, tmp_path, lambda name, *_: network(networks[name]))
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(steps)
+    rows = end.value.value.rows
+    assert [row.label for row in rows] == ["XMem", "R50-AOTL"] and rows[0].agreement == 1 > rows[1].agreement
+    assert all(row.seconds > 0 and row.peak_bytes > 0 for row in rows)
+    (left, right), picture = seen[-1]
+    third = picture[-left.shape[0] :, -left.shape[1] :].astype(int)
+    red = third[..., 0] - third[..., 1] > 30
+    assert (red == (left != right)).mean() > 0.9 and red.any()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

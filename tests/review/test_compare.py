@@ -140,7 +140,7 @@ def test_labels_are_drawn_and_long_ones_stay_within_their_side():
 
 
 def test_wide_videos_are_reduced_and_small_ones_never_enlarged():
-    assert module._Canvas(["a", "b"], 1920, 1080)._size == (956, 537)
+    assert module._Canvas(["a", "b"], 1920, 1080)._size == (634, 357)
     assert module._Canvas(["a", "b"], 320, 240)._size == (320, 240)
     image, mask = np.zeros((1080, 1920, 3), np.uint8), np.zeros((1080, 1920), np.uint8)
     drawn = module._Canvas(["a", "b"], 1920, 1080).draw(image, [mask, mask], {})

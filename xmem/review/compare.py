@@ -25,6 +25,7 @@ from xmem.session import Session, TrackSettings
 from xmem.video import VideoWriter
 
 VIDEO_NAME = "comparison.mp4"
+DIFFERENCE = "Where they differ"
 MAX_WIDTH = 1920  # pixels, of all sides together
 _GAP = 8  # pixels between sides
 _STRIP = 0.075  # height of the label's strip, of the picture's
@@ -34,12 +35,13 @@ _INK, _PAPER = (245, 245, 245), (24, 24, 27)  # RGB
 
 @dataclass(frozen=True)
 class Preset:
-    """Memory settings worth comparing. label: for people."""
+    """Memory settings worth comparing, of XMem. label: for people."""
 
     label: str
     memory: MemoryConfig
 
 
+DIFFERENT = (214, 40, 40)  # RGB, of the pixels where sides do not agree
 PRESETS: dict[str, Preset] = {
     "three": Preset("XMem's three memories", MemoryConfig()),
     "working": Preset("Working memory only, without limit (as STM and STCN)", MemoryConfig(long_term=False)),
@@ -197,9 +199,10 @@ def _write_video(
 
 
 class _Canvas:
-    """Sides beside each other, each a strip with its label above its picture."""
+    """Sides beside each other, each a strip with its label above its picture, and last where they differ."""
 
-    def __init__(self, labels: Sequence[str], width: int, height: int) -> None:
+    def __init__(self, sides: Sequence[str], width: int, height: int) -> None:
+        labels = [*sides, DIFFERENCE]
         scale = min(1.0, (MAX_WIDTH - _GAP * (len(labels) - 1)) / (len(labels) * width))
         self._size = max(2, int(width * scale)), max(2, int(height * scale))  # of a picture
         self._strips = [
@@ -209,8 +212,11 @@ class _Canvas:
     def draw(self, image: np.ndarray, masks: Sequence[np.ndarray], colors: Colors) -> np.ndarray:
         """image uint8 [H, W, 3], index masks uint8 [H, W] -> uint8 [h, w, 3]."""
         parts = []
-        for strip, mask in zip(self._strips, masks, strict=True):
-            picture = tint(image, mask, colors=colors)
+        grey = np.repeat((image.mean(2, keepdims=True) * 0.6 + 40).astype(np.uint8), 3, 2)
+        apart = np.any([mask != masks[0] for mask in masks[1:]], axis=0)
+        pictures = [tint(image, mask, colors=colors) for mask in masks]
+        pictures.append(tint(grey, apart.astype(np.uint8), colors={1: DIFFERENT}))
+        for strip, picture in zip(self._strips, pictures, strict=True):
             if picture.shape[1::-1] != self._size:
                 picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
             side = np.concatenate([strip, picture])
