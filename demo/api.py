@@ -16,7 +16,7 @@ import xmem
 from demo.failures import in_words
 from demo.runs import models, oneshot, preflight, rendering, settings, told, track
 from demo.runs.settings import SettingsPanel
-from demo.stage import check, paint, video
+from demo.stage import check, clicks, paint, video
 from demo.visit import studio
 from demo.visit.asked import of_kind, uploaded, whole
 from demo.wiring import ESTIMATES, RENDERINGS, RUNS
@@ -200,6 +200,28 @@ def add_polygon(frame: int, object: int, points: list[list[float]], request: gr.
     return _changed(request, change)
 
 
+def click(
+    frame: int, object: int, points: list[list[float]], request: gr.Request, box: list[float] | None = None
+) -> dict:
+    """Give an object the mask that clicks mean; one that it has on the frame is corrected. points: [[x, y, of], ...] in
+    pixels, of: 1 on the object, 0 on what is not of it; box: left, top, right, bottom; object: an id, or a new one."""
+
+    def change(session: Session) -> None:
+        whole(object, "object", 1, 255)
+        if any(len(point) != 3 for point in points) or (box is not None and len(box) != 4):
+            raise xmem.InputError("Points are [x, y, of] each, a box is [left, top, right, bottom]: check the call.")
+        mask = session.mask(frame)
+        before = mask == object
+        around = None if box is None else (box[0], box[1], box[2], box[3])
+        places = [(x, y, of > 0) for x, y, of in points]
+        found = clicks.answer(session, frame, places, around, before if before.any() else None)
+        if not found.any():
+            raise xmem.InputError("Nothing was found there: click in the middle of the object, or give a box.")
+        paint.paint(session, frame, np.where(found, np.uint8(object), np.where(before, np.uint8(0), mask)))
+
+    return _changed(request, change)
+
+
 def refine(frame: int, object: int, request: gr.Request) -> dict:
     """Let the sketch of an object on a frame follow the edges of the picture; `undo` brings the sketch back."""
     return _changed(request, lambda session: paint.refine_object(session, frame, object))
@@ -344,6 +366,7 @@ PLAIN = (
     set_trim,
     estimate,
     add_polygon,
+    click,
     refine,
     remove_key_frame,
     update_object,

@@ -68,6 +68,14 @@ def test_a_small_object_is_looked_at_closer_once_and_no_more_than_it_must(random
     assert len(looks) == 2
 
 
+def test_specks_are_dropped_but_where_somebody_clicked_on_them():
+    mask = np.zeros((60, 80), bool)
+    mask[10:40, 10:50], mask[50:53, 60:63], mask[50:53, 70:73] = True, True, True
+    kept = clicker.without_specks(mask, [(61, 51, True), (71, 51, False)])
+    assert kept[20, 20] and kept[51, 61] and not kept[51, 71]
+    assert not clicker.without_specks(np.zeros((4, 4), bool), []).any()
+
+
 def test_an_object_that_fills_the_image_is_not_looked_at_again(random_clicker):
     held = random_clicker.image(np.zeros((300, 400, 3), np.uint8))
     assert held._around(np.ones((96, 128), np.float32), [(5, 5, True)], None, None) is None

@@ -16,7 +16,17 @@ gradio_client = pytest.importorskip("gradio_client")
 NAMES = (
     *("session_key", "join_session"),
     *("open_video", "open_sample", "open_bundle", "describe_session", "set_trim", "estimate", "read_frame"),
-    *("set_key_frame", "add_polygon", "refine", "remove_key_frame", "update_object", "remove_object", "undo", "redo"),
+    *(
+        "set_key_frame",
+        "add_polygon",
+        "click",
+        "refine",
+        "remove_key_frame",
+        "update_object",
+        "remove_object",
+        "undo",
+        "redo",
+    ),
     *("propagate", "timeline", "frame_at", "set_post", "render", "track"),
 )
 FIRST, LATER = (1, 60, 90, 40, 120), (1, 60, 90, 64, 144)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from xmem.scoring.clicks import ClickScores, click_through, grabcut_answer
+from xmem.scoring.metrics import region_similarity
 
 
 def test_a_perfect_answer_needs_one_click_and_a_useless_one_all():
@@ -27,8 +28,11 @@ def test_clicks_stop_where_the_mask_is_good_enough_but_not_before_three():
 
 
 def test_grabcut_answers_from_dots():
-    image = np.full((80, 100, 3), 110, np.uint8)
-    image[20:60, 30:70] = (220, 30, 30)
+    image = np.full((160, 200, 3), 110, np.uint8)
+    image[40:120, 60:140] = (220, 30, 30)
     image = image + np.random.default_rng(0).integers(0, 8, image.shape, dtype=np.uint8)
-    mask = grabcut_answer(image)([(50, 40, True)])
-    assert mask.dtype == bool and mask[40, 50] and mask.mean() < 0.6
+    truth = np.zeros((160, 200), bool)
+    truth[40:120, 60:140] = True
+    answer = grabcut_answer(image)
+    assert region_similarity(answer([(100, 80, True)]), truth) > 0.9
+    assert not answer([(100, 80, True), (70, 60, False)])[60, 70]

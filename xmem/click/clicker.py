@@ -27,6 +27,7 @@ STRIDE = 32  # sides of what the network sees are multiples of it
 WHOLE, CLOSER = 448, 352  # longer sides at which the network sees an image, and a part of it around the object
 MARGIN = 0.35  # of the object's box, on each side, that a closer look takes in
 WORTH = 1.3  # times by which a closer look must be closer
+SPECK = 0.02  # of a mask: smaller parts beside others are dropped
 MOST_VIEWS, MOST_ANSWERS = 4, 64  # kept of an image: looks with their features, masks of clicks so far
 
 
@@ -105,7 +106,7 @@ class Held:
         """
         self._check(clicks, box, previous)
         logits, view = self._answer(tuple(clicks), box, previous, quick)
-        return self._paste(logits, view) > 0
+        return without_specks(self._paste(logits, view) > 0, clicks)
 
     def _check(self, clicks: Sequence[Click], box: Box | None, previous: np.ndarray | None) -> None:
         height, width = self._image.shape[:2]
@@ -221,6 +222,18 @@ class Held:
         whole = np.full((height, width), -20.0, np.float32)
         whole[view.top : view.top + view.height, view.left : view.left + view.width] = part
         return whole
+
+
+def without_specks(mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
+    """A mask, bool [H, W], without parts of less than SPECK of it that nobody clicked on."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count < 3:
+        return mask
+    kept = stats[:, cv2.CC_STAT_AREA] >= SPECK * stats[1:, cv2.CC_STAT_AREA].sum()
+    for x, y, of in clicks:
+        kept[labels[int(y), int(x)]] |= of
+    kept[0] = False
+    return kept[labels]
 
 
 def _probability(logits: np.ndarray) -> np.ndarray:

@@ -10,13 +10,12 @@ import numpy as np
 
 from xmem.click import Clicker
 from xmem.click.simulate import next_click
-from xmem.errors import InputError
-from xmem.render.refine import refine_mask
 from xmem.scoring.metrics import region_similarity
 
 Answer = Callable[[list[tuple[float, float, bool]]], np.ndarray]  # of all clicks so far -> a mask, bool [H, W]
 MOST_CLICKS = 20
-DOT = 0.015  # of an image's longer side: radius of the dots that stand for clicks where GrabCut is asked
+DOT, AROUND = 0.012, 0.2  # of an image's longer side: radii of GrabCut's dots, and of what may be object around them
+GRABCUT_SIDE, GRABCUT_ROUNDS = 400, 3  # longer side in pixels at which it is asked; rounds of it
 
 
 @dataclass(frozen=True)
@@ -66,16 +65,23 @@ def network_answer(clicker: Clicker, image: np.ndarray) -> Answer:
 
 
 def grabcut_answer(image: np.ndarray) -> Answer:
-    """Clicks as dots of paint, which GrabCut grows into the object; those that are not of it, as another object's."""
+    """Clicks as certain dots for GrabCut (Rother et al., 2004), which begins with object around those on the object."""
+    height, width = image.shape[:2]
+    scale = min(1.0, GRABCUT_SIDE / max(height, width))
+    small = cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
 
     def answer(clicks: Sequence[tuple[float, float, bool]]) -> np.ndarray:
-        painted = np.zeros(image.shape[:2], np.uint8)
-        radius = max(3, round(DOT * max(image.shape[:2])))
-        for x, y, of in clicks:
-            cv2.circle(painted, (int(x), int(y)), radius, 1 if of else 2, -1)
-        try:
-            return refine_mask(image, painted, 1) == 1
-        except InputError:  # nothing found: the dots are what there is
-            return painted == 1
+        mask = np.full(small.shape[:2], cv2.GC_PR_BGD, np.uint8)
+        places = [(int(x * scale), int(y * scale), of) for x, y, of in clicks]
+        for x, y, of in places:
+            if of:
+                cv2.circle(mask, (x, y), round(AROUND * GRABCUT_SIDE), cv2.GC_PR_FGD, -1)
+        for x, y, of in places:
+            cv2.circle(mask, (x, y), round(DOT * GRABCUT_SIDE), cv2.GC_FGD if of else cv2.GC_BGD, -1)
+        if (mask % 2 == 1).all() or not (mask % 2 == 1).any():
+            return np.full((height, width), bool((mask % 2 == 1).all()))
+        model = np.zeros((2, 1, 65))
+        cv2.grabCut(small, mask, (0, 0, 1, 1), model[0], model[1], GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+        return cv2.resize(mask % 2, (width, height), interpolation=cv2.INTER_NEAREST) > 0
 
     return answer
