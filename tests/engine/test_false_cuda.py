@@ -14,14 +14,21 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from xmem import MemoryConfig, Propagator, family_config
+from xmem.engine.masks import index_of
+from xmem.engine.preparing import resize_to_frame
+from xmem.engine.transfers import brought_near, fetch
 from xmem.families import FAMILIES
 from xmem.networks.aot import AOT
 from xmem.networks.cpu import fold_batch_norm
 from xmem.networks.cutie import Cutie, CutieSizes
+from xmem.networks.split import use_split
 from xmem.networks.stcn import STCN
 from xmem.networks.stm import STM
 from xmem.networks.xmem import XMem, lite_sizes, xmem_sizes
 from xmem.pieces import Pieces
+from xmem.session.passes import _blend
+from xmem.session.probabilities import sixteen_bits
+from xmem.video import Frame
 
 HEIGHT, WIDTH = 96, 160
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique", "_unique2", "item")
@@ -38,11 +45,12 @@ assert {name.removesuffix("-lite") for name in NETWORKS} == set(FAMILIES), "a ne
 
 
 class Watched(TorchDispatchMode):
-    """Counts operators that launch something (views do not), those that wait, and copies from the host."""
+    """Counts operators that launch something (views do not), those that wait, copies from the host and to it, and
+    convolutions whose weights have to be laid anew."""
 
     def __init__(self):
         super().__init__()
-        self.launched, self.waits, self.uploads = 0, Counter(), 0
+        self.launched, self.waits, self.uploads, self.downloads, self.relaid = 0, Counter(), 0, 0, 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
@@ -52,8 +60,18 @@ class Watched(TorchDispatchMode):
             self.waits[name] += 1
         if name in ("to", "_to_copy") and args[0].device.type == "cpu" and out.device.type == "cuda":
             self.uploads += 1
-        elif isinstance(out, torch.Tensor) and out.device.type != "cuda" and name not in ("lift_fresh", "detach"):
+        elif name == "copy_" and args[1].device.type == "cuda" and args[0].device.type == "cpu":
+            asked = (len(args) > 2 and args[2]) or (kwargs or {}).get("non_blocking")
+            self.downloads += 1
+            self.waits.update([] if asked else ["a copy to the host"])
+        elif (
+            isinstance(out, torch.Tensor)
+            and out.device.type != "cuda"
+            and name not in ("lift_fresh", "detach", "empty")
+        ):
             self.waits[f"{name} on the host"] += 1
+        if name == "convolution" and not args[1].is_contiguous(memory_format=torch.channels_last):
+            self.relaid += 1
         if not func.is_view:
             self.launched += 1
         return out
@@ -61,7 +79,9 @@ class Watched(TorchDispatchMode):
 
 @contextmanager
 def false_cuda(monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: self)  # there is no such memory to be had
+    # There is no pinned memory to be had; frames are taken to lie in it, to where the reader's thread brings them.
+    monkeypatch.setattr("xmem.engine.transfers.pinned", lambda shape, dtype: torch.empty(shape, dtype=dtype))
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self, *_: True)
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield
 
@@ -78,7 +98,7 @@ def network(name: str, dtype: torch.dtype):
 
     state = {key: on_cuda(tensor) for key, tensor in model.state_dict().items()}
     model.load_state_dict(state, assign=True)
-    return model.eval().requires_grad_(False)
+    return use_split(model.eval().requires_grad_(False))
 
 
 def frame() -> np.ndarray:
@@ -118,6 +138,7 @@ def test_no_step_waits_for_the_device_or_mixes_it_with_the_host(name, dtype, mon
         engine.step(frame())  # the first that reads: tables that depend on the size alone are made on it
         for number, step in enumerate(watched_steps(engine, 13 if name.startswith("xmem") else 7)):
             assert not step.waits and step.uploads == 1, f"step {number}: {step.waits}, {step.uploads} uploads"
+            assert not step.relaid, "weights lie as convolutions want them"
         if name.startswith("xmem"):
             assert engine.memory.long_term_size == 12
 
@@ -163,6 +184,43 @@ def test_operators_per_frame_are_counted_and_held(name, monkeypatch):
     assert all(number <= most for number, most in zip(found, MOST_LAUNCHED[name], strict=True)), found
 
 
+@pytest.mark.parametrize(("ids", "most"), [((1,), 25), (tuple(range(1, 11)), 25), ((2, 3, 9), 31)], ids=str)
+def test_results_of_a_frame_are_made_there_and_copied_in_passing(ids, most, monkeypatch):
+    """16 bits for each object, and the arg-max of all in as many launches for ten as for one; gaps in ids cost three.
+    Resizing is counted by its parts here."""
+    arrived = type("Event", (), {"synchronize": lambda self: None})()
+    stream = type("Stream", (), {"record_event": lambda self: arrived})()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: stream)
+    with false_cuda(monkeypatch):
+        prob = torch.empty((len(ids) + 1, 48, 80), device="cuda")
+        with Watched() as watched:
+            fetch(sixteen_bits(prob[1:]))
+            fetch(index_of(resize_to_frame(prob, (HEIGHT, WIDTH)), list(ids)))
+        assert not watched.waits and not watched.uploads and watched.downloads == 2
+        assert watched.launched <= most, watched.launched
+
+
+def test_what_another_pass_left_goes_up_in_one_piece_and_is_blended_there(monkeypatch):
+    with false_cuda(monkeypatch):
+        own = torch.empty((3, 48, 80), device="cuda")
+        with Watched() as watched:
+            assert _blend(own, np.zeros((2, 48, 80), np.float32), 0.5, True).shape == (3, 48, 80)
+        assert not watched.waits and watched.uploads == 1
+
+
+def test_a_readers_thread_brings_frames_to_where_they_go_up_from(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "xmem.engine.transfers.pinned", lambda *args: made.append(torch.empty(args[0], dtype=args[1])) or made[-1]
+    )
+    frames = [Frame(np.full((4, 6, 3), i, np.uint8), i, 0, 0, str(i)) for i in range(3)]
+    near = list(brought_near(iter(frames), torch.device("cuda")))
+    assert [frame.index for frame in near] == [0, 1, 2] and len(made) == 3
+    for i, frame in enumerate(near):
+        assert np.shares_memory(frame.image, made[i].numpy()) and (frame.image == i).all()
+    assert list(brought_near(iter(frames), torch.device("cpu"))) == frames
+
+
 def test_the_false_device_would_show_a_wait_and_a_mix(monkeypatch):
     with false_cuda(monkeypatch):
         x = torch.zeros(3, device="cuda")
@@ -170,7 +228,11 @@ def test_the_false_device_would_show_a_wait_and_a_mix(monkeypatch):
             x + 1
             torch.zeros(3).to("cuda")
             torch.zeros(3) + 1
-        assert watched.uploads == 1 and watched.waits["add on the host"] == 1
+            torch.zeros(3).copy_(x)
+            wide = torch.empty((4, 8, 3, 3), device="cuda").to(memory_format=torch.channels_last)
+            torch.conv2d(torch.empty((1, 4, 9, 9), device="cuda"), wide[:, 2:6])
+        assert watched.uploads == 1 and watched.waits["add on the host"] == 1 and watched.relaid == 1
+        assert watched.waits["a copy to the host"] == 1
         with pytest.raises(Exception, match="_local_scalar_dense"):
             x.sum().item()
         with pytest.raises(RuntimeError, match="device"):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from xmem.engine.pipeline import Behind, ahead, fetch
+from xmem.engine.pipeline import Behind, ahead
+from xmem.engine.transfers import fetch
 
 WAIT = 10  # seconds, after which a thread that should go on is taken to be stuck
 
@@ -154,6 +155,26 @@ class TestBehind:
             go_on.set()
             raise error
         assert done == [1]
+
+    def test_several_threads_make_calls_beside_one_another(self):
+        meeting = threading.Barrier(2, timeout=WAIT)
+        with Behind(4, threads=2) as work:
+            assert [work.put(meeting.wait) for _ in range(4)]
+
+    def test_a_flush_tells_of_a_call_that_failed_beside_others_that_did_not(self):
+        """Also after `put` has told, when nothing waits any more."""
+        other = threading.Event()
+
+        def fails():
+            other.wait(WAIT)
+            raise OSError("the disk is full")
+
+        with pytest.raises(OSError, match="full"), Behind(2, threads=2) as work:
+            work.put(fails)
+            work.put(other.set).result()
+            with pytest.raises(OSError, match="full"):
+                work.flush()
+            work.flush()
 
     def test_all_is_done_after_a_flush(self):
         done = []

@@ -25,7 +25,8 @@ FILES = {
     "spans/1/stats.csv": b"frame,object\n",
     "spans/1/masks/00000.png": os.urandom(50),
     "spans/1/masks/00001.png": os.urandom(50),
-    "spans/1/probabilities/00001.png": os.urandom(500),
+    "spans/1/probabilities/00001.npy.zst": os.urandom(500),
+    "spans/1/probabilities/00002.png": os.urandom(500),  # as programs of before wrote them
 }
 USED = ["project.json", "video.mp4", "cuts.json", "background.png", "keyframes/0a1b.png", "spans/1"]
 

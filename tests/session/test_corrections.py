@@ -65,7 +65,8 @@ def run(session, network, settings=SETTINGS, stop_after: int | None = None, **op
 def stored(session: Session, frame: int) -> tuple[bytes, bytes]:
     """Mask and probabilities of a frame."""
     owner = session._owners[frame]
-    return tuple((owner.folder / part / f"{frame:05d}.png").read_bytes() for part in ("masks", "probabilities"))
+    names = f"masks/{frame:05d}.png", f"probabilities/{frame:05d}.npy.zst"
+    return tuple((owner.folder / name).read_bytes() for name in names)
 
 
 def all_stored(session: Session) -> list[tuple[bytes, bytes]]:

@@ -20,6 +20,7 @@ from tests.video.clips import write_clip
 from xmem import InputError, Session, load_model
 from xmem.limits import Limits
 from xmem.render.styles import Style
+from xmem.session.probabilities import packed
 from xmem.session.project import read_project
 
 COUNT = 6
@@ -168,9 +169,10 @@ def _grey_deep(height: int, width: int) -> bytes:
 @pytest.mark.parametrize(
     "name, data",
     [
-        ("spans/1/probabilities/00001.png", _grey_deep(HEIGHT, WIDTH + 1)),
-        ("spans/1/probabilities/00001.png", _grey_deep(HEIGHT * 3 + 1, WIDTH)),
-        ("spans/1/probabilities/00001.png", b"no picture"),
+        ("spans/1/probabilities/00001.npy.zst", packed(np.zeros((1, HEIGHT, WIDTH + 1), np.uint16))),
+        ("spans/1/probabilities/00001.npy.zst", packed(np.zeros((3, HEIGHT, WIDTH), np.uint16))),
+        ("spans/1/probabilities/00001.npy.zst", b"no array"),
+        ("spans/1/probabilities/00001.npy.zst", b""),
         ("spans/1/masks/00001.png", _grey_deep(8, 8)),
         ("spans/1/masks/00001.png", b""),
         ("spans/1/stats.csv", b"frame\n" + b"\xff\xfe" * 9),
@@ -183,10 +185,21 @@ def test_files_that_no_run_leaves(work, tmp_path, name, data):
     assert fate_of(work[1] | {name: data}, tmp_path) == "refused"
 
 
+def of_before(entries: Entries, data: bytes) -> Entries:
+    """With a frame's probabilities as programs of before wrote them."""
+    rest = {name: own for name, own in entries.items() if name != "spans/1/probabilities/00001.npy.zst"}
+    return rest | {"spans/1/probabilities/00001.png": data}
+
+
+@pytest.mark.parametrize("shape", [(HEIGHT, WIDTH + 1), (HEIGHT * 3 + 1, WIDTH), None], ids=str)
+def test_probabilities_of_before_that_no_run_left(work, tmp_path, shape):
+    assert fate_of(of_before(work[1], _grey_deep(*shape) if shape else b"no picture"), tmp_path) == "refused"
+
+
 def test_probabilities_of_16384_pixels_a_side_are_refused_by_their_header(work, tmp_path):
     """Five megabytes as a file, 3.5 GB as floats."""
     huge = png(tmp_path / "huge.png", 16_384, 16_384, 16).read_bytes()
-    bundle = zipped(work[1] | {"spans/1/probabilities/00001.png": huge}, tmp_path / "bundle.zip")
+    bundle = zipped(of_before(work[1], huge), tmp_path / "bundle.zip")
 
     def attempt() -> None:
         with pytest.raises(InputError, match="16384x16384, more than the 128 megapixels"):
@@ -197,9 +210,9 @@ def test_probabilities_of_16384_pixels_a_side_are_refused_by_their_header(work, 
 
 def test_a_chunk_that_claims_gigabytes_takes_no_room(work, tmp_path):
     """OpenCV takes 4 GB for it."""
-    whole = work[1]["spans/1/probabilities/00001.png"]
+    whole = _grey_deep(HEIGHT, WIDTH)
     damaged = whole[:33] + b"\x7f\xff\xff\xff" + whole[37:]
-    bundle = zipped(work[1] | {"spans/1/probabilities/00001.png": damaged}, tmp_path / "bundle.zip")
+    bundle = zipped(of_before(work[1], damaged), tmp_path / "bundle.zip")
     session = Session.open_bundle(bundle, tmp_path / "opened")
 
     def attempt() -> None:

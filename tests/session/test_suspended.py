@@ -1,10 +1,12 @@
 """A run that was stopped, or killed, goes on where it was: nothing is computed twice, and nothing differs."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -170,3 +172,33 @@ def test_a_state_is_written_every_few_seconds_not_at_every_frame(session, networ
     monkeypatch.setattr(suspended.Saving, "_save", lambda self: written.append(1) or save(self))
     run(with_key_frames(session, 0), network, FORWARD)
     assert len(written) == 1, "on leaving the pass, and there was nothing to save"
+
+
+def test_a_full_disk_is_a_sentence_and_no_state_claims_what_is_not_written(session, network, monkeypatch):
+    """Frame 5 fails while later ones are being written beside it: the run goes on no later than at frame 5."""
+    from xmem.session import results as store
+
+    beside, written = threading.Event(), []
+    plain = store.write_index_mask
+
+    def fails(path, mask):
+        frame = int(path.stem)
+        if frame == 5:
+            beside.wait(10)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if frame == 6:
+            beside.set()
+        written.append(frame)
+        plain(path, mask)
+
+    monkeypatch.setattr(store, "allowed_cores", lambda: 2)
+    monkeypatch.setattr(store, "write_index_mask", fails)
+    with_key_frames(session, 0)
+    with pytest.raises(InputError, match="disk is full"):
+        run(session, network, FORWARD)
+    assert 6 in written and not list(session.folder.rglob("*.part"))
+    monkeypatch.undo()
+    session = Session.open(session.folder)
+    assert session.suspended(FORWARD) <= 5
+    run(session, network, FORWARD)
+    assert all(session.has_result(frame) for frame in range(COUNT)) and not session.pending(FORWARD)

@@ -29,6 +29,7 @@ from xmem.errors import InputError
 from xmem.families import build, fits_range
 from xmem.networks import Network
 from xmem.networks.cpu import fold_batch_norm, optimise_for_cpu
+from xmem.networks.split import use_split
 
 log = logging.getLogger("xmem")
 N = TypeVar("N", bound=Network)
@@ -67,6 +68,8 @@ def ready(model: N, device: torch.device, dtype: torch.dtype, winograd: bool = T
     model = fold_batch_norm(model).to(device, dtype).to(memory_format=torch.channels_last)
     if device.type == "cpu":
         optimise_for_cpu(model, model.is_small, winograd)
+    else:
+        use_split(model)
     return model
 
 

@@ -26,10 +26,6 @@ from itertools import islice
 from types import TracebackType
 from typing import TypeVar, cast
 
-import numpy as np
-import torch
-from torch import Tensor
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -45,7 +41,7 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     """
     iterator = iter(items)
     try:
-        with _Thread("ahead") as thread:
+        with _Threads("ahead") as thread:
             waiting = deque(thread.submit(next, iterator, _END) for _ in range(depth))
             try:
                 while True:
@@ -88,24 +84,25 @@ class Behind:
     """Calls made by a thread, one after the other, while the caller goes on; use as a context manager.
 
     depth: calls that may wait or run; handing over one more waits for the oldest. A call may itself wait for the future
-    of another stage's. Calls are handed over by the caller alone, not by stages: when Python exits, threads finish what
-    they have but take nothing more.
+    of another stage's. threads: several make calls beside one another, which are begun in order and end in any.
+    Calls are handed over by the caller alone, not by stages: when Python exits, threads finish what they have but take
+    nothing more.
     Leaving the context waits until all calls that were handed over are made, also where an error or the closing of a
-    generator leads out: what was begun is finished. A call that fails is the last one. Its error comes at the next
-    `put` or `flush`, or else on leaving the context, unless that is left by another error.
+    generator leads out: what was begun is finished. A call that fails is the last that is begun. Its error comes at the
+    next `put` or `flush`, or else on leaving the context, unless that is left by another error.
     """
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, threads: int = 1) -> None:
         self._depth = depth
         self._waiting: deque[Future] = deque()
         self._error: BaseException | None = None
-        self._thread = _Thread("behind")
+        self._threads = _Threads("behind", threads)
 
     def __enter__(self) -> Behind:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._thread.__exit__(kind, error, trace)
+        self._threads.__exit__(kind, error, trace)
         if kind in (None, GeneratorExit):
             self.flush()
 
@@ -113,13 +110,16 @@ class Behind:
         """Have `function(*arguments)` called; its result, or its error, is in the future."""
         while self._waiting and (len(self._waiting) >= self._depth or self._waiting[0].done()):
             self._waiting.popleft().result()
-        self._waiting.append(self._thread.submit(self._call, function, arguments))
+        self._waiting.append(self._threads.submit(self._call, function, arguments))
         return self._waiting[-1]
 
     def flush(self) -> None:
-        """Wait until all that was handed over is done."""
+        """Wait until all that was handed over is done. Raises the error of a call that failed, also where it was told
+        before: others beside it may have come to their end."""
         while self._waiting:
             self._waiting.popleft().result()
+        if self._error is not None:
+            raise self._error
 
     def _call(self, function: Callable[..., Result], arguments: tuple) -> Result:
         if self._error is None:
@@ -130,11 +130,11 @@ class Behind:
         raise self._error
 
 
-class _Thread(ThreadPoolExecutor):
-    """One thread, which has ended when the context is left; what was submitted is done first."""
+class _Threads(ThreadPoolExecutor):
+    """Threads that have ended when the context is left; what was submitted is done first."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(1, name)
+    def __init__(self, name: str, count: int = 1) -> None:
+        super().__init__(count, name)
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
@@ -142,22 +142,3 @@ class _Thread(ThreadPoolExecutor):
         except BaseException:  # Ctrl-C once more: drop what waits, but leave no thread at work on files being closed
             self.shutdown(cancel_futures=True)
             raise
-
-
-def fetch(tensor: Tensor) -> Callable[[], np.ndarray]:
-    """Start to copy a tensor from its device; the function returned waits for the copy and gives it as an array.
-
-    So the caller can hand a GPU its next frame before the last one's result has arrived. On a CPU nothing is copied.
-    """
-    if tensor.device.type != "cuda":
-        array = tensor.cpu().numpy()
-        return lambda: array
-    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)  # only such memory is copied to in passing
-    copy.copy_(tensor, non_blocking=True)
-    arrived = torch.cuda.current_stream(tensor.device).record_event()
-
-    def wait() -> np.ndarray:
-        arrived.synchronize()
-        return copy.numpy()
-
-    return wait

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xmem.engine.transfers import upload
 from xmem.families import Given, Grid
 from xmem.limits import inference_size
 from xmem.networks import Network, padding_to_stride
@@ -41,7 +42,7 @@ class Preparing:
     def image(self, frame: np.ndarray) -> Tensor:
         """uint8 [H, W, 3] -> normalised, resized, padded [1, 3, H', W'], all of it on the network's device."""
         height, width = frame.shape[:2]
-        rows = self._upload(frame).view(height, 3 * width).float()
+        rows = upload(frame, self.model.device).view(height, 3 * width).float()
         scale, shift = self._scale_and_shift(width, rows.device)
         # (x / 255 - mean) / std as one pass: x scale + shift along whole rows, a colour after the other
         image = torch.addcmul(shift, rows, scale).view(1, height, width, 3).permute(0, 3, 1, 2)
@@ -55,7 +56,7 @@ class Preparing:
 
     def given(self, mask: np.ndarray, ids: list[int]) -> Given:
         """An index mask [H, W], and masks of the ids that it speaks for, soft ones the way that the image goes."""
-        index = self._upload(mask if mask.dtype == np.uint8 else mask.astype(np.int32))
+        index = upload(mask if mask.dtype == np.uint8 else mask.astype(np.int32), self.model.device)
         masks = torch.stack([index == i for i in ids])[None].float()
         if self.grid.hard_masks:
             masks = F.interpolate(masks, size=self._resized, mode="nearest-exact")
@@ -74,13 +75,6 @@ class Preparing:
             scale, shift = (torch.tensor(c, device=device).repeat(width) for c in (IMAGE_SCALE, IMAGE_SHIFT))
             self._constants = scale, shift
         return self._constants
-
-    def _upload(self, array: np.ndarray) -> Tensor:
-        """To the network's device as it is, bytes and not floats; to a CUDA device while the host goes on."""
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if self.model.device.type == "cuda":
-            return tensor.pin_memory().to(self.model.device, non_blocking=True)
-        return tensor.to(self.model.device)
 
     def _resize(self, x: Tensor) -> Tensor:
         """[1, C, H, W] -> the inference size, or the grid's next size."""

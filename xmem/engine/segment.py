@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,8 +15,9 @@ import numpy as np
 
 from xmem.checkpoints import load_model
 from xmem.engine.masks import index_of
-from xmem.engine.pipeline import Behind, ahead, fetch
+from xmem.engine.pipeline import Behind, ahead
 from xmem.engine.propagator import Propagator
+from xmem.engine.transfers import Fetched, brought_near, fetch
 from xmem.errors import InputError
 from xmem.networks import Network
 from xmem.render.masks import read_mask, write_index_mask
@@ -40,7 +41,7 @@ class FrameResult:
     time: float
     name: str
     frame_count: int | None
-    _mask: Callable[[], np.ndarray] = field(repr=False)
+    _mask: Fetched = field(repr=False)
     _overlay: Future[np.ndarray] = field(repr=False)
 
     @property
@@ -89,10 +90,10 @@ def segment_video(
             VideoWriter(output / OVERLAY_NAME, reader) as writer,
             Behind(_BEHIND) as encoding,
             Behind(_BEHIND) as rendering,
-            closing(ahead(reader, _AHEAD)) as frames,
+            closing(ahead(brought_near(reader, network.device), _AHEAD)) as frames,
         ):
 
-            def render(frame: Frame, mask: Callable[[], np.ndarray]) -> np.ndarray:
+            def render(frame: Frame, mask: Fetched) -> np.ndarray:
                 write_index_mask(output / MASKS_NAME / f"{frame.name}.png", mask())
                 return tint(frame.image, mask(), opacity)
 

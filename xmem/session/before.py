@@ -11,7 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from xmem.session.results import PROBABILITIES, Fetched, Results, ResultWriter, SpanResult
+from xmem.engine.transfers import at_hand
+from xmem.session import probabilities as soft
+from xmem.session.results import PROBABILITIES, Results, ResultWriter, SpanResult
 from xmem.session.spans import Anchor, Span
 from xmem.session.stats import ObjectStats
 
@@ -89,25 +91,22 @@ def _measure_rest(before: Before, result: SpanResult, own: Iterable[int], writer
     """Figures of frames that a run was stopped behind, which backwards come a frame late."""
     known = {frame for frame, _ in result.stats()}
     for frame in sorted(set(own) - known):
-        found = result.probabilities(frame)
+        found, neighbour = result.sixteen_bits(frame), before.mask(frame - 1)
         if found is not None:
-            writer.measure(frame, result.mask(frame), _there(found), before.mask(frame - 1))
-
-
-def _there(probabilities: np.ndarray) -> Fetched:
-    return lambda: probabilities
+            previous = None if neighbour is None else at_hand(neighbour)
+            writer.measure(frame, at_hand(result.mask(frame)), at_hand(found), previous)
 
 
 def _keep_frame(before: Before, owner: SpanResult, frame: int, result: SpanResult, writer: ResultWriter) -> None:
     if owner.span.objects != result.span.objects:  # some were deleted
         found, mask = before.probabilities(frame), before.mask(frame)
         if found is not None and mask is not None:
-            writer.write(frame, mask, _there(found))
+            writer.write(frame, at_hand(mask), at_hand(soft.bits_of(found)))
         return
-    for folder in ("masks", PROBABILITIES):
-        name = Path(folder) / f"{frame:05d}.png"
-        if (owner.folder / name).exists():
-            _link(owner.folder / name, result.folder / name)
+    paths = owner.folder / "masks" / f"{frame:05d}.png", soft.found(owner.folder / PROBABILITIES, frame)
+    for path in paths:
+        if path is not None and path.exists():
+            _link(path, result.folder / path.relative_to(owner.folder))
 
 
 def _keep_given(before: Before, result: SpanResult, writer: ResultWriter, mask: np.ndarray) -> None:
@@ -118,8 +117,9 @@ def _keep_given(before: Before, result: SpanResult, writer: ResultWriter, mask: 
     size = known.shape[:0:-1]
     own = [(mask == i).astype(np.float32) for i in before.span.objects]
     probabilities = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in own])
-    writer.write(before.span.first, mask, _there(probabilities))
-    writer.measure(before.span.first, mask, _there(probabilities), None)
+    given, bits = at_hand(mask), at_hand(soft.bits_of(probabilities))
+    writer.write(before.span.first, given, bits)
+    writer.measure(before.span.first, given, bits, None)
 
 
 def _only(mask: np.ndarray, ids: Sequence[int]) -> np.ndarray:

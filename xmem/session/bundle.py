@@ -20,11 +20,12 @@ PROJECT = "project.json"
 EXPORTS_FOLDER = "exports"
 # All that a session's folder may get from a bundle. A video that is a folder of images keeps their names.
 _VIDEO = r"video(\.[a-z0-9]{1,7})?|video/[^/\\:*?\"<>|\x00-\x1f]{1,200}\.(?i:jpg|jpeg|png|webp|bmp)"
+_FRAME = r"(\d{5}|[1-9]\d{5,8})"
 _SPAN = r"spans/[1-9]\d{0,5}"
 _TEXTS = rf"project\.json|cuts\.json|{_SPAN}/(span\.json|stats\.csv)"
 _PICTURES = (
     r"background(\.[a-z0-9]{1,7})?|keyframes/[0-9a-f]{1,128}\.png|"
-    rf"{_SPAN}/(masks|probabilities)/(\d{{5}}|[1-9]\d{{5,8}})\.png"
+    rf"{_SPAN}/(masks|probabilities)/{_FRAME}\.png|{_SPAN}/probabilities/{_FRAME}\.npy\.zst"
 )
 _ALLOWED = re.compile(f"{_TEXTS}|{_PICTURES}|{_VIDEO}", re.ASCII)
 _EXPORT = re.compile(EXPORTS_FOLDER + r"/[^/\\]+")  # nothing that a session needs: these stay in the ZIP

@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 
 import xmem.video.cuts as shots
-from xmem.engine.masks import index_mask
-from xmem.engine.pipeline import ahead, fetch
+from xmem.engine.masks import index_of
+from xmem.engine.pipeline import ahead
 from xmem.engine.preparing import resize_to_frame
 from xmem.engine.propagator import Propagator
+from xmem.engine.transfers import Fetched, at_hand, brought_near, fetch, near, upload
 from xmem.families import family_of
 from xmem.memory import MemoryUse
 from xmem.networks import Network
 from xmem.session.agreement import Agreement
 from xmem.session.before import Before
-from xmem.session.results import Fetched, ResultWriter, SpanResult, as_stored
+from xmem.session.probabilities import as_stored, sixteen_bits
+from xmem.session.results import ResultWriter, SpanResult
 from xmem.session.settings import TrackSettings
 from xmem.session.spans import Anchor, Span
 from xmem.session.suspended import Saving, Suspended
@@ -34,12 +36,12 @@ _AHEAD = 2  # frames that may wait for the network
 
 @dataclass(frozen=True)
 class PassFrame:
-    """A frame that a pass has finished. image: uint8 [H, W, 3] RGB; mask: index mask uint8 [H, W]; agrees: the masks of
-    this pass have come to agree with those from before."""
+    """A frame that a pass has finished. image: uint8 [H, W, 3] RGB; mask: gives the index mask uint8 [H, W]; agrees:
+    the masks of this pass have come to agree with those from before."""
 
     frame: int
     image: np.ndarray
-    mask: np.ndarray
+    mask: Fetched
     memory: MemoryUse
     agrees: bool = False
 
@@ -203,19 +205,19 @@ def _frames_of(leg: Leg, left: Suspended | None) -> Iterator[_LookedAt]:
     return _looked_at(frames, context, leg)
 
 
-def _write(leg: Leg, found: _Found, writer: ResultWriter, figures: _Figures) -> np.ndarray:
-    """Write a frame and its figures; its index mask."""
+def _write(leg: Leg, found: _Found, writer: ResultWriter, figures: _Figures) -> Fetched:
+    """Write a frame and its figures; gives its index mask."""
     job, frame, span = leg.job, found.frame, leg.job.span
     own, other = span.own(leg.backward), found.looked.other
     given = job.given(own) if frame.index == own.frame else None
     if given is not None and leg.backward:  # computed by the span that it belongs to
-        return given
+        return at_hand(given)
     prob = found.probabilities
     if other is not None:
         prob = _blend(prob, other, span.forward_weight(frame.index), leg.backward)
-    mask, fetched = _mask(prob, frame, span, given), fetch(prob[1:].float())
+    mask, fetched = _mask(prob, frame, span, given), fetch(sixteen_bits(prob[1:]))
     is_first = leg.first_until is None
-    alone = fetch(found.probabilities[1:].float()) if is_first and other is not None else None
+    alone = fetch(sixteen_bits(found.probabilities[1:])) if is_first and other is not None else None
     writer.write(frame.index, mask, fetched, alone, second=not is_first)
     figures.take(frame.index, mask, fetched)
     return mask
@@ -226,15 +228,15 @@ class _Figures:
 
     def __init__(self, leg: Leg, writer: ResultWriter, left: Suspended | None):
         self._leg, self._writer = leg, writer
-        self._kept: tuple[int, np.ndarray, Fetched] | None = None
+        self._kept: tuple[int, Fetched, Fetched] | None = None
         frame = left.place.frame if left else None
         if frame is not None and leg.job.span.first <= frame <= leg.job.span.last:
-            probabilities = leg.result.probabilities(frame)
-            assert probabilities is not None, "a state is never ahead of what is on disk"
-            self._kept = frame, leg.result.mask(frame), lambda: probabilities
+            kept = leg.result.sixteen_bits(frame)
+            assert kept is not None, "a state is never ahead of what is on disk"
+            self._kept = frame, at_hand(leg.result.mask(frame)), at_hand(kept)
 
-    def take(self, frame: int, mask: np.ndarray, probabilities: Fetched) -> None:
-        """A frame is written. mask: index mask uint8 [H, W]; probabilities: gives float32 [O, h, w]."""
+    def take(self, frame: int, mask: Fetched, probabilities: Fetched) -> None:
+        """A frame is written. mask: gives the index mask uint8 [H, W]; probabilities: as `ResultWriter` takes them."""
         kept, self._kept = self._kept, (frame, mask, probabilities)
         if not self._leg.backward:
             self._writer.measure(*self._kept, kept[1] if kept else None)
@@ -244,17 +246,20 @@ class _Figures:
     def finish(self) -> None:
         """No frame follows."""
         if self._leg.backward and self._kept is not None:
-            self._writer.measure(*self._kept, self._leg.mask_before(self._kept[0]))
+            neighbour = self._leg.mask_before(self._kept[0])
+            self._writer.measure(*self._kept, None if neighbour is None else at_hand(neighbour))
 
 
 def _looked_at(frames: Iterator[Frame], context: int, leg: Leg) -> Iterator[_LookedAt]:
     """context: first frames that only show what comes before."""
     detector = shots.CutDetector()
-    for number, frame in enumerate(frames):
+    device = leg.job.model.device
+    for number, frame in enumerate(brought_near(frames, device)):
         is_cut = detector.is_cut(frame.image)
         if number >= context:
             before = leg.before.probabilities(frame.index) if leg.before else None
-            yield _LookedAt(frame, is_cut, leg.other(frame.index), before)
+            other = leg.other(frame.index)
+            yield _LookedAt(frame, is_cut, None if other is None else near(other, device), before)
 
 
 def _steps(
@@ -292,20 +297,21 @@ def _steps(
 
 def _certainty(prob: Tensor) -> float:
     """Mean probability, 0 to 1, of the pixels that an object wins; 0 where none does. prob: [O + 1, h, w]."""
-    best, index = prob.max(0)
-    won = index > 0
-    return best[won].mean().item() if won.any() else 0.0
+    best = prob[1:].amax(0)
+    won = best > prob[0]
+    total, count = torch.stack([(best * won).sum(), won.sum()]).tolist()  # waits for the device once
+    return total / count if count else 0.0
 
 
-def _mask(prob: Tensor, frame: Frame, span: Span, given: np.ndarray | None) -> np.ndarray:
-    """Index mask uint8 [H, W] at the frame's size."""
-    return index_mask(resize_to_frame(prob, frame.image.shape[:2]), list(span.objects), given)
+def _mask(prob: Tensor, frame: Frame, span: Span, given: np.ndarray | None) -> Fetched:
+    """Gives the index mask uint8 [H, W] at the frame's size."""
+    return fetch(index_of(resize_to_frame(prob, frame.image.shape[:2]), list(span.objects), given))
 
 
 def _blend(own: Tensor, other: np.ndarray, weight: float, backward: bool) -> Tensor:
     """[O + 1, h, w] of both passes, as they are stored, so that it is all the same which one came first.
     own: [O + 1, h, w]; other: [O, h, w]; weight: of the forward pass; backward: whether `own` is the other one's."""
-    mine, others = as_stored(own[1:]), torch.from_numpy(other).to(own.device)
+    mine, others = as_stored(own[1:]), upload(other, own.device)
     forward, back = (others, mine) if backward else (mine, others)
     return weight * _with_background(forward) + (1 - weight) * _with_background(back)
 

@@ -1,41 +1,42 @@
 """Results on disk, a folder per span: index masks as they were computed, probabilities, and figures per frame.
 
-Probabilities are kept at inference size with 16 bits (steps of 1/65535, finer than the 1e-4 to which engines agree) as
-grey PNGs, the objects one below another in order of their ids; index masks are made from the float values.
+Probabilities are kept at inference size (see `xmem.session.probabilities`), the objects in order of their ids; index
+masks are made from the float values.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-import cv2
 import numpy as np
 from pydantic import TypeAdapter
-from torch import Tensor
 
+from xmem.device import allowed_cores
 from xmem.engine.pipeline import Behind
+from xmem.engine.transfers import Fetched
 from xmem.errors import InputError
-from xmem.limits import MIN_SIZE, check_stack, scaled
+from xmem.limits import MIN_SIZE, scaled
 from xmem.render.masks import read_index_mask, write_index_mask
+from xmem.session import probabilities as soft
 from xmem.session.schema import read_json
 from xmem.session.settings import SCOPES, WHOLE
 from xmem.session.spans import Span, SpanTable, span_as_json, span_of_table
 from xmem.session.stats import ObjectStats, StatsFile, measure, read_stats
 from xmem.session.suspended import STATE
-from xmem.video.stills import png_header, read_still, still_size
+from xmem.video.stills import still_size
 
 PROBABILITIES = "probabilities"
 ASIDE = "aside"  # folder of what one pass alone gave, for the other one to be blended with
-_MOST = 65535  # what a probability of 1 is stored as
 _WAITING = 4  # frames or their figures that may wait to be written
-
-Fetched = Callable[[], np.ndarray]  # as `xmem.engine.pipeline.fetch` gives it
+_MOST_WRITERS = 4  # threads
 
 
 @dataclass(frozen=True)
@@ -80,17 +81,21 @@ class SpanResult:
     def probabilities(self, frame: int) -> np.ndarray | None:
         """float32 [O, h, w] at inference size, in order of `span.objects`; None on a frame without."""
         stacked = self._stacked(PROBABILITIES, frame)
-        return None if stacked is None else _unpacked(stacked)
+        return None if stacked is None else soft.as_floats(stacked)
+
+    def sixteen_bits(self, frame: int) -> np.ndarray | None:
+        """`probabilities` as they are kept, uint16 [O, h, w]."""
+        return self._stacked(PROBABILITIES, frame)
 
     def probability(self, frame: int, object_id: int) -> np.ndarray | None:
         """float32 [h, w] of one object of the span; None on a frame without."""
         stacked = self._stacked(PROBABILITIES, frame)
-        return None if stacked is None else _unpacked(stacked[self.span.objects.index(object_id)])
+        return None if stacked is None else soft.as_floats(stacked[self.span.objects.index(object_id)])
 
     def first_pass(self, frame: int) -> np.ndarray | None:
         """What the first of two passes gave, also where it has been blended already; None on a frame without."""
         kept = self._stacked(ASIDE, frame)
-        return self.probabilities(frame) if kept is None else _unpacked(kept)
+        return self.probabilities(frame) if kept is None else soft.as_floats(kept)
 
     def finish(self, scope: str, fresh: tuple[int, ...]) -> SpanResult:
         """Complete, also on disk: what a run that is suspended would need is removed."""
@@ -102,21 +107,8 @@ class SpanResult:
 
     def _stacked(self, folder: str, frame: int) -> np.ndarray | None:
         """uint16 [O, h, w]. Raises InputError where the file is not as the writer left it."""
-        path = self.folder / folder / f"{frame:05d}.png"
-        if not path.exists():
-            return None
-        self._check_probabilities(path)
-        # Not by OpenCV, which makes room for as much as a damaged chunk says that it holds.
-        stacked = np.array(read_still(path, f"The result file {path.name!r}", _ADVICE, bound=check_stack))
-        return stacked.reshape(len(self.span.objects), -1, stacked.shape[1])
-
-    def _check_probabilities(self, path: Path) -> tuple[int, int]:
-        """(h, w) by the header alone: grey of 16 bits, as many pictures one below another as there are objects."""
-        width, height, is_deep = png_header(path)
-        check_stack(width, height, f"The result file {path.name!r} is")
-        if not is_deep or height % len(self.span.objects):
-            raise _damaged(path)
-        return height // len(self.span.objects), width
+        path = soft.found(self.folder / folder, frame)
+        return None if path is None else soft.read(path, len(self.span.objects))
 
     def check(self, width: int, height: int, frame_count: int) -> None:
         """Compare all files with a video of width x height pixels, without decoding any. Raises InputError.
@@ -130,13 +122,13 @@ class SpanResult:
             raise InputError("The table of a result is damaged (its inference size): save the bundle again.")
         expected = scaled(width, height, size)
         for path in sorted((self.folder / "masks").glob("*.png")):
-            if still_size(path, f"The mask {path.name!r}", _ADVICE) != (width, height):
-                raise _damaged(path)
-        for path in sorted((self.folder / PROBABILITIES).glob("*.png")):
-            found = self._check_probabilities(path)
+            if still_size(path, f"The mask {path.name!r}", soft.ADVICE) != (width, height):
+                raise soft.damaged(path)
+        for path in soft.all_files(self.folder / PROBABILITIES):
+            found = soft.shape_of(path, len(self.span.objects))
             smaller = size is None and found[0] <= height and found[1] <= width  # as some networks choose themselves
             if found != expected and not smaller:
-                raise _damaged(path)
+                raise soft.damaged(path)
         self.stats()
 
     def stats(self) -> dict[tuple[int, int], ObjectStats]:
@@ -147,26 +139,14 @@ class SpanResult:
 
 _FORM = TypeAdapter(SpanTable)
 _MAX_BYTES = 1 << 20  # of span.json
-_ADVICE = "save the bundle again"
-
-
-def _unpacked(stacked: np.ndarray) -> np.ndarray:
-    return stacked.astype(np.float32) / _MOST
-
-
-def as_stored(values: Tensor) -> Tensor:
-    """Probabilities as they are read back once they were written."""
-    return (values.float() * _MOST).round() / _MOST
-
-
-def _damaged(path: Path) -> InputError:
-    return InputError(f"The result file {path.name!r} in {path.parent.name!r} is damaged; compute the frames again.")
 
 
 class ResultWriter:
-    """Writes frames into a span's folder in a thread of its own, a few at a time; use as a context manager.
+    """Writes frames into a span's folder while the caller goes on, a few at a time; use as a context manager.
 
-    An error shows at a later call, or on leaving the context.
+    Files are written by several threads, and may be there in another order than they were given; figures by one, in
+    order. An error, an InputError where the disk is full, shows at a later call, or on leaving the context; nothing is
+    begun after it, and `flush` raises it each time.
     """
 
     def __init__(self, result: SpanResult):
@@ -174,62 +154,79 @@ class ResultWriter:
         for name in ("masks", PROBABILITIES, ASIDE):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         self._stats = StatsFile(self._folder / "stats.csv")
-        self._writing = Behind(_WAITING)
+        self._stack = ExitStack()
+        self._writing = self._stack.enter_context(Behind(_WAITING, min(allowed_cores(), _MOST_WRITERS)))
+        self._measuring = self._stack.enter_context(Behind(_WAITING))
 
     def __enter__(self) -> ResultWriter:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._writing.__exit__(kind, error, trace)
+        self._stack.__exit__(kind, error, trace)
 
     def write(
-        self, frame: int, mask: np.ndarray, probabilities: Fetched, alone: Fetched | None = None, second: bool = False
+        self, frame: int, mask: Fetched, probabilities: Fetched, alone: Fetched | None = None, second: bool = False
     ) -> None:
-        """mask: index mask uint8 [H, W]; probabilities: gives float32 [O, h, w].
+        """mask: gives the index mask uint8 [H, W]; probabilities: give [O, h, w] as `sixteen_bits` makes them.
 
         What one pass alone gave is kept aside until the span is complete: alone, of a first pass whose probabilities
         are blended with those from before; or what was written before, where this is the second pass.
         """
         self._writing.put(self._write, frame, mask, probabilities, alone, second)
 
-    def measure(self, frame: int, mask: np.ndarray, probabilities: Fetched, neighbour: np.ndarray | None) -> None:
-        """Add the frame's figures. neighbour: the index mask of the frame that it is compared with, or None."""
-        self._writing.put(self._measure, frame, mask, probabilities, neighbour)
+    def measure(self, frame: int, mask: Fetched, probabilities: Fetched, neighbour: Fetched | None) -> None:
+        """Add the frame's figures. neighbour: gives the index mask of the frame that it is compared with, or None."""
+        self._measuring.put(self._measure, frame, mask, probabilities, neighbour)
 
     def copy(self, rows: Sequence[ObjectStats]) -> None:
         """Add figures as they are."""
-        self._writing.put(self._stats.append, rows)
+        self._measuring.put(self._append, rows)
 
     def flush(self) -> None:
         """Wait until all that was given is on disk."""
         self._writing.flush()
+        self._measuring.flush()
 
-    def _write(self, frame: int, mask: np.ndarray, probabilities: Fetched, alone: Fetched | None, second: bool) -> None:
-        name = f"{frame:05d}.png"
-        written, aside = (self._folder / folder / name for folder in (PROBABILITIES, ASIDE))
-        encoded = _encoded(probabilities())
-        if alone is not None:
-            own = _encoded(alone())
-            _replace(aside, lambda path: path.write_bytes(own))
-        elif second and written.exists() and not aside.exists():
-            os.replace(written, aside)
-        _replace(written, lambda path: path.write_bytes(encoded))
-        _replace(self._folder / "masks" / name, lambda path: write_index_mask(path, mask))
+    def _write(self, frame: int, mask: Fetched, probabilities: Fetched, alone: Fetched | None, second: bool) -> None:
+        written, aside = self._folder / PROBABILITIES, self._folder / ASIDE
+        encoded, own = soft.packed(probabilities()), soft.packed(alone()) if alone else None
+        with _disk_may_be_full():
+            before = soft.found(written, frame) if second and soft.found(aside, frame) is None else None
+            if own is not None:
+                _replace(soft.path_of(aside, frame), lambda path: path.write_bytes(own))
+            elif before is not None:
+                os.replace(before, aside / before.name)
+            _replace(soft.path_of(written, frame), lambda path: path.write_bytes(encoded))
+            _replace(self._folder / "masks" / f"{frame:05d}.png", lambda path: write_index_mask(path, mask()))
 
-    def _measure(self, frame: int, mask: np.ndarray, probabilities: Fetched, neighbour: np.ndarray | None) -> None:
-        self._stats.append(measure(frame, mask, probabilities(), self._objects, neighbour))
+    def _measure(self, frame: int, mask: Fetched, probabilities: Fetched, neighbour: Fetched | None) -> None:
+        previous = None if neighbour is None else neighbour()
+        self._append(measure(frame, mask(), soft.as_floats(probabilities()), self._objects, previous))
+
+    def _append(self, rows: Sequence[ObjectStats]) -> None:
+        with _disk_may_be_full():
+            self._stats.append(rows)
 
 
-def _encoded(values: np.ndarray) -> bytes:
-    """float32 [O, h, w] as a PNG. OpenCV's own choice: half the time of level 1, 6 % more bytes."""
-    stacked = np.round(values * _MOST).astype(np.uint16).reshape(-1, values.shape[-1])
-    return cv2.imencode(".png", stacked)[1].tobytes()
+@contextmanager
+def _disk_may_be_full() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError("The disk is full: free some space and track again; frames done are kept.") from error
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_suffix(".part")
-    write(temporary)
-    os.replace(temporary, path)
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):  # a disk that is full has better use for it
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 class Results:

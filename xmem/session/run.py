@@ -18,12 +18,13 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from xmem.engine.propagator import Propagator
 from xmem.engine.state import EngineState
+from xmem.engine.transfers import Fetched
 from xmem.memory import MemoryUse
 from xmem.session.before import Before, keep
 from xmem.session.passes import Leg, PassFrame, SpanJob, compute_leg
@@ -51,9 +52,14 @@ class Step:
     total: int
     seconds: float
     image: np.ndarray
-    mask: np.ndarray
     memory: MemoryUse
+    _mask: Fetched = field(repr=False)
     agrees: bool = False
+
+    @property
+    def mask(self) -> np.ndarray:
+        """A device may have to be waited for."""
+        return self._mask()
 
 
 @dataclass

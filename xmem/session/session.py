@@ -551,7 +551,7 @@ class Session:
                 with closing(run.frames()) as computed:  # its threads end before the video is closed
                     for found in computed:
                         seconds = time.monotonic() - began
-                        about = (found.image, found.mask, found.memory, run.agrees)
+                        about = (found.image, found.memory, found.mask, run.agrees)
                         yield Step(found.frame, run.done, run.total, seconds, *about)
             finally:
                 self._add_cuts(cuts)

@@ -71,16 +71,20 @@ def certainties(probabilities: np.ndarray) -> list[float]:
     probable ones beside it lower it, and a small object's doubts weigh as much as a large one's. Where an object has no
     pixel it is the certainty that it is absent: 1 minus the highest probability left.
     """
-    background = 1 - probabilities.sum(axis=0)  # [h, w]
-    best = np.maximum(background, probabilities.max(axis=0, initial=0))
-    return [_expected_overlap(p, (p >= best) & (p > background)) for p in probabilities]
+    return [_expected_overlap(probabilities, i) for i in range(len(probabilities))]
 
 
-def _expected_overlap(probability: np.ndarray, mask: np.ndarray) -> float:
-    """probability float32 [h, w] of one object, mask bool [h, w] of the pixels that are its own -> 0 to 1."""
+def _expected_overlap(probabilities: np.ndarray, channel: int) -> float:
+    """Of one object's channel, 0 to 1."""
+    whole = probabilities[channel]
+    least = min(_TRACE, 0.5 / (1 + len(probabilities)))  # the highest of O + 1 that sum to one is above 1 / (O + 1)
+    x, y, width, height = cv2.boundingRect((whole > least).view(np.uint8))  # most of a frame is far from an object
+    near = probabilities[:, y : y + height, x : x + width]
+    probability, background = near[channel], 1 - near.sum(axis=0)  # [h, w]
+    mask = (probability >= near.max(axis=0)) & (probability > background)  # the pixels that are its own
     area = np.count_nonzero(mask)
     if area == 0:
-        return 1 - float(probability.max(initial=0))
+        return 1 - float(whole.max(initial=0))
     intersection = float(np.sum(probability, where=mask))
     outside = float(np.sum(probability, where=~mask & (probability > _TRACE)))
     return min(1.0, intersection / (area + outside))
