@@ -53,7 +53,8 @@ def _one_shot(chosen: SettingsPanel) -> None:
     clip = gr.Video(label="video", sources=["upload"])
     painting = gr.ImageEditor(type="numpy", image_mode="RGBA", format="png", label="painting")
     fill = gr.Checkbox(True, label="fill_outlines")
-    inputs = [clip, painting, fill, chosen.model, chosen.device, chosen.size, chosen.opacity, *chosen.memory]
+    opacity = gr.Slider(0, 1, 0.5, label="opacity")
+    inputs = [clip, painting, fill, chosen.model, chosen.device, chosen.size, opacity, *chosen.memory]
     gr.Button().click(
         oneshot.track,
         inputs,

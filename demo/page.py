@@ -1,4 +1,15 @@
-"""The page in reading order. No logic."""
+"""The page in reading order. No logic.
+
+Where a new control goes:
+
+- `stage/video.py build`        the empty page: a clip, the sample, recent work; a gallery is built there, after these
+- `stage/painter.html .p-bar`   the canvas's tools: a mode beside brush and polygon is a button `data-tool` there
+- `stage/painter.html .p-side`  objects, beside the picture
+- `#run-box`                    Run and how far it is, then folded: Trim, Settings (a choice of every run); what a
+                                correction reaches belongs right below Run, before the folds
+- `stage/check.py build`        below the stage: frames worth checking, masks cleaned up
+- `tabs/__init__.py TABS`       what is taken away; `RESEARCH` for what few need
+"""
 
 from typing import Any
 
@@ -9,7 +20,7 @@ from demo import api, line, tabs
 from demo.headers import Guard
 from demo.health import Health
 from demo.html import panels, style
-from demo.runs import models, track, turn
+from demo.runs import models, preflight, settings, track, turn
 from demo.stage import check, paint, video
 from demo.visit import passing, programs, studio
 from demo.wiring import counters
@@ -43,20 +54,30 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
         analytics_enabled=False,
         delete_cache=(CACHE_SWEEP_SECONDS, CACHE_MAX_AGE_SECONDS),
     ) as demo:
+        changed = counters()
         with gr.Row(elem_id="masthead"):
             gr.HTML(panels.MASTHEAD)
-            status = gr.HTML(models.status(), elem_id="status")
-        changed = counters()
-        video_step = video.build()
-        paint_step = paint.build()
-        track_step = track.build()
-        check_step = check.build()
+            head = video.build_head()
+        video_step = video.build(*head)
+        with gr.Column(elem_id="stage"):  # a style sheet shows it once there is a picture
+            overview = check.build_timeline()
+            paint_step = paint.build()
+            with gr.Column(elem_id="run-box"):
+                run = track.build_run()
+                estimate = preflight.build()
+                ends = video.build_trim()
+                chosen = settings.build()
+                status = gr.HTML(models.status(), elem_id="status")
+            track_step = track.TrackStep(*run, chosen)
+        check_step = check.build(overview)
         take_step = tabs.build()
 
-        api.build(track_step.settings)  # first, so that its endpoints get their names, and the page's own events others
-        came_back = video.wire(demo, video_step, paint_step, track_step, check_step, take_step.block, changed)
+        api.build(chosen)  # first, so that its endpoints get their names, and the page's own events others
+        later = check_step.block, take_step.block
+        came_back = video.wire(
+            demo, video_step, ends, estimate, later, take_step.video, paint_step, track_step, check_step, changed
+        )
         paint.wire(paint_step, changed)
-        later = [check_step.block, take_step.block]
         track.wire(track_step, paint_step.canvas, paint_step.frame, later, status, changed, came_back)
         check.wire(check_step, paint_step, changed)
         tabs.wire(take_step, track_step, changed)

@@ -29,16 +29,14 @@ SETTLE_WITH_FRAME = (
 class Counters:
     """Their `.change` fires when an event puts a new value, a `stamp()`, into them.
 
-    refreshed: after each finished run and each edit of key frames, objects, trim, post-processing or style.
-    restyled: where the result looks different without a run, so that its video is rendered anew.
+    refreshed: after each finished run and each edit of key frames, objects, trim or post-processing.
     """
 
     refreshed: gr.State
-    restyled: gr.State
 
 
 def counters() -> Counters:
-    return Counters(gr.State(0), gr.State(0))
+    return Counters(gr.State(0))
 
 
 def stamp() -> int:

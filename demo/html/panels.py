@@ -4,21 +4,16 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from demo.html.pictures import jpeg_uri
 from demo.html.progress import Progress
 from xmem.review.preflight import Estimate
 
 MASTHEAD = '<div class="masthead"><h1>XMem</h1><p>Paint an object once, follow it through the whole video.</p></div>'
-WAITING_FOR_VIDEO = '<div class="waiting"><p>The first frame appears here, to paint on.</p></div>'
 TIMING = '<p class="estimate" role="status">Timing a few frames…</p>'
 MEMORY_HEADING = '<p class="group">Memory, with the symbols of the XMem paper</p>'
 
 
-def heading(number: int, title: str, hint: str) -> str:
-    return (
-        f'<div class="step-head"><span class="step-number" aria-hidden="true">{number}</span>'
-        f"<h2>{escape(title)}</h2><p>{escape(hint)}</p></div>"
-    )
+def heading(title: str) -> str:
+    return f'<h2 class="heading">{escape(title)}</h2>'
 
 
 def status_line(device: str, model: str) -> str:
@@ -85,10 +80,6 @@ def waiting(text: str) -> str:
     return f'<p class="pending" role="status">{escape(text)}</p>' if text else ""
 
 
-def idle() -> str:
-    return '<div class="run idle"><p>The result appears here.</p></div>'
-
-
 def busy(text: str, share: float | None = None) -> str:
     """Something that has no frames yet; share: how much is done (0 to 1) where that is known."""
     return f'<div class="run"><div class="figures"><strong>{escape(text)}</strong></div>{_bar(share)}</div>'
@@ -110,13 +101,8 @@ def running(progress: Progress) -> str:
         f"<span>{rate(progress.frames_per_second)}</span>",
         f"<span>{duration(left)} left</span>" if left is not None else "",
     ]
-    picture = (
-        f'<img src="{jpeg_uri(progress.preview)}" decoding="sync" alt="Preview of the latest frame">'
-        if progress.preview
-        else ""
-    )
     return (
-        f'<div class="run"><div class="figures">{"".join(figures)}</div>{_bar(share)}{picture}</div>'
+        f'<div class="run"><div class="figures">{"".join(figures)}</div>{_bar(share)}</div>'
         f"{message(progress.note, 'bad')}"
     )
 

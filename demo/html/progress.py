@@ -10,7 +10,6 @@ class Progress:
     """done: frames finished; total: frames to do, where known, each counted once; seconds: since the first was begun.
     agrees: new masks have come to agree with those from before a correction, so that the rest could be kept.
 
-    preview: JPEG of the latest overlay that was drawn for the page, None before the first.
     model: the checkpoint that works; note: why it is another than the chosen one, or "".
     memory_bytes: what the memories hold; estimate: seconds that were expected; 0 where that is not known.
     ahead: runs of others that have to end before this one begins; wait_seconds: until then, None where not known.
@@ -19,7 +18,6 @@ class Progress:
     done: int = 0
     total: int | None = None
     seconds: float = 0.0
-    preview: bytes | None = None
     model: str = ""
     note: str = ""
     memory_bytes: int = 0

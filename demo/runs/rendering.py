@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +12,14 @@ import gradio as gr
 from demo.failures import in_words
 from demo.html import panels
 from demo.html.progress import Progress
-from demo.runs.follow import follow
 from demo.visit import studio
 from demo.visit.workspace import Workspace, download_stem
-from demo.wiring import stamp
 from xmem.export import ExportProgress, export
 from xmem.session import Session
 
-OLD = "made before your last change: run again."
+OLD = "The masks were made before your last change: run again."
 RENDERING = "render-"  # how the folder of a rendering begins
 SUMMARY = "run.json"  # of the latest run, beside the session's own files
-
-
-@in_words(lambda sentence, *_: (panels.failed(sentence), gr.skip(), gr.skip()), raises=False)
-def show(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
-    """Render the result anew. Yields (panel, result video, its download); the video comes last.
-
-    Stops where the visitor asked to; what was shown before stays then. Without a result it does nothing.
-    """
-    session = studio.session_of(request)
-    if not session.has_results:
-        yield gr.skip(), gr.skip(), gr.skip()
-        return
-    yield from _show(session, request)
-
-
-def _show(session: Session, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
-    workspace = studio.workspace_of(request)
-    progress, stopped = read_summary(session)
-    with workspace.new_folder(RENDERING) as folder:
-        newest = workspace.work / f"newest-{workspace.left.name if workspace.left else 'render'}"  # of this page
-        newest.write_text(folder.name)
-        for step in follow(_export(session, folder)):
-            workspace.keep_alive()
-            workspace.check_here()
-            if newest.read_text() != folder.name:  # something changed since: that rendering shows it
-                yield gr.skip(), gr.skip(), gr.skip()
-                return
-            if workspace.stop_file.exists():
-                workspace.clear_stop()
-                yield panels.finished(progress, stopped), gr.skip(), gr.skip()
-                return
-            yield written(session, step), gr.skip(), gr.skip()
-        video = studio.handed(request, next(folder.glob("*.mp4")))
-        yield panels.finished(progress, stopped), video, video
 
 
 def written(session: Session, latest: ExportProgress | None) -> str:
@@ -80,7 +44,7 @@ def _export(session: Session, folder: Path) -> Iterator[ExportProgress]:
 
 def keep_summary(session: Session, progress: Progress, stopped: bool) -> None:
     """Remember what the latest run did, for the panel."""
-    values = asdict(replace(progress, preview=None)) | {"stopped": stopped, "given": _given(session)}
+    values = asdict(progress) | {"stopped": stopped, "given": _given(session)}
     (session.folder / SUMMARY).write_text(json.dumps(values))
 
 
@@ -89,7 +53,8 @@ def read_summary(session: Session) -> tuple[Progress | None, bool]:
     try:
         values: dict[str, Any] = json.loads((session.folder / SUMMARY).read_text())
         stopped = values.pop("stopped")
-        values.pop("given", None)
+        for name in ("given", "preview"):  # the latter in sessions of earlier versions
+            values.pop(name, None)
         return Progress(**values), stopped
     except (OSError, ValueError, KeyError, TypeError):
         return None, False
@@ -109,24 +74,9 @@ def is_old(session: Session) -> bool:
     return session.has_results and bool(session.pending()) and given != _given(session)
 
 
-@in_words(lambda *_: (gr.skip(), gr.skip()), raises=False)
-def old(request: gr.Request) -> tuple[Any, Any]:
-    """What the result video, and what is taken away, say after a correction, until the next run."""
+@in_words(lambda *_: gr.skip(), raises=False)
+def old(request: gr.Request) -> Any:
+    """What is taken away says so after a correction, until the next run."""
     if not studio.has_session(request) or not is_old(studio.session_of(request)):
-        return "", ""
-    return panels.message(f"The video was {OLD}"), panels.message(f"The masks were {OLD}")
-
-
-def _warned(sentence: str, *_: Any) -> Any:
-    gr.Warning(sentence)
-    return gr.skip()
-
-
-@in_words(_warned, raises=False)
-def set_opacity(opacity: float, request: gr.Request) -> Any:
-    """The overlay's opacity was changed in the settings. An update of (restyled)."""
-    if not studio.has_session(request):
-        return gr.skip()
-    with studio.editing(request) as session:
-        session.set_style(replace(session.style, opacity=float(opacity)))
-        return stamp() if session.has_results else gr.skip()
+        return ""
+    return panels.message(OLD)

@@ -1,6 +1,6 @@
 """A run: paths in, progress out. The only place where the page meets the engine.
 
-What `on_gpu` wraps may run in another process: it takes and yields nothing but paths, numbers and JPEG bytes.
+What `on_gpu` wraps may run in another process: it takes and yields nothing but paths and numbers.
 """
 
 import time
@@ -9,16 +9,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from demo.html import pictures
 from demo.html.progress import Progress
 from demo.runs import models, zero
-from demo.visit import scene
 from xmem.review.preflight import Estimate, estimate
-from xmem.session import Session, Step, TrackSettings
+from xmem.session import Session, TrackSettings
 from xmem.session.settings import WHOLE
 
-PREVIEW_SECONDS = 0.8
-PREVIEW_WIDTH = 720
 ESTIMATE_SECONDS = 15  # of a GPU's time at most: a few frames, whatever their size
 
 
@@ -75,22 +71,17 @@ def _slice(
 ) -> Iterator[Progress]:
     """What of a run fits into so many seconds, at least one frame."""
     began = time.monotonic()
-    session = Session.open(folder)
     loaded = models.load(settings.model, settings.device, settings.precision)
-    steps = session.propagate(settings.with_model(loaded.name), loaded.model, start_over, scope)
-    shown, stop = -PREVIEW_SECONDS, Path(stop_file)
-    progress, latest = Progress(model=loaded.name, note=loaded.note), None
+    steps = Session.open(folder).propagate(settings.with_model(loaded.name), loaded.model, start_over, scope)
+    stop = Path(stop_file)
+    progress = Progress(model=loaded.name, note=loaded.note)
     try:
         for latest in steps:
-            preview = progress.preview
-            if latest.seconds - shown >= PREVIEW_SECONDS:
-                preview, shown = _preview(session, latest), latest.seconds
             progress = replace(
                 progress,
                 done=latest.done,
                 total=latest.total,
                 seconds=latest.seconds,
-                preview=preview,
                 memory_bytes=latest.memory.bytes,
                 agrees=latest.agrees,
             )
@@ -99,8 +90,6 @@ def _slice(
                 break
     finally:
         steps.close()
-    if latest:
-        yield replace(progress, preview=_preview(session, latest))
 
 
 def estimate_session(folder: str, settings: TrackSettings) -> Estimate:
@@ -114,8 +103,3 @@ def _estimate(folder: str, settings: TrackSettings) -> Iterator[Estimate]:
     loaded = models.load(settings.model, settings.device, settings.precision)
     found = estimate(Session.open(folder), settings.with_model(loaded.name), loaded.model)
     yield replace(found, reason=f"{found.reason} {loaded.note}".strip())
-
-
-def _preview(session: Session, step: Step) -> bytes:
-    image = scene.tinted(session, step.image, scene.visible(session, step.mask))
-    return pictures.jpeg(image, min(PREVIEW_WIDTH, image.shape[1]))

@@ -9,9 +9,9 @@ from gradio.components import Component
 
 import xmem
 from demo.html import panels
-from demo.runs import models, rendering
+from demo.runs import models
 from demo.visit.asked import whole
-from demo.wiring import QUIET, SETTLE, Counters
+from demo.wiring import QUIET
 from xmem.limits import MIN_SIZE
 from xmem.session import TrackSettings
 
@@ -39,7 +39,6 @@ class SettingsPanel:
     model: gr.Dropdown
     device: gr.Dropdown
     size: gr.Dropdown
-    opacity: gr.Slider
     model_note: gr.HTML
     accuracy: gr.HTML
     memory: list[Component]
@@ -55,46 +54,42 @@ class SettingsPanel:
 def build() -> SettingsPanel:
     chosen = models.default_model()
     with gr.Accordion("Settings", open=False, elem_id="settings"):
-        with gr.Row():
-            model = gr.Dropdown(models.model_choices(), value=chosen, label="Model", elem_id="model")
-            devices = models.device_choices()
-            device = gr.Dropdown(devices, value=devices[0][1], label="Device")
+        model = gr.Dropdown(models.model_choices(), value=chosen, label="Model", elem_id="model")
         accuracy = gr.HTML(models.accuracy(chosen), elem_id="model-accuracy")
         model_note = gr.HTML(elem_id="model-note")
-        size, opacity = _common()
+        devices = models.device_choices()
+        device = gr.Dropdown(devices, value=devices[0][1], label="Device", visible=len(devices) > 1)
+        size = _size()
         direction, pause = _directions()
-        memory = _memory()
-    return SettingsPanel(model, device, size, opacity, model_note, accuracy, memory, direction, pause)
+        with gr.Accordion("Memory", open=False, elem_id="memory"):
+            memory = _memory()
+    return SettingsPanel(model, device, size, model_note, accuracy, memory, direction, pause)
 
 
-def _common() -> tuple[gr.Dropdown, gr.Slider]:
-    with gr.Row():
-        size = gr.Dropdown(
-            size_choices(),
-            value=default_size(),
-            label="Inference size",
-            info="Shorter side while tracking; larger is finer and slower. Results keep the video's size.",
-            elem_id="size",
-        )
-        opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Overlay opacity", info="How much the colours cover.")
-    return size, opacity
+def _size() -> gr.Dropdown:
+    return gr.Dropdown(
+        size_choices(),
+        value=default_size(),
+        label="Inference size",
+        info="Shorter side while tracking; larger is finer and slower. Results keep the video's size.",
+        elem_id="size",
+    )
 
 
 def _directions() -> tuple[gr.Radio, gr.Checkbox]:
-    with gr.Row():
-        direction = gr.Radio(
-            DIRECTIONS,
-            value="both",
-            label="Direction",
-            info="From each painted frame. Between two of them, both ways are blended.",
-            elem_id="direction",
-        )
-        pause = gr.Checkbox(
-            False,
-            label="Pause memory at cuts",
-            info="After a shot cut nothing is remembered until the objects are found again.",
-            elem_id="pause",
-        )
+    direction = gr.Radio(
+        DIRECTIONS,
+        value="both",
+        label="Direction",
+        info="From each painted frame. Between two of them, both ways are blended.",
+        elem_id="direction",
+    )
+    pause = gr.Checkbox(
+        False,
+        label="Pause memory at cuts",
+        info="After a shot cut nothing is remembered until the objects are found again.",
+        elem_id="pause",
+    )
     return direction, pause
 
 
@@ -135,7 +130,7 @@ def _memory() -> list[Component]:
     return [every, low, high, prototypes, longest, top_k, deep, long_term]
 
 
-def wire(step: SettingsPanel, status: gr.HTML, changed: Counters) -> None:
+def wire(step: SettingsPanel, status: gr.HTML) -> None:
     gr.on(
         [step.model.input, step.device.input],
         choose_model,
@@ -144,7 +139,6 @@ def wire(step: SettingsPanel, status: gr.HTML, changed: Counters) -> None:
         **QUIET,
     )
     step.model.change(models.accuracy, step.model, step.accuracy, **QUIET)
-    step.opacity.release(rendering.set_opacity, step.opacity, changed.restyled, js=SETTLE, **QUIET)
 
 
 # What the controls say

@@ -1,4 +1,4 @@
-"""Step 3: the run, what it would compute, and the result that is rendered from it."""
+"""The run, what it would compute, and how far it is."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 from gradio.events import Dependency
 
 import xmem
@@ -18,17 +17,14 @@ from demo.runs import follow, models, preflight, rendering, settings, told, turn
 from demo.runs.run import propagate_session, steps_left
 from demo.visit import scene, studio
 from demo.visit.workspace import Workspace
-from demo.wiring import QUIET, RENDERINGS, RUNS, SETTLE, SETTLE_WITH_FRAME, Counters, stamp
+from demo.wiring import QUIET, RUNS, SETTLE, SETTLE_WITH_FRAME, Counters, stamp
 from xmem.limits import limits
 from xmem.session import Session, TrackSettings
 from xmem.session.settings import WHOLE
 from xmem.session.spans import plan
 
-# Where the result video stands, in seconds; and a frame number to go to.
-VIDEO_TIME = "() => [document.querySelector('#result-video video')?.currentTime ?? 0]"
 WAITING_UNWATCHED_SECONDS = 20.0  # after which a run that nobody looks at gives up its place in the line
 TOO_LONG = "A run may take {} here: press Continue to go on."
-GO_THERE = "(frame) => { window.xmemGo(frame); }"
 
 
 @dataclass(frozen=True)
@@ -38,47 +34,18 @@ class TrackStep:
     stop: gr.Button
     waiting: gr.HTML
     panel: gr.HTML
-    results: gr.Column
-    old: gr.HTML  # says where the result is from before the last change
-    video: gr.Video
-    paint_here: gr.Button
-    video_file: gr.DownloadButton
     settings: settings.SettingsPanel
-    seconds: gr.Number
-    frame: gr.Number
-
-    @property
-    def rendered(self) -> list[Component]:
-        """Outputs of `demo.runs.rendering.show`, which renders the result anew in the session's style."""
-        return [self.panel, self.video, self.video_file]
 
 
-def build() -> TrackStep:
-    with gr.Column(elem_classes="step", elem_id="step-track"):
-        gr.HTML(panels.heading(3, "Track", "Through every frame of the video."))
-        with gr.Row(elem_id="run-row"):
-            run = gr.Button("Run", variant="primary", elem_id="run", min_width=160, scale=0)
-            anew = gr.Button("Start over", elem_id="start-over", visible=False, min_width=110, scale=0)
-            stop = gr.Button("Stop", variant="stop", elem_id="stop", visible=False, min_width=160, scale=0)
-            waiting = gr.HTML(elem_id="pending", min_height=0)
-        panel = gr.HTML(panels.idle(), elem_id="panel")
-        with gr.Column(visible=False, elem_id="results") as results:
-            old = gr.HTML(elem_id="old-result", min_height=0)
-            video = gr.Video(
-                interactive=False,
-                show_label=False,
-                height=520,
-                elem_id="result-video",
-                buttons=[],
-                autoplay=True,
-                loop=True,
-            )
-            with gr.Row():
-                video_file = gr.DownloadButton("Download video", variant="primary", elem_id="download-video")
-                here = gr.Button("Paint here", elem_id="paint-here")
-            seconds, frame = gr.Number(0, visible=False), gr.Number(0, visible=False)
-        chosen = settings.build()
-    return TrackStep(run, anew, stop, waiting, panel, results, old, video, here, video_file, chosen, seconds, frame)
+def build_run() -> tuple[gr.Button, gr.Button, gr.Button, gr.HTML, gr.HTML]:
+    """Run, Start over, Stop, what is to be computed, and how far it is; the settings follow (see `TrackStep`)."""
+    with gr.Row(elem_id="run-row"):
+        run = gr.Button("Run", variant="primary", elem_id="run", min_width=120)
+        anew = gr.Button("Start over", elem_id="start-over", visible=False, min_width=100)
+        stop = gr.Button("Stop", variant="stop", elem_id="stop", visible=False, min_width=120)
+    waiting = gr.HTML(elem_id="pending", min_height=0)
+    panel = gr.HTML(elem_id="panel", min_height=0)
+    return run, anew, stop, waiting, panel
 
 
 def wire(
@@ -92,7 +59,7 @@ def wire(
 ) -> None:
     """canvas, frame: what is painted on, and its frame. with_result: blocks that show once there is a result.
     came_back: the event after which the page shows the work of its address."""
-    settings.wire(step.settings, status, changed)
+    settings.wire(step.settings, status)
     chosen = step.settings
     gr.on(
         [
@@ -105,7 +72,7 @@ def wire(
         trigger_mode="always_last",
         **QUIET,
     )
-    outputs = [step.run, step.stop, canvas, *with_result, step.results, changed.refreshed]
+    outputs = [step.run, step.stop, canvas, *with_result, changed.refreshed]
     buttons = [step.run, step.start_over, step.stop]
     for button, work in ((step.run, run), (step.start_over, run_anew)):
         begun = button.click(begin, None, [step.panel, *buttons], queue=False, js=SETTLE, **QUIET)
@@ -113,15 +80,10 @@ def wire(
         ran = locked.then(work, chosen.controls, step.panel, show_progress_on=[], **RUNS, **QUIET)
         for ended in (ran.success, ran.failure):  # `then` alone does not follow a generator that failed
             ended(finish, frame, outputs, js=SETTLE_WITH_FRAME, **QUIET)
-        ran.success(rendering.show, None, step.rendered, **RENDERINGS, **QUIET)
     joined = gr.State(0)
     came_back.success(join, None, [step.panel, *buttons, canvas, joined], show_progress_on=[], **QUIET)
     joined.change(finish, frame, outputs, js=SETTLE_WITH_FRAME, **QUIET)
-    joined.change(rendering.show, None, step.rendered, **RENDERINGS, **QUIET)
     step.stop.click(stop, None, step.stop, queue=False, **QUIET)
-    changed.restyled.change(rendering.show, None, step.rendered, trigger_mode="always_last", **RENDERINGS, **QUIET)
-    there = step.paint_here.click(frame_at, step.seconds, step.frame, js=VIDEO_TIME, **QUIET)
-    there.success(None, step.frame, None, js=GO_THERE, **QUIET)
 
 
 # What the controls do
@@ -329,6 +291,10 @@ def compute(
             last, stopped = replace(last, total=last.done, estimate=0.0), False
         workspace.clear_stop()
         rendering.keep_summary(session, last, stopped)
+        panel = panels.finished(last, stopped)
+        if is_visitors:
+            told.tell(workspace, panel)
+        yield panel, last
         if stopped and turn.line().ends:
             if is_visitors:
                 told.tell(workspace, panels.failed(turn.ENDING))
@@ -336,17 +302,16 @@ def compute(
 
 
 def finish(frame: float, request: gr.Request) -> tuple[Any, ...]:
-    """The run is over, however it ended. Updates of (run, stop, canvas, step 4, step 5, results, refreshed)."""
+    """The run is over, however it ended. Updates of (run, stop, canvas, check, take away, refreshed)."""
     idle = gr.update(visible=True), gr.update(visible=False)
     if not studio.has_session(request):
-        return *idle, gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        return *idle, *(gr.skip(),) * 4
     session = studio.session_of(request)
     shown = scene.of_frame(session, min(max(int(frame), session.first), session.last))
     has_result = gr.update(visible=session.has_results)
-    return *idle, shown, has_result, has_result, has_result, stamp()
+    return *idle, shown, has_result, has_result, stamp()
 
 
-@in_words()
-def frame_at(seconds: float, request: gr.Request) -> int:
-    """The frame that the result video shows at a time."""
-    return studio.session_of(request).frame_at(float(seconds))
+def outcome(session: Session) -> str:
+    """The panel between runs: what the latest one did, "" before the first."""
+    return panels.finished(*rendering.read_summary(session)) if session.has_results else ""

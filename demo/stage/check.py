@@ -1,4 +1,4 @@
-"""Step 4: the timeline, the frames worth checking, and masks cleaned up without another run."""
+"""The timeline, the frames worth checking, and masks cleaned up without another run."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,8 @@ SUGGESTIONS = 6
 @dataclass(frozen=True)
 class CheckStep:
     block: gr.Column  # hidden before there is a result
-    overview: gr.HTML
+    overview: gr.HTML  # the timeline, in the stage
+    worth: gr.HTML
     grow: gr.Slider
     fill_holes: gr.Checkbox
     drop_specks: gr.Checkbox
@@ -35,11 +36,16 @@ class CheckStep:
         return [self.grow, self.fill_holes, self.drop_specks]
 
 
-def build() -> CheckStep:
+def build_timeline() -> gr.HTML:
+    """Its place is in the stage, under the picture."""
+    return gr.HTML(js_on_load=part("timeline.js"), apply_default_css=False, elem_id="overview")
+
+
+def build(overview: gr.HTML) -> CheckStep:
+    """overview: what `build_timeline` made."""
     default = PostProcessing()
-    with gr.Column(visible=False, elem_classes="step", elem_id="step-check") as block:
-        gr.HTML(panels.heading(4, "Check and correct", "Go to a doubtful frame, correct it above, and run again."))
-        overview = gr.HTML(js_on_load=part("timeline.js"), apply_default_css=False, elem_id="overview")
+    with gr.Column(visible=False, elem_id="check") as block:
+        worth = gr.HTML(js_on_load=part("worth.js"), apply_default_css=False, elem_id="worth")
         with gr.Accordion("Clean up the masks", open=False, elem_id="post"):
             with gr.Row():
                 grow = gr.Slider(
@@ -67,16 +73,16 @@ def build() -> CheckStep:
                     elem_id="drop-specks",
                 )
             note = gr.HTML(elem_id="post-note")
-    return CheckStep(block, overview, grow, holes, specks, note)
+    return CheckStep(block, overview, worth, grow, holes, specks, note)
 
 
 def wire(step: CheckStep, paint: PaintStep, changed: Counters) -> None:
-    changed.refreshed.change(overview, None, step.overview, trigger_mode="always_last", **QUIET)
+    changed.refreshed.change(overview, None, [step.overview, step.worth], trigger_mode="always_last", **QUIET)
     gr.on(
         [step.grow.release, step.fill_holes.input, step.drop_specks.input],
         set_post,
         [*step.post, paint.frame],
-        [paint.canvas, step.note, changed.refreshed, changed.restyled],
+        [paint.canvas, step.note, changed.refreshed],
         js=SETTLE_WITH_FRAME,
         trigger_mode="always_last",
         **QUIET,
@@ -86,10 +92,10 @@ def wire(step: CheckStep, paint: PaintStep, changed: Counters) -> None:
 # What the controls do
 
 
-def overview(request: gr.Request) -> str:
+def overview(request: gr.Request) -> tuple[str, str]:
     """The timeline and the list of frames worth checking; "" without a result."""
     if not studio.has_session(request):
-        return ""
+        return "", ""
     session = studio.session_of(request)
     names = {item.id: item.name for item in session.objects}
     stats = session.stats()
@@ -98,7 +104,7 @@ def overview(request: gr.Request) -> str:
     worth = [
         (item.frame, names.get(item.object, ""), item.reason, scene.thumbnail(session, item.frame)) for item in worst
     ]
-    return drawn + panels.worth_checking(worth) if drawn else ""
+    return drawn, panels.worth_checking(worth) if drawn else ""
 
 
 def suggestions(session: Session, stats: list[ObjectStats]) -> list[Suggestion]:
@@ -108,11 +114,10 @@ def suggestions(session: Session, stats: list[ObjectStats]) -> list[Suggestion]:
     return suggest(stats, session.cuts(), keys, SUGGESTIONS, names, session.dismissed)
 
 
-@in_words(lambda sentence, *_: (gr.skip(), panels.message(sentence, "bad"), gr.skip(), gr.skip()), raises=False)
+@in_words(lambda sentence, *_: (gr.skip(), panels.message(sentence, "bad"), gr.skip()), raises=False)
 def set_post(grow: float, fill_holes: bool, drop_specks: bool, frame: float, request: gr.Request) -> tuple[Any, ...]:
-    """How masks are cleaned up was changed. Updates of (canvas, message, refreshed, restyled)."""
+    """How masks are cleaned up was changed. Updates of (canvas, message, refreshed)."""
     with studio.editing(request) as session:
         session.set_post(PostProcessing(int(grow), fill_holes, drop_specks))
         shown = scene.of_frame(session, min(max(int(frame), session.first), session.last))
-        has_result = session.has_results
-    return shown, "", stamp(), stamp() if has_result else gr.skip()
+    return shown, "", stamp()

@@ -1,7 +1,7 @@
-"""Step 2: the canvas, its frames and objects, and the key frames below it.
+"""The canvas with its frames and objects, and the key frames below it.
 
-Every event answers with a scene (see `demo.visit.scene`). The outputs are always (scene, refreshed, restyled): the two
-counters change where key frames, objects or results changed, and where the result looks different without a run.
+Every event answers with a scene (see `demo.visit.scene`). The outputs are always (scene, refreshed): the counter
+changes where key frames, objects or results changed.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,11 @@ from xmem.render.refine import refine_mask
 from xmem.session import Session
 from xmem.session.spans import ids_spoken_for
 
-Answer = tuple[Any, Any, Any]  # scene, refreshed, restyled
+Answer = tuple[Any, Any]  # scene, refreshed
 
 
 @dataclass(frozen=True)
 class PaintStep:
-    block: gr.Column
     canvas: gr.HTML
     keys: gr.HTML
     mask: gr.UploadButton
@@ -35,22 +34,18 @@ class PaintStep:
 
 
 def build() -> PaintStep:
-    with gr.Column(elem_classes="step", elem_id="step-paint"):
-        gr.HTML(panels.heading(2, "Paint", "On any frame, one colour per object."))
-        gr.HTML(panels.WAITING_FOR_VIDEO, elem_id="paint-empty")
-        with gr.Column(visible=False, elem_id="paint-block") as block:
-            canvas = painter("canvas")
-            with gr.Row(elem_id="paint-foot"):
-                keys = gr.HTML(js_on_load=part("keys.js"), apply_default_css=False, elem_id="keys")
-                mask = gr.UploadButton(
-                    "Upload a mask", file_types=["image"], size="sm", min_width=130, elem_id="mask-file", scale=0
-                )
-            frame = gr.Number(0, visible=False)  # of the canvas; a script fills it in
-    return PaintStep(block, canvas, keys, mask, frame)
+    canvas = painter("canvas")
+    with gr.Row(elem_id="stage-foot"):
+        keys = gr.HTML(js_on_load=part("keys.js"), apply_default_css=False, elem_id="keys")
+        mask = gr.UploadButton(
+            "Upload a mask", file_types=["image"], size="sm", min_width=130, elem_id="mask-file", scale=0
+        )
+    frame = gr.Number(0, visible=False)  # of the canvas; a script fills it in
+    return PaintStep(canvas, keys, mask, frame)
 
 
 def wire(step: PaintStep, changed: Counters) -> None:
-    outputs = [step.canvas, changed.refreshed, changed.restyled]
+    outputs = [step.canvas, changed.refreshed]
     for event, function in (
         (step.canvas.go, go),
         (step.canvas.stroke, stroke),
@@ -81,7 +76,7 @@ def go(event: gr.EventData, request: gr.Request) -> Answer:
     data = event._data
     session = studio.session_of(request)
     frame = min(max(int(data["frame"]), session.first), session.last)
-    return scene.of_frame(session, frame, data["ack"], locked=studio.is_running(request)), gr.skip(), gr.skip()
+    return scene.of_frame(session, frame, data["ack"], locked=studio.is_running(request)), gr.skip()
 
 
 @answers
@@ -137,7 +132,7 @@ def refine_object(session: Session, frame: int, object_id: int) -> str:
 def change_object(event: gr.EventData, request: gr.Request) -> Answer:
     """An object was renamed, coloured, hidden, shown or deleted."""
     is_name = set(event._data) <= {"id", "name", "ack"}
-    return _edit(event, request, _change_object, with_picture=not is_name, restyles=not is_name)
+    return _edit(event, request, _change_object, with_picture=not is_name)
 
 
 def _change_object(session: Session, data: dict[str, Any]) -> str:
@@ -169,8 +164,7 @@ def _step(event: gr.EventData, request: gr.Request, step: Callable[[Session], bo
     with studio.editing(request) as session:
         frame = changed_frame(session, step, int(data["frame"]))
         shown = scene.of_frame(session, frame, data["ack"])
-        restyles = not session.pending() and session.has_results
-    return shown, stamp(), stamp() if restyles else gr.skip()
+    return shown, stamp()
 
 
 def changed_frame(session: Session, step: Callable[[Session], bool], shown: int) -> int:
@@ -188,13 +182,13 @@ def changed_frame(session: Session, step: Callable[[Session], bool], shown: int)
 def upload_mask(file: str | None, frame: float, request: gr.Request) -> Answer:
     """A mask file instead of painting, for the frame on the canvas."""
     if file is None:
-        return gr.skip(), gr.skip(), gr.skip()
+        return gr.skip(), gr.skip()
     with studio.editing(request) as session:
         mask, note = canvas.of_mask(uploaded(file, request), session.info.width, session.info.height)
         mask, colours = own_ids(session, mask)
         paint(session, int(frame), mask, colours)
         said = "The mask is on the canvas" + (f" ({note})." if note else ".")
-        return scene.of_frame(session, int(frame), note=said, kind="good"), stamp(), gr.skip()
+        return scene.of_frame(session, int(frame), note=said, kind="good"), stamp()
 
 
 def own_ids(session: Session, mask: np.ndarray) -> tuple[np.ndarray, dict[int, int]]:
@@ -227,7 +221,6 @@ def _edit(
     request: gr.Request,
     change: Callable[[Session, dict[str, Any]], str],
     with_picture: bool = True,
-    restyles: bool = False,
 ) -> Answer:
     """Apply a change and answer with the canvas as it is then."""
     data = event._data
@@ -235,8 +228,7 @@ def _edit(
         note = change(session, data)
         make = scene.of_frame if with_picture else scene.of_state
         answer = make(session, _shown(session, data), data["ack"], note=note)
-        restyles = restyles and session.has_results
-    return answer, stamp(), stamp() if restyles else gr.skip()
+    return answer, stamp()
 
 
 def _shown(session: Session, data: dict[str, Any]) -> int:
@@ -248,8 +240,8 @@ def refused(reason: str, data: dict[str, Any], request: gr.Request) -> Answer:
     """The canvas as it is on disk, and why nothing was changed."""
     if not studio.has_session(request):
         gr.Warning(reason)
-        return {"empty": True, "ack": data.get("ack")}, gr.skip(), gr.skip()
+        return {"empty": True, "ack": data.get("ack")}, gr.skip()
     session = studio.session_of(request)
     locked = studio.is_running(request)
     shown = scene.of_frame(session, _shown(session, data), data.get("ack"), note=reason, kind="bad", locked=locked)
-    return shown, gr.skip(), gr.skip()
+    return shown, gr.skip()

@@ -479,7 +479,7 @@ find(".p-back").onclick = (event) => step(event.shiftKey ? -10 : -1);
 find(".p-next").onclick = (event) => step(event.shiftKey ? 10 : 1);
 range.oninput = () => sayFrame(Number(range.value));
 range.onchange = () => go(Number(range.value));
-window.xmemGo = (frame) => { if (state.scene) go(Number(frame)); document.querySelector("#step-paint")?.scrollIntoView({ behavior: "smooth", block: "start" }); };
+window.xmemGo = (frame) => { if (state.scene) go(Number(frame)); view.scrollIntoView({ behavior: "smooth", block: "nearest" }); };
 
 window.xmemFrame = () => state.scene?.frame ?? 0;
 window.xmemRemoveKey = (frame) => send("unkey", { frame });

@@ -85,6 +85,8 @@ class LooksTab:
     apply: gr.Button
     stop: gr.Button
     panel: gr.HTML  # what became of the whole video
+    video: gr.Video
+    video_file: gr.DownloadButton
     note: gr.HTML  # about the preview: it may come later than the video, and must not wipe its message
 
     @property
@@ -111,11 +113,15 @@ def build() -> LooksTab:
         with gr.Column(scale=4, min_width=240):
             controls = _controls(default)
             with gr.Row():
-                apply = gr.Button("Apply to the video", variant="primary", elem_id="looks-apply")
+                apply = gr.Button("Make the video", variant="primary", elem_id="looks-apply")
                 stop = gr.Button("Stop", variant="stop", visible=False, elem_id="looks-stop")
             panel = gr.HTML(elem_id="looks-panel")
             note = gr.HTML(elem_id="looks-note")
-    return LooksTab(kind, pictures, preview, frame, *controls, apply, stop, panel, note)
+    video = gr.Video(
+        interactive=False, show_label=False, buttons=[], autoplay=True, loop=True, visible=False, elem_id="result-video"
+    )
+    file = gr.DownloadButton("Download video", variant="primary", visible=False, scale=0, elem_id="download-video")
+    return LooksTab(kind, pictures, preview, frame, *controls, apply, stop, panel, video, file, note)
 
 
 def _controls(style: Style) -> tuple[gr.Slider, gr.Slider, gr.ColorPicker, gr.Image]:
@@ -156,9 +162,11 @@ def wire(step: LooksTab, track: TrackStep, changed: Counters) -> None:
     changed.refreshed.change(
         refresh, [*step.choices, step.frame], [step.frame, step.pictures, step.preview, step.note], **drawn
     )
-    outputs = [step.panel, track.video, track.video_file]
+    del track  # all comes from the session
+    outputs = [step.panel, step.video, step.video_file]
     tabs.wire_work(NAME, [step.apply, step.stop], step.panel, apply, step.choices, outputs, **RENDERINGS)
     tabs.wire_stop(NAME, step.stop)
+    step.video.change(shown, step.video, [step.video, step.video_file], show_progress_on=[], **QUIET)
     with gr.Column(visible=False):
         number = gr.Number(MIDDLE, precision=0, label="frame")
         picture = gr.Image(label="picture", format="jpeg")
@@ -189,6 +197,12 @@ def hex_colour(colour: str) -> str:
 def controls(kind: str) -> list[Any]:
     """A look was chosen: the controls that change it are shown. Updates of (opacity, strength, background, image)."""
     return [gr.update(visible=visible) for visible in _shown(kind).values()]
+
+
+def shown(video: Any) -> tuple[Any, Any]:
+    """There is a video now, or none any more. Updates of (video, its download)."""
+    is_there = gr.update(visible=video is not None)
+    return is_there, is_there
 
 
 def _shown(kind: str) -> dict[str, bool]:

@@ -105,7 +105,7 @@ def visiting(window: Page, server: str) -> Iterator[None]:
     window.on("pageerror", note)
     window.set_viewport_size(VIEWPORT)
     window.goto(server)
-    window.wait_for_selector("#run")
+    window.wait_for_selector("#run", state="attached")
     try:
         yield
     finally:

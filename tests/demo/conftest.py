@@ -66,10 +66,10 @@ def chosen(listed) -> list[Any]:
 
 
 @pytest.fixture
-def act(visitor) -> Callable[..., tuple[Any, Any, Any]]:
-    """Send an action as the canvas does: act(function, frame=3, ...) -> (scene, refreshed, restyled)."""
+def act(visitor) -> Callable[..., tuple[Any, Any]]:
+    """Send an action as the canvas does: act(function, frame=3, ...) -> (scene, refreshed)."""
 
-    def send(function: Callable, **data: Any) -> tuple[Any, Any, Any]:
+    def send(function: Callable, **data: Any) -> tuple[Any, Any]:
         return function(gr.EventData(None, {"ack": 7, **data}), visitor)
 
     return send

@@ -1,4 +1,4 @@
-"""Step 4: the timeline and its suggestions, frames by time, masks cleaned up without a run."""
+"""The timeline and its suggestions, frames by time, masks cleaned up without a run."""
 
 import re
 from types import SimpleNamespace
@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from demo_clips import index_of, write_clip
 
+from demo import api
 from demo.html import plot, timeline
-from demo.runs import rendering, track
+from demo.runs import track
 from demo.stage import check, paint
 from demo.visit import studio
 from xmem.render.masks import write_index_mask
@@ -27,16 +28,16 @@ def tracked(act, session, visitor, painted, chosen):
 
 
 def test_before_a_result_there_is_no_timeline(visitor, session):
-    assert check.overview(visitor) == ""
+    assert check.overview(visitor) == ("", "")
 
 
 def test_the_timeline_names_objects_and_leads_to_key_frames_and_doubtful_frames(tracked, visitor):
-    html = check.overview(visitor)
+    html, worth = check.overview(visitor)
     assert "&lt;Square&gt;" in html and "<Square>" not in html
     assert 'class="t-key" data-frame="0"' in html and 'data-first="0" data-last="11"' in html
     assert html.count("b-line") == 1
     for suggestion in check.suggestions(tracked, tracked.stats()):
-        assert f'data-frame="{suggestion.frame}"' in html
+        assert f'data-frame="{suggestion.frame}"' in html and f'data-frame="{suggestion.frame}"' in worth
 
 
 def rows_of(count: int) -> list[ObjectStats]:
@@ -60,7 +61,7 @@ def test_frames_that_were_not_computed_are_gaps():
 
 @pytest.mark.parametrize(("seconds", "frame"), [(0, 0), (0.039, 0), (0.04, 1), (0.2, 5), (0.43, 10), (9, 11)])
 def test_a_time_of_the_result_video_is_a_frame(visitor, session, seconds, frame):
-    assert track.frame_at(seconds, visitor) == frame
+    assert api.frame_at(seconds, visitor) == frame
 
 
 def test_frames_of_variable_length_are_found_by_their_own_times(workspaces, tmp_path):
@@ -68,29 +69,24 @@ def test_frames_of_variable_length_are_found_by_their_own_times(workspaces, tmp_
     request = SimpleNamespace(session_hash="variable")
     studio.begin_session(request, write_clip(tmp_path / "variable.mp4", 64, 48, ticks=ticks))
     for frame, tick in enumerate(ticks):
-        assert track.frame_at(tick / 100, request) == frame
-        assert track.frame_at(tick / 100 + 0.03, request) == frame
-    assert track.frame_at(0.49, request) == 2 and track.frame_at(0.99, request) == 5
+        assert api.frame_at(tick / 100, request) == frame
+        assert api.frame_at(tick / 100 + 0.03, request) == frame
+    assert api.frame_at(0.49, request) == 2 and api.frame_at(0.99, request) == 5
 
 
 def test_times_count_from_the_first_frame_of_the_trimmed_range(visitor, session):
     session.set_trim(4, 9)
-    assert track.frame_at(0, visitor) == 4 and track.frame_at(0.08, visitor) == 6 and track.frame_at(5, visitor) == 9
+    assert api.frame_at(0, visitor) == 4 and api.frame_at(0.08, visitor) == 6 and api.frame_at(5, visitor) == 9
 
 
 def test_cleaning_up_changes_computed_masks_without_a_run_and_can_be_taken_back(tracked, visitor, chosen):
     # the tiny network's masks cover the frame: put one with an edge in its place
     write_index_mask(next(tracked.folder.glob("spans/*/masks/00005.png")), index_of(FIRST))
     before = tracked.mask(5)
-    scene, note, _, restyled = check.set_post(3, True, True, 5, visitor)
-    assert note == "" and isinstance(restyled, int) and scene["frame"] == 5
+    scene, note, refreshed = check.set_post(3, True, True, 5, visitor)
+    assert note == "" and isinstance(refreshed, int) and scene["frame"] == 5
     grown = studio.session_of(visitor).mask(5)
     assert (grown[57:93, 40:120] == 1).all() and (before[57:93, 40:120] == 1).sum() == 30 * 80
     assert "up to date" in track.waiting(visitor, *chosen)[0]
     check.set_post(0, False, False, 5, visitor)
     np.testing.assert_array_equal(studio.session_of(visitor).mask(5), before)
-
-
-def test_opacity_changes_the_style_without_a_run(tracked, visitor):
-    assert isinstance(rendering.set_opacity(0.8, visitor), int)
-    assert studio.session_of(visitor).style.opacity == 0.8

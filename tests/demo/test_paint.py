@@ -1,4 +1,4 @@
-"""Step 2: what is painted becomes a key frame at once, on the frame it was painted on; every change can be undone."""
+"""What is painted becomes a key frame at once, on the frame it was painted on; every change can be undone."""
 
 import io
 from base64 import b64decode
@@ -25,7 +25,7 @@ SECOND = (2, 120, 150, 200, 260)
 
 def test_a_stroke_is_a_key_frame_of_its_own_frame_whatever_the_canvas_shows_by_then(act, session, visitor, painted):
     """A stroke that arrives while another frame is on the canvas lands where it was drawn."""
-    scene, refreshed, _ = act(paint.stroke, frame=5, shown=9, mask=painted(FIRST), colors={"1": 4})
+    scene, refreshed = act(paint.stroke, frame=5, shown=9, mask=painted(FIRST), colors={"1": 4})
     after = studio.session_of(visitor)
     assert [key.frame for key in after.key_frames] == [5]
     np.testing.assert_array_equal(after.mask(5), index_of(FIRST))
@@ -42,7 +42,7 @@ def test_a_new_colour_makes_a_new_object_with_that_colour(act, session, visitor,
 def test_what_is_shown_comes_back_exactly_and_unchanged_it_makes_no_key_frame(act, session, visitor, painted, chosen):
     act(paint.stroke, frame=0, mask=painted(FIRST, SECOND), colors={})
     list(track.run(visitor, *chosen))
-    scene, _, _ = act(paint.go, frame=6)
+    scene, _ = act(paint.go, frame=6)
     shown = mask_in(scene)
     np.testing.assert_array_equal(shown, studio.session_of(visitor).mask(6))
     act(paint.stroke, frame=6, mask=scene["mask"], colors={})
@@ -51,7 +51,7 @@ def test_what_is_shown_comes_back_exactly_and_unchanged_it_makes_no_key_frame(ac
 
 def test_hidden_objects_are_not_on_the_canvas_and_survive_a_stroke(act, session, visitor, painted):
     act(paint.stroke, frame=0, mask=painted(FIRST, SECOND), colors={})
-    scene, _, _ = act(paint.change_object, id=2, visible=False)
+    scene, _ = act(paint.change_object, id=2, visible=False)
     assert set(np.unique(mask_in(scene))) == {0, 1}
     act(paint.stroke, frame=0, mask=painted((1, 10, 20, 10, 20)), colors={})
     np.testing.assert_array_equal(studio.session_of(visitor).mask(0), index_of((1, 10, 20, 10, 20), SECOND))
@@ -59,8 +59,8 @@ def test_hidden_objects_are_not_on_the_canvas_and_survive_a_stroke(act, session,
 
 def test_an_emptied_first_key_frame_is_gone_and_an_emptied_later_one_says_absent(act, session, visitor, painted):
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
-    scene, _, _ = act(paint.stroke, frame=8, mask=painted((1, 0, 5, 0, 5)), colors={})
-    scene, _, _ = act(paint.stroke, frame=8, mask=painted(), colors={})
+    scene, _ = act(paint.stroke, frame=8, mask=painted((1, 0, 5, 0, 5)), colors={})
+    scene, _ = act(paint.stroke, frame=8, mask=painted(), colors={})
     assert "absent" in scene["note"]
     assert [key.frame for key in studio.session_of(visitor).key_frames] == [0, 8]
     act(paint.remove_key_frame, frame=8, shown=8)
@@ -70,23 +70,23 @@ def test_an_emptied_first_key_frame_is_gone_and_an_emptied_later_one_says_absent
 
 def test_undo_and_redo_go_to_the_frame_that_changes(act, session, visitor, painted):
     act(paint.stroke, frame=3, mask=painted(FIRST), colors={})
-    scene, _, _ = act(paint.undo, frame=10)
+    scene, _ = act(paint.undo, frame=10)
     assert scene["frame"] == 3 and not mask_in(scene).any() and scene["can_redo"] and not scene["can_undo"]
-    scene, _, _ = act(paint.redo, frame=3)
+    scene, _ = act(paint.redo, frame=3)
     np.testing.assert_array_equal(mask_in(scene), index_of(FIRST))
 
 
 def test_undo_with_nothing_to_undo_changes_nothing(act, session):
-    scene, _, _ = act(paint.undo, frame=4)
+    scene, _ = act(paint.undo, frame=4)
     assert scene["frame"] == 4 and scene["ack"] == 7
 
 
 def test_objects_are_renamed_coloured_swapped_and_deleted(act, session, visitor, painted):
     act(paint.stroke, frame=0, mask=painted(FIRST, SECOND), colors={"1": 0, "2": 1})
     act(paint.change_object, id=1, name="Goose")
-    scene, _, _ = act(paint.change_object, id=1, color=1)
+    scene, _ = act(paint.change_object, id=1, color=1)
     assert [(item["name"], item["color"]) for item in scene["objects"]] == [("Goose", 1), ("Object 2", 0)]
-    scene, _, _ = act(paint.change_object, id=1, remove=True)
+    scene, _ = act(paint.change_object, id=1, remove=True)
     assert [item["id"] for item in scene["objects"]] == [2]
     assert set(np.unique(mask_in(scene))) == {0, 2}
 
@@ -94,20 +94,20 @@ def test_objects_are_renamed_coloured_swapped_and_deleted(act, session, visitor,
 def test_a_key_frame_is_removed_while_another_frame_is_shown(act, session, visitor, painted):
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
     act(paint.stroke, frame=6, mask=painted(SECOND), colors={})
-    scene, _, _ = act(paint.remove_key_frame, frame=6, shown=2)
+    scene, _ = act(paint.remove_key_frame, frame=6, shown=2)
     assert [key.frame for key in studio.session_of(visitor).key_frames] == [0] and scene["frame"] == 2
 
 
 def test_more_objects_than_colours_are_refused_in_words_and_the_canvas_goes_back(act, session, painted):
     boxes = [(i, 10 * i, 10 * i + 8, 0, 50) for i in range(1, 10)]
-    scene, refreshed, _ = act(paint.stroke, frame=0, mask=painted(*boxes), colors={})
+    scene, refreshed = act(paint.stroke, frame=0, mask=painted(*boxes), colors={})
     assert "colours for 8 objects" in scene["note"] and scene["kind"] == "bad" and not mask_in(scene).any()
     assert not isinstance(refreshed, int)
 
 
 @pytest.mark.parametrize("mask", ["", "data:image/png;base64,AAAA", "data:text/html;base64,AAAA", None])
 def test_what_is_no_painting_is_refused_in_words(act, session, visitor, mask):
-    scene, _, _ = act(paint.stroke, frame=0, mask=mask, colors={})
+    scene, _ = act(paint.stroke, frame=0, mask=mask, colors={})
     assert "paint it again" in scene["note"]
     assert studio.session_of(visitor).key_frames == ()
 
@@ -116,7 +116,7 @@ def test_painting_waits_for_a_run(act, session, visitor, painted, monkeypatch):
     monkeypatch.setattr(studio, "WAIT_SECONDS", 0.05)
     workspace = studio.workspace_of(visitor)
     with workspace.locked(1), workspace.new_folder(studio.RUN):
-        scene, _, _ = act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
+        scene, _ = act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
         assert "A run is going on" in scene["note"] and scene["locked"]
         assert act(paint.go, frame=4)[0]["frame"] == 4, "looking at frames goes on"
     assert not act(paint.go, frame=4)[0]["locked"]
@@ -130,7 +130,7 @@ def test_an_uploaded_mask_is_painted_on_the_shown_frame(visitor, session, tmp_pa
     index = index_of(FIRST)
     index[70:80, 60:70] = 0  # a hole is meant
     Image.fromarray(index * 255).save(tmp_path / "mask.png")
-    scene, _, _ = paint.upload_mask(str(tmp_path / "mask.png"), 4, visitor)
+    scene, _ = paint.upload_mask(str(tmp_path / "mask.png"), 4, visitor)
     np.testing.assert_array_equal(studio.session_of(visitor).mask(4), index)
     assert "on the canvas" in scene["note"] and scene["is_key"]
 
@@ -150,7 +150,7 @@ def test_a_bad_mask_is_a_sentence_and_leaves_the_painting(visitor, session, tmp_
     else:
         size = (320, 180) if kind == "empty" else (100, 100)
         Image.new("L", size, 0 if kind == "empty" else 255).save(path)
-    scene, _, _ = paint.upload_mask(str(path), 0, visitor)
+    scene, _ = paint.upload_mask(str(path), 0, visitor)
     assert scene["kind"] == "bad" and studio.session_of(visitor).key_frames == ()
 
 
@@ -165,12 +165,12 @@ def test_key_frames_are_shown_as_pictures_that_lead_there(act, visitor, session,
 def test_refining_follows_the_edges_and_one_undo_brings_the_sketch_back(act, visitor, session, painted):
     sketch = (1, 62, 88, 42, 118)  # two pixels inside the bright square
     act(paint.stroke, frame=0, mask=painted(sketch), colors={})
-    scene, _, _ = act(paint.refine, frame=0, object=1)
+    scene, _ = act(paint.refine, frame=0, object=1)
     refined = mask_in(scene) == 1
     square = index_of((1, 60, 90, 40, 120)) == 1
     assert (refined & square).sum() / (refined | square).sum() > 0.95
     assert "Undo" in scene["note"]
-    scene, _, _ = act(paint.undo, frame=0)
+    scene, _ = act(paint.undo, frame=0)
     np.testing.assert_array_equal(mask_in(scene), index_of(sketch))
 
 

@@ -1,6 +1,5 @@
-"""Step 3: a run computes what is pending and nothing else, can be stopped, and its result is a video."""
+"""A run computes what is pending and nothing else, can be stopped, and its result is a video."""
 
-import shutil
 import threading
 from types import SimpleNamespace
 
@@ -55,18 +54,11 @@ def test_other_settings_make_everything_pending(follow_all, visitor, chosen):
     assert "12 frames to compute." in track.waiting(visitor, *chosen)[0]
 
 
-def test_the_result_video_shows_every_frame_and_is_named_after_the_upload(follow_all, visitor, tmp_path):
-    for panel, shown, download in rendering.show(visitor):  # noqa: B007  (the last panel is what counts)
-        if isinstance(shown, str):
-            kept = shutil.copy(shown, tmp_path)
-            assert shown == download and shown.endswith("My-clip-1-overlay.mp4")
-    assert "Done: 12 frames" in panel
-    assert probe(kept).frame_count == 12
-    assert not list(studio.workspace_of(visitor).work.glob("render-*"))
-
-
-def test_rendering_without_a_result_says_nothing(session, visitor):
-    assert all(not isinstance(video, str) for _, video, _ in rendering.show(visitor))
+def test_the_result_video_shows_every_frame_and_is_named_after_the_upload(follow_all, visitor):
+    workspace = studio.workspace_of(visitor)
+    with rendering.rendered(studio.session_of(visitor), workspace) as path:
+        assert path.name == "My-clip-1-overlay.mp4" and probe(path).frame_count == 12
+    assert not list(workspace.work.glob("render-*"))
 
 
 def test_stop_keeps_what_is_done_and_the_next_run_does_the_rest(act, session, visitor, painted, chosen, monkeypatch):
@@ -85,7 +77,7 @@ def test_stop_keeps_what_is_done_and_the_next_run_does_the_rest(act, session, vi
     assert label == f"Continue from frame {len(done) + 1}" and start_over["visible"]
     track.begin(visitor)
     panels = list(track.run(visitor, *chosen))
-    assert f"of {12 - len(done)}<" in panels[-1], "the run went on where it was stopped"
+    assert f"of {12 - len(done)}<" in panels[-2], "the run went on where it was stopped"
     assert all(studio.session_of(visitor).has_result(frame) for frame in range(12))
     assert track.waiting(visitor, *chosen)[1:] == ("Run", gr.update(visible=False))
 
@@ -98,18 +90,18 @@ def test_a_run_that_was_stopped_starts_over_on_request(act, session, visitor, pa
             track.stop(visitor)
     assert studio.session_of(visitor).suspended() > 0
     track.begin(visitor)
-    assert "of 12<" in list(track.run_anew(visitor, *chosen))[-1]
+    assert "of 12<" in list(track.run_anew(visitor, *chosen))[-2]
 
 
 def test_results_say_that_they_are_from_before_a_change_until_the_next_run(follow_all, act, visitor, painted, chosen):
-    assert rendering.old(visitor) == ("", "")
+    assert rendering.old(visitor) == ""
     act(paint.stroke, frame=6, mask=painted((1, 0, 30, 0, 60)), colors={})
-    assert all("made before your last change: run again." in said for said in rendering.old(visitor))
+    assert "made before your last change: run again." in rendering.old(visitor)
     act(paint.undo, frame=6)
-    assert rendering.old(visitor) == ("", ""), "undo brings the result back"
+    assert rendering.old(visitor) == "", "undo brings the result back"
     act(paint.redo, frame=6)
     list(track.run(visitor, *chosen))
-    assert rendering.old(visitor) == ("", "")
+    assert rendering.old(visitor) == ""
 
 
 def test_a_stopped_run_is_no_change(act, session, visitor, painted, chosen, monkeypatch):
@@ -118,7 +110,7 @@ def test_a_stopped_run_is_no_change(act, session, visitor, painted, chosen, monk
     for panel in track.run(visitor, *chosen):
         if "Frame" in panel:
             track.stop(visitor)
-    assert studio.session_of(visitor).pending() and rendering.old(visitor) == ("", "")
+    assert studio.session_of(visitor).pending() and rendering.old(visitor) == ""
 
 
 def closed_in_mid_run(act, visitor, painted, chosen) -> None:
@@ -147,7 +139,7 @@ def test_a_run_that_ends_while_its_page_is_loaded_again_is_shown(act, session, v
     while "Frame" not in next(steps):
         pass
     again = SimpleNamespace(session_hash="the page, loaded again")
-    assert video.come_back(key, again)[-len(chosen) - 1] == gr.skip(), "what is not there yet is not rendered"
+    video.come_back(key, again)
     list(steps)
     assert isinstance(list(track.join(again))[-1][-1], int), "the page shows the result then"
 
@@ -175,7 +167,7 @@ def test_run_in_a_second_tab_shows_the_run_of_the_first(act, session, visitor, p
     while "Frame" not in next(first):
         pass
     assert studio.is_running(visitor)
-    assert "of 12" in list(track.run(visitor, *chosen))[-1]
+    assert "Done: 12 frames" in list(track.run(visitor, *chosen))[-1]
     list(first)
 
 
@@ -210,18 +202,18 @@ def test_an_unexpected_failure_is_a_short_sentence_and_a_log_entry(
 
 
 def test_after_a_run_the_canvas_shows_the_computed_mask_and_the_later_steps_unfold(follow_all, visitor):
-    run, stop, scene, check, take, results, _ = track.finish(6, visitor)
+    run, stop, scene, check, take, _ = track.finish(6, visitor)
     assert run["visible"] and not stop["visible"]
     assert scene["frame"] == 6 and not scene["locked"]
-    assert check["visible"] and take["visible"] and results["visible"]
+    assert check["visible"] and take["visible"] and "Done: 12 frames" in follow_all[-1]
 
 
 def test_undo_of_a_correction_brings_its_result_back_without_a_run(follow_all, act, visitor, painted, chosen):
     before = studio.session_of(visitor).mask(7)
     act(paint.stroke, frame=6, mask=painted((1, 0, 30, 0, 60)), colors={})
     list(track.run(visitor, *chosen))
-    _, _, restyled = act(paint.undo, frame=6)
-    assert isinstance(restyled, int), "the video is rendered again"
+    _, refreshed = act(paint.undo, frame=6)
+    assert isinstance(refreshed, int)
     np.testing.assert_array_equal(studio.session_of(visitor).mask(7), before)
     assert "up to date" in track.waiting(visitor, *chosen)[0]
 
