@@ -43,9 +43,19 @@ def estimate(found: Estimate) -> str:
     """What a run is expected to take."""
     memory = f" and <strong>{size(found.peak_bytes)}</strong> of memory" if found.peak_bytes else ""
     return (
-        f'<p class="estimate" role="status">A run takes about <strong>{duration(found.seconds)}</strong>{memory}. '
+        f'<p class="estimate" role="status">A run takes about <strong>{about(found.seconds)}</strong>{memory}. '
         f"{escape(found.reason)}</p>"
     )
+
+
+def about(seconds: float) -> str:
+    """Seconds that were estimated, as the range in which they may well lie: "8 to 13 s", "2 to 3 min"."""
+    low, high = 0.8 * seconds, 1.3 * seconds
+    for unit, name in ((3600, "h"), (60, "min"), (1, "s")):
+        if low >= 1.5 * unit or unit == 1:
+            ends = max(1, round(low / unit)), max(1, round(high / unit))
+            return f"{ends[0]} to {ends[1]} {name}" if ends[1] > ends[0] else f"{ends[0]} {name}"
+    raise AssertionError("the last unit fits")
 
 
 def key_frames(pictures: Sequence[tuple[int, str]]) -> str:

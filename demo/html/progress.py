@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+FIRST = 5  # frames before which a run's speed is not told: the first ones take longer
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -32,7 +34,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        if not self.total or not self.done:
+        if not self.total or self.done < min(FIRST, self.total):
             return None
         return max(0, self.total - self.done) * self.seconds / self.done
 

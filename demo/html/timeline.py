@@ -1,7 +1,9 @@
-"""The confidence timeline: per object a band of area and certainty over the frames, as one SVG for light and dark."""
+"""The timeline: per object a band of area and certainty over the frames, as one SVG for light and dark."""
 
+import json
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -11,16 +13,18 @@ from xmem.session import Session, SessionObject
 from xmem.session.stats import ObjectStats
 from xmem.session.suggestions import Suggestion
 
-BAND, GAP = 44.0, 26.0  # pixels; names are in the gaps
+GAP = 4.0  # pixels between bands
+HEIGHT = 76.0  # pixels of all bands together, where there are few objects
+LEAST, MOST = 24.0, 44.0  # pixels of a band
 LARGEST = 0.92  # of the band, where the object is largest
 TICKS = 5
+VALUES = 20_000  # at most so many go with the timeline, to be read beside a thumbnail
 
 
 def timeline(session: Session, stats: Sequence[ObjectStats], suggestions: Sequence[Suggestion]) -> str:
-    """The timeline of a session with results, as HTML; "" without. `data-frame` of what can be pressed names frames."""
+    """The timeline of a session, as HTML; without results it has its frames alone. `data-frame` of what can be pressed
+    names frames."""
     objects = [item for item in session.objects if item.visible]
-    if not stats or not objects:
-        return ""
     axis = Axis(session.first, session.last)
     keys = [key.frame for key in session.key_frames if session.first <= key.frame <= session.last]
     cuts = [cut for cut in session.cuts() if session.first < cut <= session.last]
@@ -30,14 +34,28 @@ def timeline(session: Session, stats: Sequence[ObjectStats], suggestions: Sequen
     ticks = "".join(f"<span>{frame + 1}</span>" for frame in axis.ticks(TICKS))
     names = "".join(_name(item, i / len(objects)) for i, item in enumerate(objects))
     over = f"frames {session.first + 1} to {session.last + 1}"
-    said = f"Certainty and area of {', '.join(item.name for item in objects)} over {over}"
+    said = f"Certainty and area of {', '.join(item.name for item in objects)} over {over}" if stats else f"F{over[1:]}"
+    values = escape(json.dumps(_values(objects, stats, axis), separators=(",", ":")))
     return (
-        f'<div class="timeline" data-first="{session.first}" data-last="{session.last}">{_legend(bool(cuts))}'
+        f'<div class="timeline" data-first="{session.first}" data-last="{session.last}" data-values="{values}">'
         f'<div class="t-marks">{marks}</div>'
         f'<div class="t-plot" role="img" aria-label="{escape(said)}. A click goes to the frame.">{drawn}{names}'
-        f'<i class="t-cursor" aria-hidden="true"></i><b class="t-tip" aria-hidden="true"></b></div>'
-        f'<div class="t-axis" aria-hidden="true">{ticks}</div></div>'
+        f'<canvas class="t-live" aria-hidden="true"></canvas><i class="t-cursor" aria-hidden="true"></i></div>'
+        f'<div class="t-axis" aria-hidden="true">{ticks}</div>'
+        f'<div class="t-tip" aria-hidden="true"><canvas></canvas><p></p></div></div>'
     )
+
+
+def _values(objects: Sequence[SessionObject], stats: Sequence[ObjectStats], axis: Axis) -> list[list[Any]]:
+    """For each object its name, id, and certainty in percent by frame; null where it was not computed."""
+    count = axis.last - axis.first + 1
+    if count * len(objects) > VALUES:
+        return []
+    found = {item.id: [None] * count for item in objects}
+    for row in stats:
+        if row.object in found:
+            found[row.object][row.frame - axis.first] = round(100 * row.certainty)
+    return [[item.name, item.id, found[item.id]] for item in objects]
 
 
 def bands(
@@ -48,33 +66,28 @@ def bands(
     keys: Sequence[int],
 ) -> str:
     """The SVG: a band per object, vertical lines for cuts and key frames."""
-    height = len(objects) * (BAND + GAP)
+    band = min(MOST, max(LEAST, HEIGHT / max(1, len(objects)) - GAP))
+    height = max(1, len(objects)) * (band + GAP)
     parts = [rule(axis, frame, height, "b-cut") for frame in cuts]
     parts += [rule(axis, frame, height, "b-key") for frame in keys]
     for place, item in enumerate(objects):
         rows = [row for row in stats if row.object == item.id]
-        parts.append(_band(rows, item, axis, place * (BAND + GAP) + GAP))
+        parts.append(_band(rows, item, axis, place * (band + GAP), band))
+    if not objects:
+        parts.append(f'<rect class="b-ground" x="0" y="0" width="{WIDTH}" height="{band:g}"/>')
     return drawing(height, parts, f"height:{height:g}px")
 
 
-def _band(rows: Sequence[ObjectStats], item: SessionObject, axis: Axis, top: float) -> str:
+def _band(rows: Sequence[ObjectStats], item: SessionObject, axis: Axis, top: float, band: float) -> str:
     certainty = np.array([row.certainty for row in rows], np.float64)
     kept = thinned(certainty)
     frames = np.array([row.frame for row in rows])[kept]
     area = np.array([row.area for row in rows], np.float64)[kept]
     hill = LARGEST * area / max(area.max(initial=0), 1.0)
-    ground = f'<rect class="b-ground" x="0" y="{top:g}" width="{WIDTH}" height="{BAND:g}"/>'
-    shapes = curve(axis, frames, hill, top, BAND, area='class="b-area"')
-    shapes += curve(axis, frames, certainty[kept], top, BAND, line='class="b-line"')
+    ground = f'<rect class="b-ground" x="0" y="{top:g}" width="{WIDTH}" height="{band:g}"/>'
+    shapes = curve(axis, frames, hill, top, band, area='class="b-area"')
+    shapes += curve(axis, frames, certainty[kept], top, band, line='class="b-line"')
     return f'<g style="--object:{_colour(item)}">{ground}{shapes}</g>'
-
-
-def _legend(has_cuts: bool) -> str:
-    cut = '<span class="k-cut">cut</span>' if has_cuts else ""
-    return (
-        '<p class="t-legend"><span class="k-line">certainty</span><span class="k-area">area</span>'
-        f'<span class="k-key">key frame</span><span class="k-flag">worth checking</span>{cut}</p>'
-    )
 
 
 def _name(item: SessionObject, top: float) -> str:

@@ -63,6 +63,11 @@ def wire(step: EstimateRow, opened: Sequence[Dependency], chosen: SettingsPanel,
 # What the controls do
 
 
+def nothing() -> Answer:
+    """The clip is left: what was said of it goes."""
+    return "", gr.update(visible=False), 0, gr.update(visible=False)
+
+
 def at_once(request: gr.Request, *values: Any) -> Answer:
     """After an upload or a change of settings; where GPU time is rationed, it waits to be asked for."""
     if not studio.has_session(request) or studio.is_running(request):

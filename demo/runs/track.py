@@ -76,12 +76,12 @@ def wire(
     buttons = [step.run, step.start_over, step.stop]
     for button, work in ((step.run, run), (step.start_over, run_anew)):
         begun = button.click(begin, None, [step.panel, *buttons], queue=False, js=SETTLE, **QUIET)
-        locked = begun.then(lock, None, canvas, queue=False, **QUIET)
-        ran = locked.then(work, chosen.controls, step.panel, show_progress_on=[], **RUNS, **QUIET)
+        ran = begun.then(work, chosen.controls, step.panel, show_progress_on=[], **RUNS, **QUIET)
         for ended in (ran.success, ran.failure):  # `then` alone does not follow a generator that failed
             ended(finish, frame, outputs, js=SETTLE_WITH_FRAME, **QUIET)
     joined = gr.State(0)
-    came_back.success(join, None, [step.panel, *buttons, canvas, joined], show_progress_on=[], **QUIET)
+    for there_is_one in (came_back.success, canvas.join):
+        there_is_one(join, None, [step.panel, *buttons, joined], show_progress_on=[], **QUIET)
     joined.change(finish, frame, outputs, js=SETTLE_WITH_FRAME, **QUIET)
     step.stop.click(stop, None, step.stop, queue=False, **QUIET)
 
@@ -153,26 +153,19 @@ def begin_buttons() -> tuple[Any, ...]:
     )
 
 
-def lock(request: gr.Request) -> Any:
-    """The canvas while a run goes on."""
-    if not studio.has_session(request):
-        return gr.skip()
-    return {"locked": True, "ack": f"run-{stamp()}", "note": ""}
-
-
 def stop(request: gr.Request) -> Any:
     """Stop was pressed: the run ends after the frame it is at, and keeps what it has."""
     studio.workspace_of(request).request_stop()
     return gr.update(interactive=False, value="Stopping…")
 
 
-@in_words(lambda sentence, *_: panels.failed(sentence))
+@in_words(lambda sentence, *_: panels.failed(sentence), raises=False)  # said once: in the panel
 def run(request: gr.Request, *values: Any) -> Iterator[str]:
     """Compute what is pending, from where it was left. Yields the panel about once per second."""
     yield from _panels(request, settings.read(*values), start_over=False)
 
 
-@in_words(lambda sentence, *_: panels.failed(sentence))
+@in_words(lambda sentence, *_: panels.failed(sentence), raises=False)  # said once: in the panel
 def run_anew(request: gr.Request, *values: Any) -> Iterator[str]:
     """Compute what is pending, from its beginning. Yields the panel about once per second."""
     yield from _panels(request, settings.read(*values), start_over=True)
@@ -195,17 +188,17 @@ def join(request: gr.Request) -> Iterator[tuple[Any, ...]]:
     """The page came to a session: it follows the run that goes on there, if any, and then shows the result.
 
     It alone decides whether there is a run, so that none that ends while the page is being loaded is missed. Yields
-    updates of (panel, run button, start over button, stop button, canvas, joined), the last for the result.
+    updates of (panel, run button, start over button, stop button, joined), the last for the result.
     """
     was_running = studio.is_running(request)
     if was_running:
-        shown = *begin_buttons(), lock(request)
+        shown = begin_buttons()
         workspace = studio.workspace_of(request)
         for panel in told.watch(workspace, lambda: studio.is_running(request)):
             yield panel, *shown, gr.skip()
-            shown = (gr.skip(),) * 4
+            shown = (gr.skip(),) * 3
     has_result = studio.has_session(request) and studio.session_of(request).has_results
-    yield (gr.skip(),) * 5 + (stamp() if was_running or has_result else gr.skip(),)
+    yield (gr.skip(),) * 4 + (stamp() if was_running or has_result else gr.skip(),)
 
 
 def check_ready(session: Session) -> None:

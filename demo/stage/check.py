@@ -10,7 +10,7 @@ from demo.failures import in_words
 from demo.html import panels
 from demo.html.timeline import timeline
 from demo.stage.paint import PaintStep
-from demo.stage.painter import part
+from demo.stage.parts import part, script
 from demo.visit import scene, studio
 from demo.wiring import QUIET, SETTLE_WITH_FRAME, Counters, stamp
 from xmem.render.post import PostProcessing
@@ -38,7 +38,7 @@ class CheckStep:
 
 def build_timeline() -> gr.HTML:
     """Its place is in the stage, under the picture."""
-    return gr.HTML(js_on_load=part("timeline.js"), apply_default_css=False, elem_id="overview")
+    return gr.HTML(js_on_load=script("timeline.js"), apply_default_css=False, elem_id="overview")
 
 
 def build(overview: gr.HTML) -> CheckStep:
@@ -93,7 +93,7 @@ def wire(step: CheckStep, paint: PaintStep, changed: Counters) -> None:
 
 
 def overview(request: gr.Request) -> tuple[str, str]:
-    """The timeline and the list of frames worth checking; "" without a result."""
+    """The timeline, "" without a video; and the list of frames worth checking, "" without a result."""
     if not studio.has_session(request):
         return "", ""
     session = studio.session_of(request)
@@ -104,7 +104,7 @@ def overview(request: gr.Request) -> tuple[str, str]:
     worth = [
         (item.frame, names.get(item.object, ""), item.reason, scene.thumbnail(session, item.frame)) for item in worst
     ]
-    return drawn, panels.worth_checking(worth) if drawn else ""
+    return drawn, panels.worth_checking(worth) if stats else ""
 
 
 def suggestions(session: Session, stats: list[ObjectStats]) -> list[Suggestion]:

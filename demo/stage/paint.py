@@ -14,7 +14,8 @@ import numpy as np
 import xmem
 from demo.failures import in_words
 from demo.html import panels
-from demo.stage.painter import painter, part
+from demo.stage.painter import painter
+from demo.stage.parts import part
 from demo.visit import canvas, scene, studio
 from demo.visit.asked import uploaded
 from demo.wiring import PRIVATE, QUIET, SETTLE_WITH_FRAME, Counters, stamp
@@ -23,6 +24,7 @@ from xmem.session import Session
 from xmem.session.spans import ids_spoken_for
 
 Answer = tuple[Any, Any]  # scene, refreshed
+DOT_PIXELS, DOT_SHARE = 25, 4e-4  # smaller than either, in pixels or of the picture, is a dot
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class PaintStep:
 def build() -> PaintStep:
     canvas = painter("canvas")
     with gr.Row(elem_id="stage-foot"):
-        keys = gr.HTML(js_on_load=part("keys.js"), apply_default_css=False, elem_id="keys")
+        keys = gr.HTML(js_on_load=part("keyframes.js"), apply_default_css=False, elem_id="keys")
         mask = gr.UploadButton(
             "Upload a mask", file_types=["image"], size="sm", min_width=130, elem_id="mask-file", scale=0
         )
@@ -54,6 +56,7 @@ def wire(step: PaintStep, changed: Counters) -> None:
         (step.canvas.unkey, remove_key_frame),
         (step.canvas.undo, undo),
         (step.canvas.redo, redo),
+        (step.canvas.sync, sync),
     ):
         # the canvas sends one action at a time; "multiple", so that none is ever dropped
         event(function, None, outputs, trigger_mode="multiple", **QUIET)
@@ -76,7 +79,15 @@ def go(event: gr.EventData, request: gr.Request) -> Answer:
     data = event._data
     session = studio.session_of(request)
     frame = min(max(int(data["frame"]), session.first), session.last)
-    return scene.of_frame(session, frame, data["ack"], locked=studio.is_running(request)), gr.skip()
+    return scene.of_frame(session, frame, data["ack"]), gr.skip()
+
+
+@answers
+def sync(event: gr.EventData, request: gr.Request) -> Answer:
+    """Another tab or a program has changed the work: the page shows it as it is."""
+    data = event._data
+    session = studio.session_of(request)
+    return scene.of_frame(session, _shown(session, data), data["ack"]), stamp()
 
 
 @answers
@@ -107,7 +118,16 @@ def paint(session: Session, frame: int, mask: np.ndarray, colours: dict[int, int
     if len(ids) + len(new) > canvas.MAX_OBJECTS:
         raise xmem.InputError(f"There are colours for {canvas.MAX_OBJECTS} objects: delete one to add another.")
     session.set_key_frame(frame, mask, colours)
-    return "" if mask.any() else "All objects are marked as absent on this frame."
+    return too_small(mask) if mask.any() else "All objects are marked as absent on this frame."
+
+
+def too_small(mask: np.ndarray) -> str:
+    """What to say where an object of an index mask uint8 [H, W] is a dot: a run would hardly find it; else ""."""
+    areas = np.bincount(mask.ravel(), minlength=2)[1:]
+    least = int(areas[areas > 0].min())
+    if least >= max(DOT_PIXELS, DOT_SHARE * mask.size):
+        return ""
+    return f"A dot of {least} pixel{'' if least == 1 else 's'}: draw round the object, or click it."
 
 
 @answers
@@ -242,6 +262,5 @@ def refused(reason: str, data: dict[str, Any], request: gr.Request) -> Answer:
         gr.Warning(reason)
         return {"empty": True, "ack": data.get("ack")}, gr.skip()
     session = studio.session_of(request)
-    locked = studio.is_running(request)
-    shown = scene.of_frame(session, _shown(session, data), data.get("ack"), note=reason, kind="bad", locked=locked)
+    shown = scene.of_frame(session, _shown(session, data), data.get("ack"), note=reason, kind="bad")
     return shown, gr.skip()

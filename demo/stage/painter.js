@@ -1,27 +1,88 @@
-// The canvas of step 2: paints an index mask on a frame, moves through frames, keeps the list of objects.
+// The canvas: paints an index mask on a frame, moves through frames, keeps the list of objects.
 //
 // Runs in gr.HTML's js_on_load, with `element`, `trigger`, `props` and `watch`. The server puts a scene into
 // props.value (see demo/visit/scene.py); what the visitor does leaves by `trigger`, one action at a time: the next one waits
 // until a scene with this one's number (`ack`) came back. A stroke carries the frame that it was drawn on together with
-// the whole mask, so that it cannot land on another frame, and nothing painted is lost by changing frames.
+// whole mask, so that it cannot land on another frame, and nothing painted is lost by changing frames.
+// In motion the frames come from the reel (reel.js, player.js); at rest the picture is the video's own.
+
+import { clamp, clock, neighbour, typedFrame } from "./frames.js";
+import { onKeys } from "./keys.js";
+import { follow } from "./news.js";
+import { Player } from "./player.js";
+import { Reel } from "./reel.js";
+import { Zoom, pinch } from "./zoom.js";
 
 const root = element.querySelector(".p-root");
 const find = (selector) => root.querySelector(selector);
 const view = find(".p-view"), stage = find(".p-stage"), picture = find(".p-picture");
 const paper = find(".p-paper"), marks = find(".p-marks"), range = find(".p-range");
 const ink = paper.getContext("2d", { willReadFrequently: true });
-const ANSWER_MS = 30000, EDGE_ALPHA = 235, FILL_ALPHA = 118, NEAR_PIXELS = 9;
+const ANSWER_MS = 30000, NEAR_PIXELS = 9;
 
 const state = {
   scene: null,        // the latest complete scene
   labels: null,       // Uint8Array [H * W], the index mask
   waiting: null,      // a scene that arrived during a stroke
-  tool: "brush", radius: 8, fill: true, zoom: 1,
+  tool: "brush", radius: 8, fill: true, opacity: 0.46,
   brush: 0,           // id of the object that is painted
   fresh: {},          // colour by id of objects that the server does not know yet
   stroke: null, corners: [],
   queue: [], sent: null, number: 0,
+  pointers: new Map(), pinching: null,
 };
+
+// What moves
+
+const reel = new Reel(
+  { pictures: (asked) => server.small_pictures(asked), masks: (asked) => server.small_masks(asked) },
+  (what, frames) => {
+    document.dispatchEvent(new CustomEvent("xmem:reel", { detail: what }));
+    if (what === "masks" && frames.includes(player.frame)) player.again();
+    if (what === "masks") refreshed(frames);
+  },
+);
+const player = new Player(find(".p-reel"), reel, look, (frame) => sayFrame(frame));
+const zoom = new Zoom(view, stage, (factor) => {
+  find(".p-zoom").textContent = `${Math.round(100 * factor)} %`;
+  if (state.scene) drawMarks();
+});
+
+function look() {
+  const { first, last, rate } = state.scene;
+  const colors = {};
+  for (const item of state.scene.objects) if (item.visible) colors[item.id] = rgb(item.color);
+  return { first, last, rate, colors, opacity: state.opacity };
+}
+
+const rgb = (color) => {
+  const code = parseInt(state.scene.palette[color][1].slice(1), 16);
+  return [code >> 16, (code >> 8) & 255, code & 255];
+};
+
+function scrub(frame) {
+  if (!state.scene) return;
+  frame = clamp(frame, state.scene.first, state.scene.last);
+  if (player.playing) setPlaying(false);
+  state.goal = frame;
+  player.show(frame);
+  if (document.activeElement !== range) range.value = frame;
+}
+
+function setPlaying(on) {
+  if (!state.scene) return;
+  if (on) player.play(shownFrame()); else { const frame = player.pause(); if (frame !== null) go(frame); }
+  root.classList.toggle("is-playing", on);
+  find(".p-play").setAttribute("aria-label", on ? "Pause" : "Play");
+}
+
+const shownFrame = () => player.frame ?? state.goal ?? state.scene?.frame ?? 0;
+
+// A run has written masks: where the shown frame's is another one now, it is shown.
+function refreshed(frames) {
+  const scene = state.scene, isIdle = !state.stroke && !state.corners.length && !state.sent && !state.queue.length;
+  if (scene && isIdle && player.frame === null && !scene.is_key && frames.includes(scene.frame)) send("go", { frame: scene.frame });
+}
 
 // Actions, one at a time
 
@@ -61,7 +122,7 @@ window.xmemSettled = async () => {
 async function receive(scene) {
   if (!scene || typeof scene !== "object") return;
   if (scene.image && state.stroke) { state.waiting = scene; return; }
-  if (scene.empty) { root.classList.add("is-empty"); state.scene = null; }
+  if (scene.empty) { root.classList.add("is-empty"); state.scene = null; player.rest(); reel.close(); }
   else if (scene.image) await load(scene);
   else if (state.scene && (scene.frame === undefined || scene.frame === state.scene.frame)) Object.assign(state.scene, scene);
   if (state.scene) adopt();
@@ -81,7 +142,9 @@ async function load(scene) {
   for (let i = 0; i < labels.length; i++) labels[i] = pixels[4 * i];
   const isOther = !state.scene || state.scene.width !== width || state.scene.height !== height;
   Object.assign(state, { scene: { ...scene }, labels, corners: [] });
-  if (isOther) { paper.width = width; paper.height = height; state.zoom = 1; state.brush = 0; fit(); }
+  if (isOther) { paper.width = width; paper.height = height; state.brush = 0; fit(); zoom.to(1); }
+  reel.open(scene.reel, scene.frame);
+  if (!player.playing && !state.dragging && (player.frame === null || player.frame === scene.frame)) player.rest();
   picture.src = scene.image;
   picture.alt = `Frame ${scene.frame + 1} of ${scene.frames}`;
   marks.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -101,14 +164,11 @@ function adopt() {
   if (document.activeElement !== range) range.value = scene.frame;
   range.min = scene.first; range.max = scene.last;
   range.setAttribute("aria-valuetext", `Frame ${scene.frame + 1} of ${scene.frames}`);
-  sayFrame(scene.frame);
-  if (root.dataset.frame !== String(scene.frame)) document.dispatchEvent(new CustomEvent("xmem:frame", { detail: scene.frame }));
+  if (player.frame === null) sayFrame(scene.frame);
+  document.dispatchEvent(new CustomEvent("xmem:scene", { detail: scene }));
   root.dataset.frame = scene.frame;
   root.dataset.token = scene.token;
   find(".p-undo").disabled = !scene.can_undo; find(".p-redo").disabled = !scene.can_redo;
-  root.classList.toggle("is-locked", Boolean(scene.locked));
-  root.classList.toggle("is-key", Boolean(scene.is_key));
-  find(".p-key").hidden = !scene.is_key;
   const note = find(".p-note");
   note.textContent = scene.note || ""; note.hidden = !scene.note; note.className = `p-note message ${scene.kind || "note"}`;
   drawObjects();
@@ -116,14 +176,15 @@ function adopt() {
 
 function sayFrame(frame) {
   const scene = state.scene;
-  const time = scene.frame === frame ? scene.time : frame / scene.rate;
-  find(".p-where").innerHTML = `Frame <b>${frame + 1}</b> of ${scene.frames} <span>${clock(time)}</span>`;
+  const time = scene.frame === frame ? scene.time : frame / scene.rate, field = find(".p-number");
+  if (document.activeElement !== field) field.value = frame + 1;
+  find(".p-total").textContent = `of ${scene.frames}`;
+  find(".p-time").textContent = clock(time);
+  root.classList.toggle("is-key", scene.keys.includes(frame));
+  find(".p-key").hidden = !scene.keys.includes(frame);
+  if (player.frame !== null && document.activeElement !== range) range.value = frame;
+  document.dispatchEvent(new CustomEvent("xmem:frame", { detail: frame }));
 }
-
-const clock = (seconds) => {
-  const tenths = Math.round(seconds * 100);
-  return `${Math.floor(tenths / 6000)}:${String(Math.floor(tenths / 100) % 60).padStart(2, "0")}.${String(tenths % 100).padStart(2, "0")}`;
-};
 
 // Colours and objects
 
@@ -155,7 +216,7 @@ function pick(id) {
 function drawObjects() {
   const scene = state.scene, list = find(".p-objects");
   const shown = scene.objects.concat(objects().filter((item) => item.fresh && isPainted(item.id)));
-  const signature = JSON.stringify([shown, state.brush, scene.locked]);
+  const signature = JSON.stringify([shown, state.brush]);
   if (list.dataset.signature !== signature) {
     list.dataset.signature = signature;
     const focus = document.activeElement?.closest?.(".p-object") ? document.activeElement.dataset.key : null;
@@ -191,7 +252,7 @@ function row(item) {
   const label = Object.assign(document.createElement("input"), { className: "p-name", value: item.name, maxLength: 40 });
   label.setAttribute("aria-label", `Name of the ${name} object`);
   label.dataset.key = `n${item.id}`;
-  label.disabled = Boolean(item.fresh || scene.locked);
+  label.disabled = Boolean(item.fresh);
   label.onfocus = () => { if (state.brush !== item.id) pick(item.id); };
   label.onchange = () => send("object", { id: item.id, name: label.value });
   label.onkeydown = (event) => { if (event.key === "Enter") label.blur(); };
@@ -199,10 +260,16 @@ function row(item) {
   tint.onclick = () => openPalette(tint, item);
   const eye = button("p-eye", item.visible ? `Hide ${item.name}` : `Show ${item.name}`, item.visible ? ICONS.eye : ICONS.shut, `e${item.id}`);
   eye.setAttribute("aria-pressed", !item.visible);
-  eye.onclick = () => send("object", { id: item.id, visible: !item.visible });
+  eye.onclick = () => {
+    const visible = !item.visible;
+    Object.assign(state.scene.objects.find((each) => each.id === item.id) ?? {}, { visible });
+    player.again();
+    send("object", { id: item.id, visible });
+    drawObjects();
+  };
   const bin = button("p-bin", `Delete ${item.name}`, ICONS.bin, `b${item.id}`);
   bin.onclick = () => send("object", { id: item.id, remove: true });
-  for (const control of [tint, eye, bin]) control.disabled = Boolean(item.fresh || scene.locked);
+  for (const control of [tint, eye, bin]) control.disabled = Boolean(item.fresh);
   line.append(swatch, label, tint, eye, bin);
   return line;
 }
@@ -266,7 +333,7 @@ function redraw(x0, y0, x1, y1) {
       const inner = x > 0 && y > 0 && x < width - 1 && y < height - 1 && labels[place - 1] === id
         && labels[place + 1] === id && labels[place - width] === id && labels[place + width] === id;
       pixels[out] = colors[3 * id]; pixels[out + 1] = colors[3 * id + 1]; pixels[out + 2] = colors[3 * id + 2];
-      pixels[out + 3] = inner ? FILL_ALPHA : EDGE_ALPHA;
+      pixels[out + 3] = 255 * (inner ? state.opacity : Math.min(1, 2 * state.opacity));
     }
   ink.putImageData(image, x0, y0);
 }
@@ -310,10 +377,37 @@ function dab(from, to) {
   redraw(x0 - 1, y0 - 1, x1 + 2, y1 + 2);
 }
 
-const mayPaint = () => state.scene && !state.scene.locked && !waits();
+const mayPaint = () => state.scene && !waits() && player.frame === null;
+
+view.addEventListener("pointerdown", (event) => {
+  if (event.pointerType !== "touch" || !state.scene) return;
+  state.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+  if (state.pointers.size !== 2) return;
+  cancelStroke();  // the second finger says that the first one did not mean to paint
+  state.pinching = pinch(zoom, [...state.pointers.values()]);
+}, true);
+view.addEventListener("pointermove", (event) => {
+  if (!state.pointers.has(event.pointerId)) return;
+  state.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+  if (state.pinching && state.pointers.size === 2) { event.preventDefault(); state.pinching([...state.pointers.values()]); }
+}, true);
+for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) view.addEventListener(name, (event) => {
+  state.pointers.delete(event.pointerId);
+  if (!state.pointers.size) state.pinching = null;
+});
+
+function cancelStroke() {
+  const stroke = state.stroke;
+  state.stroke = null;
+  if (!stroke) return;
+  state.labels = stroke.before;
+  redraw(0, 0, state.scene.width, state.scene.height);
+  drawMarks();
+}
 
 paper.addEventListener("pointerdown", (event) => {
-  if (!mayPaint() || (event.pointerType === "mouse" && event.button !== 0)) return;
+  if (player.playing) setPlaying(false);
+  if (state.pinching || !mayPaint() || (event.pointerType === "mouse" && event.button !== 0)) return;
   event.preventDefault();
   view.focus({ preventScroll: true });
   const point = at(event);
@@ -387,6 +481,7 @@ function commit() {
   const pen = made.getContext("2d"), image = pen.createImageData(width, height);
   for (let i = 0; i < state.labels.length; i++) { image.data[4 * i] = state.labels[i]; image.data[4 * i + 3] = 255; }
   pen.putImageData(image, 0, 0);
+  for (const failed of document.querySelectorAll("#panel .run.failed")) failed.hidden = true;  // what it asked for is done
   send("stroke", { frame, mask: made.toDataURL("image/png"), colors: { ...state.fresh } });
   drawObjects();
 }
@@ -395,10 +490,12 @@ function commit() {
 
 function addCorner(point, event) {
   const near = ([x, y]) => Math.hypot(x - point[0], y - point[1]) * stage.clientWidth / state.scene.width < NEAR_PIXELS;
-  if (state.corners.length >= 3 && (near(state.corners[0]) || event.detail > 1)) return closePolygon();
+  if (state.corners.length >= 3 && near(state.corners[0])) return closePolygon();
   if (!state.corners.length || !near(state.corners[state.corners.length - 1])) state.corners.push(point);
   drawMarks();
 }
+
+paper.addEventListener("dblclick", () => { if (state.corners.length >= 3) closePolygon(); });
 
 function closePolygon() {
   const corners = state.corners;
@@ -435,15 +532,20 @@ function setRadius(radius) {
 
 function step(by) {
   if (!state.scene) return;
-  const from = state.goal ?? state.scene.frame;
-  go(Math.max(state.scene.first, Math.min(state.scene.last, from + by)));
+  if (player.playing) setPlaying(false);
+  go(clamp(shownFrame() + by, state.scene.first, state.scene.last));
+}
+
+function toNext(frames, direction) {
+  const found = neighbour(frames, shownFrame(), direction);
+  if (found !== null) go(found);
 }
 
 function go(frame) {
   state.goal = frame;
-  sayFrame(frame);
+  if (reel.hasPicture(frame) && frame !== state.scene.frame) player.show(frame); else sayFrame(frame);
   range.value = frame;
-  if (frame === state.scene.frame && !state.sent && !state.queue.length) return;
+  if (frame === state.scene.frame && !state.sent && !state.queue.length) { player.rest(); sayFrame(frame); return; }
   send("go", { frame });
   clearTimeout(state.forget);
   state.forget = setTimeout(() => { state.goal = undefined; }, 700);
@@ -452,17 +554,6 @@ function go(frame) {
 function fit() {
   stage.style.aspectRatio = `${state.scene.width} / ${state.scene.height}`;
   root.style.setProperty("--ratio", state.scene.width / state.scene.height);
-  stage.style.width = `${100 * state.zoom}%`;
-  view.classList.toggle("is-zoomed", state.zoom > 1);
-  find(".p-zoom").textContent = `${Math.round(100 * state.zoom)} %`;
-}
-
-function zoom(factor) {
-  const x = (view.scrollLeft + view.clientWidth / 2) / stage.clientWidth, y = (view.scrollTop + view.clientHeight / 2) / stage.clientHeight;
-  state.zoom = Math.max(1, Math.min(6, state.zoom * factor));
-  fit();
-  view.scrollLeft = x * stage.clientWidth - view.clientWidth / 2;
-  view.scrollTop = y * stage.clientHeight - view.clientHeight / 2;
 }
 
 for (const each of root.querySelectorAll("[data-tool]")) each.onclick = () => setTool(each.dataset.tool);
@@ -473,46 +564,75 @@ find(".p-refine").onclick = () => state.scene && send("refine", { frame: state.s
 find(".p-clear").onclick = () => { if (!mayPaint()) return; state.labels.fill(0); redraw(0, 0, state.scene.width, state.scene.height); commit(); };
 find(".p-undo").onclick = () => send("undo", { frame: state.scene.frame });
 find(".p-redo").onclick = () => send("redo", { frame: state.scene.frame });
-find(".p-in").onclick = () => state.scene && zoom(1.5);
-find(".p-out").onclick = () => state.scene && zoom(1 / 1.5);
+find(".p-in").onclick = () => zoom.by(1.5);
+find(".p-out").onclick = () => zoom.by(1 / 1.5);
 find(".p-back").onclick = (event) => step(event.shiftKey ? -10 : -1);
 find(".p-next").onclick = (event) => step(event.shiftKey ? 10 : 1);
-range.oninput = () => sayFrame(Number(range.value));
-range.onchange = () => go(Number(range.value));
+find(".p-play").onclick = () => setPlaying(!player.playing);
+find(".p-number").onchange = (event) => {
+  const frame = typedFrame(event.target.value, state.scene.first, state.scene.last);
+  if (Number.isNaN(frame)) event.target.value = state.scene.frame + 1; else go(frame);
+};
+find(".p-opacity").oninput = (event) => {
+  state.opacity = Number(event.target.value);
+  if (!state.scene) return;
+  player.again();
+  redraw(0, 0, state.scene.width, state.scene.height);
+};
+range.oninput = () => { state.dragging = true; scrub(Number(range.value)); };
+range.onchange = () => { state.dragging = false; go(Number(range.value)); };
 window.xmemGo = (frame) => { if (state.scene) go(Number(frame)); view.scrollIntoView({ behavior: "smooth", block: "nearest" }); };
+
+// For the timeline, which is a component of its own
+window.xmemStage = {
+  scrub: (frame) => { state.dragging = true; scrub(frame); },
+  release: (frame) => { state.dragging = false; if (state.scene) go(clamp(frame, state.scene.first, state.scene.last)); },
+  scene: () => state.scene,
+  mask: (frame) => reel.mask(frame),
+  picture: (frame) => reel.decode(frame),
+  isComplete: () => reel.isComplete(),
+};
 
 window.xmemFrame = () => state.scene?.frame ?? 0;
 window.xmemRemoveKey = (frame) => send("unkey", { frame });
 
-const KEYS = { b: "brush", e: "erase", p: "polygon" };
-function onKey(event) {
-  if (!element.isConnected) return document.removeEventListener("keydown", onKey, true);
-  if (!state.scene) return;
-  const target = event.target, inPage = !target.closest?.("input:not([type=range]), textarea, select, [contenteditable], [role=listbox], video");
-  const key = event.key.toLowerCase();
-  if ((event.ctrlKey || event.metaKey) && (key === "z" || key === "y")) {
-    if (!inPage) return;
-    event.preventDefault(); event.stopPropagation();
-    const redo = key === "y" || event.shiftKey;
-    if (state.corners.length && !redo) { state.corners.pop(); drawMarks(); }
-    else if (!find(redo ? ".p-redo" : ".p-undo").disabled || state.queue.length || state.sent) send(redo ? "redo" : "undo", { frame: state.scene.frame });
-    return;
-  }
-  if (!inPage || event.ctrlKey || event.metaKey || event.altKey) return;
-  if ((key === "arrowleft" || key === "arrowright") && !target.matches?.("input[type=range], [role=tab], [role=radio]")) {
-    event.preventDefault();
-    step((key === "arrowleft" ? -1 : 1) * (event.shiftKey ? 10 : 1));
-    return;
-  }
-  if (!root.contains(target)) return;
-  if (target === range && event.shiftKey && (key === "arrowleft" || key === "arrowright")) { event.preventDefault(); step(key === "arrowleft" ? -10 : 10); }
-  else if (KEYS[key]) setTool(KEYS[key]);
-  else if (key === "[" || key === "]") setRadius(state.radius * (key === "]" ? 1.25 : 0.8) + (key === "]" ? 1 : 0));
-  else if (key === "enter" && state.corners.length && !target.matches("button")) closePolygon();
-  else if (key === "escape" && state.corners.length) { state.corners = []; drawMarks(); }
-  else if (key >= "1" && key <= "8") { const all = objects(); if (all[key - 1]) pick(all[key - 1].id); }
-}
-document.addEventListener("keydown", onKey, true);
+const doubtful = () => [...document.querySelectorAll(".t-flag")].map((flag) => Number(flag.dataset.frame)).sort((a, b) => a - b);
+
+onKeys(element, {
+  isReady: () => Boolean(state.scene),
+  tool: (tool) => setTool(tool),
+  play: () => setPlaying(!player.playing),
+  step,
+  key: (direction) => toNext(state.scene.keys, direction),
+  doubt: (direction) => toNext(doubtful(), direction),
+  accept: () => document.dispatchEvent(new CustomEvent("xmem:accept", { detail: shownFrame() })),
+  size: (larger) => setRadius(state.radius * (larger ? 1.25 : 0.8) + (larger ? 1 : 0)),
+  object: (number) => { const item = objects()[number - 1]; if (item) pick(item.id); },
+  zoom: (factor) => (factor ? zoom.by(factor) : zoom.to(1)),
+  close: () => state.corners.length && closePolygon(),
+  escape: () => { state.corners = []; if (state.scene) drawMarks(); },
+  help: () => { const box = find(".p-help"); if (box.open) box.close(); else box.showModal(); },
+  undo: (again) => {
+    if (state.corners.length && !again) { state.corners.pop(); drawMarks(); }
+    else if (!find(again ? ".p-redo" : ".p-undo").disabled || state.queue.length || state.sent)
+      send(again ? "redo" : "undo", { frame: state.scene.frame });
+  },
+});
+find(".p-help-open").onclick = () => find(".p-help").showModal();
+find(".p-help").onclick = (event) => { if (event.target === event.currentTarget) event.currentTarget.close(); };
+
+follow(element, {
+  token: () => state.scene?.reel.token,
+  ask: (asked) => server.news(asked),
+  isFollowed: () => Boolean(document.querySelector("#stop")),
+  join: () => trigger("join", {}),
+  heard: (news) => {
+    reel.news(news.chunks);
+    root.classList.toggle("is-running", news.running);
+    const isIdle = !state.stroke && !state.corners.length && !state.sent && !state.queue.length && player.frame === null;
+    if (isIdle && news.edit !== state.scene.edit) send("sync", { frame: state.scene.frame });
+  },
+});
 
 setTool("brush");
 setRadius(8);

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from demo.failures import in_words
-from demo.stage.painter import part
+from demo.stage.parts import part
 from demo.visit import scene, studio
 from demo.wiring import QUIET, Counters
 from xmem.limits import limits

@@ -110,6 +110,7 @@ def wire(
     minimal = {"show_progress": "minimal", "show_progress_on": step.note, **PRIVATE}
     uploaded = step.upload.upload(load, step.upload, [*shown, *chosen.controls], **minimal)
     step.another.click(take_away, None, shown, js=SETTLE, **QUIET)
+    step.another.click(preflight.nothing, None, estimate.outputs, **QUIET)
     sampled = step.sample.click(load_sample, None, shown, **minimal)
     key = gr.Textbox(visible=False)
     came_back = page.load(come_back, key, [step.recent, *shown, *chosen.controls], js=ADDRESS, **minimal)

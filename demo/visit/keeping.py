@@ -101,6 +101,11 @@ class Workspaces:
         workspace = self._at(key)
         return workspace if Session.is_in(workspace.session_folder) else None
 
+    def named(self, name: str) -> Workspace | None:
+        """The session whose folder has this name (see `Workspace.path`); None where there is none (any more)."""
+        workspace = Workspace(self._sessions / name, self.root / "work" / name)
+        return workspace if Session.is_in(workspace.session_folder) else None
+
     def visit(self, visit: str | None, key: str) -> None:
         """A page or program is at the session of this key from now on."""
         path = self._visits / _digest(visit or secrets.token_hex())

@@ -11,6 +11,7 @@ import numpy as np
 
 import xmem
 from demo.html import pictures
+from demo.visit import reel
 from xmem.render.palette import OBJECT_COLORS
 from xmem.session import Session
 from xmem.video.stills import read_still
@@ -25,7 +26,7 @@ RGB = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for _, code in OBJ
 def of_frame(session: Session, frame: int, ack: int | None = None, **more: Any) -> dict[str, Any]:
     """A whole scene: the picture of `frame`, its mask without hidden objects, and all that `of_state` tells.
 
-    more: note (a sentence) with kind ("note", "good", "bad"); locked (painting waits).
+    more: note (a sentence) with kind ("note", "good", "bad").
     """
     with session.access() as access:
         found = access.frame(frame)
@@ -58,6 +59,9 @@ def of_state(session: Session, frame: int, ack: int | None = None, **more: Any) 
         "first": session.first,
         "last": session.last,
         "rate": float(session.info.rate),
+        "reel": reel.about(session),
+        "edit": session.edit_stamp,
+        "keys": [key.frame for key in session.key_frames],
         "palette": OBJECT_COLORS,
         "objects": [
             {"id": item.id, "name": item.name, "color": item.color, "visible": item.visible} for item in session.objects
@@ -66,7 +70,6 @@ def of_state(session: Session, frame: int, ack: int | None = None, **more: Any) 
         "is_key": any(key.frame == frame for key in session.key_frames),
         "can_undo": session.can_undo,
         "can_redo": session.can_redo,
-        "locked": False,
         **more,
     }
 

@@ -1,4 +1,4 @@
-"""A visitor's work: which folder it lives in, how it is opened, and that nobody changes it while a run does."""
+"""A visitor's work: which folder it lives in, how it is opened, and that one change is made at a time."""
 
 import contextlib
 import shutil
@@ -52,14 +52,19 @@ def session_of(request: gr.Request | None) -> Session:
 
 
 def is_running(request: gr.Request | None) -> bool:
-    """Whether a run of this visitor's goes on, which alone may change the work then."""
-    return any(workspace_of(request).work.glob(f"{RUN}*"))
+    """Whether a run of this visitor's goes on, or waits."""
+    return runs_in(workspace_of(request))
+
+
+def runs_in(workspace: Workspace) -> bool:
+    """Whether a run goes on, or waits, that changes the work of this session."""
+    return any(workspace.work.glob(f"{RUN}*"))
 
 
 @contextlib.contextmanager
 def running(workspace: Workspace) -> Iterator[None]:
-    """Held by a run of the visitor's work. Raises InputError while another change goes on."""
-    with workspace.locked(WAIT_SECONDS), workspace.new_folder(RUN):
+    """Held by a run of a work, which may be changed meanwhile. Raises InputError while another run goes on."""
+    with workspace.locked(WAIT_SECONDS, "run"), workspace.new_folder(RUN):
         yield
 
 
@@ -67,7 +72,7 @@ def running(workspace: Workspace) -> Iterator[None]:
 def editing(request: gr.Request | None) -> Iterator[Session]:
     """The visitor's work, opened for changing it; one change at a time.
 
-    Raises InputError where there is no video yet, and while a run or another long change goes on.
+    Raises InputError where there is no video yet, and while another change takes long.
     """
     with workspace_of(request).locked(WAIT_SECONDS):
         yield session_of(request)

@@ -2,7 +2,7 @@
 
 <sessions folder>/sessions/<digest of the key>/     see `demo.visit.keeping`
     session/                                        the work, an `xmem.Session`
-    lock                                            held by whoever changes it
+    lock, run-lock                                  held by whoever changes it, and by its run
     stop, keep-rest                                 present when the visitor asked to stop, and to keep the rest
     thumbnails/                                     small pictures of frames
 <the server's temporary folder>/work/<digest>/
@@ -24,6 +24,11 @@ from xmem.errors import InputError
 
 LOCK_POLL_SECONDS = 0.05
 KEEP_REST = "keep-rest"
+LOCKS = {"change": "lock", "run": "run-lock"}  # files
+HELD = {
+    "change": "Another change of this work is being made: try again in a moment.",
+    "run": "A run is going on: wait until it is done, or press Stop.",
+}
 
 
 def download_stem(upload: str | os.PathLike) -> str:
@@ -52,17 +57,17 @@ class Workspace:
         return self.path / "session"
 
     @contextlib.contextmanager
-    def locked(self, wait_seconds: float) -> Iterator[None]:
-        """Held while the visitor's work is changed; also another process's.
+    def locked(self, wait_seconds: float, what: str = "change") -> Iterator[None]:
+        """Held while the visitor's work is changed, or by its run (what: "run"); also another process's.
 
         Raises InputError where somebody else holds it for longer than `wait_seconds`.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(self.path / "lock", thread_local=False)  # a generator may end in another thread
+        lock = FileLock(self.path / LOCKS[what], thread_local=False)  # a generator may end in another thread
         try:
             held = lock.acquire(timeout=wait_seconds, poll_interval=LOCK_POLL_SECONDS)
         except Timeout as error:
-            raise InputError("A run is going on: wait until it is done, or press Stop.") from error
+            raise InputError(HELD[what]) from error
         with held:
             yield
 

@@ -131,6 +131,23 @@ def write_marked_clip(path: Path, size: tuple[int, int], frames: int = 12) -> Pa
     return path
 
 
+def write_plain_clip(path: Path, width: int, height: int, frames: int) -> Path:
+    """A bright square that crosses a plain picture: as little to encode as can be."""
+    image = np.full((height, width, 3), 70, np.uint8)
+    side = height // 5
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=Fraction(30), options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for i in range(frames):
+            shown, left = image.copy(), i * (width - side) // frames
+            shown[side : 2 * side, left : left + side] = (230, 200, 40)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")):
+                file.mux(packet)
+        for packet in stream.encode(None):
+            file.mux(packet)
+    return path
+
+
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory) -> dict[tuple[int, int], Path]:
     folder = tmp_path_factory.mktemp("clips")

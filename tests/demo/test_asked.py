@@ -137,7 +137,7 @@ def test_a_folder_or_a_link_is_no_upload(tmp_path, clip, visitor, session):
     os.mkfifo(tmp_path / "pipe")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
     ways = (
-        uploaded,
+        lambda path: uploaded(path, visitor),
         lambda path: api.open_video(path, visitor),
         lambda path: api.open_bundle(path, visitor),
         lambda path: api.set_key_frame(0, path, visitor),
@@ -148,7 +148,7 @@ def test_a_folder_or_a_link_is_no_upload(tmp_path, clip, visitor, session):
             with pytest.raises(InputError) as refusal:
                 way(path and str(path))
             assert "secret" not in str(refusal.value) and str(tmp_path) not in str(refusal.value)
-    assert uploaded(str(clip)) == clip
+    assert uploaded(str(clip), visitor) == clip
     assert "no file" in paint.upload_mask(str(folder), 0, visitor)[0]["note"]
     assert "no file" in video.load(str(folder), visitor)[2]
 

@@ -27,8 +27,10 @@ def tracked(act, session, visitor, painted, chosen):
     return studio.session_of(visitor)
 
 
-def test_before_a_result_there_is_no_timeline(visitor, session):
-    assert check.overview(visitor) == ("", "")
+def test_before_a_result_the_timeline_has_frames_alone(visitor, session):
+    html, worth = check.overview(visitor)
+    assert 'data-first="0" data-last="11"' in html and "b-line" not in html and worth == ""
+    assert check.overview(SimpleNamespace(session_hash="another")) == ("", "")
 
 
 def test_the_timeline_names_objects_and_leads_to_key_frames_and_doubtful_frames(tracked, visitor):

@@ -8,7 +8,7 @@ import pytest
 from demo_clips import index_of
 from PIL import Image
 
-from demo.runs import track
+from demo.runs import settings, track
 from demo.stage import paint
 from demo.visit import studio
 from xmem import InputError
@@ -112,14 +112,27 @@ def test_what_is_no_painting_is_refused_in_words(act, session, visitor, mask):
     assert studio.session_of(visitor).key_frames == ()
 
 
-def test_painting_waits_for_a_run(act, session, visitor, painted, monkeypatch):
-    monkeypatch.setattr(studio, "WAIT_SECONDS", 0.05)
+def test_painting_goes_on_during_a_run_and_waits_for_the_next_one(act, session, visitor, painted, chosen):
+    act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
+    act(paint.stroke, frame=4, mask=painted(FIRST), colors={})
     workspace = studio.workspace_of(visitor)
-    with workspace.locked(1), workspace.new_folder(studio.RUN):
-        scene, _ = act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
-        assert "A run is going on" in scene["note"] and scene["locked"]
+    with studio.running(workspace):
+        steps = studio.session_of(visitor).propagate(settings.read(*chosen))
+        next(steps)
+        scene, refreshed = act(paint.stroke, frame=8, mask=painted((1, 60, 90, 72, 152)), colors={})
+        assert not scene["note"] and isinstance(refreshed, int) and scene["keys"] == [0, 4, 8]
+        list(steps)
+    after = studio.session_of(visitor)
+    np.testing.assert_array_equal(after.mask(8), index_of((1, 60, 90, 72, 152)))
+    assert [(span.first, span.last) for span in after.pending()] == [(4, 7), (8, 11)]
+    assert all(after.has_result(frame) for frame in range(12)), "the run has done what it began with"
+
+
+def test_a_change_that_takes_long_holds_the_next_one_up(act, session, visitor, painted, monkeypatch):
+    monkeypatch.setattr(studio, "WAIT_SECONDS", 0.05)
+    with studio.workspace_of(visitor).locked(1):
+        assert "Another change" in act(paint.stroke, frame=0, mask=painted(FIRST), colors={})[0]["note"]
         assert act(paint.go, frame=4)[0]["frame"] == 4, "looking at frames goes on"
-    assert not act(paint.go, frame=4)[0]["locked"]
 
 
 def test_without_a_video_actions_are_answered(act):
@@ -181,3 +194,11 @@ def test_refining_nothing_is_a_sentence(act, session):
 def test_a_visitor_without_a_video_cannot_edit(visitor):
     with pytest.raises(InputError, match="no video yet"), studio.editing(visitor):
         pass
+
+
+def test_a_dot_is_called_a_dot(act, session, painted):
+    assert (
+        "A dot of 16 pixels: draw round the object"
+        in act(paint.stroke, frame=0, mask=painted((1, 60, 64, 40, 44)), colors={})[0]["note"]
+    )
+    assert not act(paint.stroke, frame=0, mask=painted(FIRST), colors={})[0]["note"]

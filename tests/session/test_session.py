@@ -375,3 +375,36 @@ def test_figures_are_read_once_for_all_frames_of_a_span(session, network, monkey
     monkeypatch.setattr(SpanResult, "stats", lambda self: reads.append(self.number) or read(self))
     assert len(session.stats()) == COUNT and len(reads) == 1
     assert all(item.certainty for item in session.frames()) and len(reads) == 2
+
+
+def test_work_is_changed_while_a_run_goes_on_and_nothing_of_either_is_lost(session, network):
+    """By another tab, in another Session: the run goes by what it began with, and tidies up by what there is then."""
+    session.set_key_frame(0, square(4))
+    steps = session.propagate(SETTINGS, network)
+    next(steps)
+    other = Session.open(session.folder)
+    other.set_key_frame(12, square(28))
+    other.update_object(1, name="Square")
+    list(steps)
+    after = Session.open(session.folder)
+    assert [key.frame for key in after.key_frames] == [0, 12] and after.objects[0].name == "Square"
+    assert np.array_equal(after.mask(12), square(28)) and all(after.has_result(frame) for frame in range(COUNT))
+    assert [(span.first, span.last) for span in after.pending()] == [(0, 11), (12, COUNT - 1)]
+    after.undo()
+    after.undo()
+    assert not after.pending(), "without the correction the run's result is what is asked for"
+
+
+def test_stamps_tell_which_masks_have_changed(session, network):
+    session.set_key_frame(0, square(4))
+    before = session.edit_stamp
+    assert [stamp is not None for stamp in session.mask_stamps()] == [True] + [False] * (COUNT - 1)
+    run(session, network)
+    assert session.edit_stamp != before
+    first = session.mask_stamps()
+    assert None not in first and first == Session.open(session.folder).mask_stamps()
+    session.set_key_frame(6, square(16))
+    second = session.mask_stamps()
+    assert [frame for frame in range(COUNT) if first[frame] != second[frame]] == [6]
+    session.set_post(PostProcessing(grow=2))
+    assert not set(second) & set(session.mask_stamps())

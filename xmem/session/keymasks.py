@@ -28,7 +28,9 @@ class KeyMasks:
         """Keep an index mask uint8 [H, W]; the name to read it by."""
         digest = hashlib.sha256(repr(mask.shape).encode() + mask.tobytes()).hexdigest()[:24]
         path = self._folder / f"{digest}.png"
-        if not path.exists():
+        if path.exists():
+            os.utime(path)  # as good as new: see `prune`
+        else:
             temporary = path.with_suffix(".part")
             write_index_mask(temporary, mask)
             os.replace(temporary, path)
@@ -38,10 +40,10 @@ class KeyMasks:
         """Index mask uint8 [H, W]."""
         return read_index_mask(self._folder / f"{name}.png")
 
-    def prune(self, kept: Collection[str]) -> None:
-        """Remove the masks of other names."""
+    def prune(self, kept: Collection[str], since: float) -> None:
+        """Remove the masks of other names that were stored before `since` (seconds since 1970)."""
         for path in self._folder.glob("*.png"):
-            if path.stem not in kept:
+            if path.stem not in kept and path.stat().st_mtime < since:
                 path.unlink()
 
 

@@ -74,6 +74,12 @@ class SpanResult:
         """Frames that have a mask here, ascending."""
         return sorted(int(name[:-4]) for name in os.listdir(self.folder / "masks") if name.endswith(".png"))
 
+    def written(self) -> dict[int, int]:
+        """When the mask of each frame was written, in nanoseconds."""
+        with os.scandir(self.folder / "masks") as files:
+            masks = [file for file in files if file.name.endswith(".png")]
+            return {int(file.name[:-4]): file.stat().st_mtime_ns for file in masks}
+
     def mask(self, frame: int) -> np.ndarray:
         """Index mask uint8 [H, W], as computed."""
         return read_index_mask(self.folder / "masks" / f"{frame:05d}.png")
@@ -244,7 +250,7 @@ class Results:
         numbers = [int(path.name) for path in self._folder.glob("*") if path.name.isdigit()]
         number = max(numbers, default=0) + 1
         result = SpanResult(number, self._folder / str(number), span, signature, False)
-        result.folder.mkdir(parents=True)
+        (result.folder / "masks").mkdir(parents=True)  # before the table, by which others find the result
         result.write()
         self.all.append(result)
         return result

@@ -5,6 +5,7 @@ A session holds nothing in memory that grows with the video: any process may ope
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -332,6 +333,26 @@ class Session:
         self._check_frame(frame)
         return self._owners[frame] is not None or self._key(frame) is not None
 
+    @property
+    def edit_stamp(self) -> str:
+        """A short text that changes with every change of the work: key frames, objects, trim, style, settings."""
+        return f"{(self.folder / PROJECT).stat().st_mtime_ns:x}"
+
+    def mask_stamps(self) -> list[str | None]:
+        """For each frame of the video a short text that changes when `mask` gives another one; None where the frame has
+        no mask, computed or given."""
+        written = {owner.number: owner.written() for owner in self._owners if owner is not None}
+        shared = f"{self.post}{self._ids}"
+        stamps: list[str | None] = [
+            None if owner is None else f"{owner.number}.{written[owner.number].get(frame, 0):x}"
+            for frame, owner in enumerate(self._owners)
+        ]
+        for key in self.key_frames:
+            spoken_for = ids_spoken_for(self.key_frames, self._ids, key.frame)
+            stamps[key.frame] = f"{stamps[key.frame] or ''}{key.mask}{spoken_for}"
+        digests = (None if stamp is None else hashlib.sha256(f"{stamp}{shared}".encode()) for stamp in stamps)
+        return [None if digest is None else digest.hexdigest()[:12] for digest in digests]
+
     def matte(self, frame: int, object_id: int) -> np.ndarray:
         """A soft mask of an object, uint8 [H, W], 0 to 255, from the stored probabilities.
 
@@ -376,11 +397,15 @@ class Session:
         """Compute what is pending; yield each frame that is done. Closed early, what is done is kept, and the next run
         with the same settings and key frames goes on behind it; so it does after a crash, a few seconds further back.
 
+        The run goes by the work as it was when it began; another Session of this folder may change it meanwhile, and
+        what that leaves to compute is for the next run.
+
         settings: those of the latest run if left out. model: a loaded network in place of the settings' checkpoint.
         start_over: begin the pending spans anew.
         scope: how far corrections of frames that have results are carried: "around" them, until the new masks agree
         with those from before; to the "neighbours", the key frames beside them; or no further than the "frame" itself.
         """
+        self._look_again()
         settings = settings or self.settings
         _check_scope(scope)
         spans = self._plan(settings)
@@ -390,18 +415,19 @@ class Session:
         if start_over:
             for span in self.pending(settings, scope):
                 self._results.forget(span, settings.signature)
+        since = time.time()
         tasks = self._settle(self._tasks(settings, scope), settings)
         if tasks:
             network = model or load_model(settings.model, settings.device, settings.precision)
             yield from self._compute(tasks, settings, network)
-        self._prune()
+        self._prune(since)
 
     def keep_rest(self, settings: TrackSettings | None = None) -> None:
         """Leave pending spans as they are, where all of their frames have masks: what a run has done of them stays,
         other frames keep what was there before the correction. Nothing of them is pending then."""
         settings = settings or self.settings
         self._settle([task for task in self._tasks(settings, "frame") if task.before is not None], settings)
-        self._prune()
+        self._prune(time.time())
 
     def accept(self, frame: int) -> None:
         """Make a frame's computed mask a key frame: a person found it to be right. No result changes, and nothing more
@@ -600,10 +626,19 @@ class Session:
                     kept[result.number] = result
         return [kept[number] for number in sorted(kept)]
 
-    def _prune(self) -> None:
-        """Remove results and masks that nothing leads to any more."""
+    def _prune(self, since: float) -> None:
+        """Remove results and masks that nothing leads to any more, by the work as it is on disk now.
+
+        since: seconds since 1970; masks that were stored later stay, for somebody may be about to note them.
+        """
+        self._look_again()
         self._results.prune(self._in_use())
-        self._masks.prune(self._project.masks)
+        self._masks.prune(self._project.masks, since)
+
+    def _look_again(self) -> None:
+        """Take the work as it is on disk: another Session of this folder may have changed it."""
+        self._project = read_project(self.folder / PROJECT)
+        self._forget()
 
     def _check_frame(self, frame: int) -> None:
         if not 0 <= frame < self.frame_count:

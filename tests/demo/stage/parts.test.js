@@ -1,0 +1,74 @@
+// Pure parts of the stage's script; pytest starts these where node is (see tests/demo/test_script.py).
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { chunksAround, clock, frameAt, neighbour, placeOf, typedFrame } from "../../../demo/stage/frames.js";
+import { areasOf, bytesOf, labelsOf, painted } from "../../../demo/stage/runs.js";
+import { Shelf } from "../../../demo/stage/shelf.js";
+import { Reel } from "../../../demo/stage/reel.js";
+
+test("runs become labels and areas", () => {
+  const bytes = Uint8Array.from([0, 130, 1, 3, 5, 0, 1, 1, 128, 2]);  // 130 zeros, 5 threes, 1 zero, 256 ones
+  const labels = labelsOf(bytes, 392);
+  assert.deepEqual([labels[129], labels[130], labels[134], labels[135], labels[136], labels[391]], [0, 3, 3, 0, 1, 1]);
+  assert.deepEqual(areasOf(bytes), { 3: 5, 1: 256 });
+  assert.deepEqual([...bytesOf("AIIB")], [0, 130, 1]);
+});
+
+test("runs that are cut short, or longer than the picture, end with it", () => {
+  assert.deepEqual([...labelsOf(Uint8Array.from([2, 200, 1]), 3)], [2, 2, 2]);
+  assert.deepEqual([...labelsOf(Uint8Array.from([2, 129]), 3)], [2, 0, 0]);
+});
+
+test("a mask is painted in its colours, its outline more solid than its inside", () => {
+  const labels = new Uint8Array(25).fill(1, 5, 20), pixels = painted(labels, 5, 5, { 1: [9, 8, 7] }, 0.4);
+  assert.deepEqual([...pixels.slice(0, 4)], [0, 0, 0, 0]);
+  assert.deepEqual([...pixels.slice(4 * 12, 4 * 13)], [9, 8, 7, 102]);
+  assert.equal(pixels[4 * 5 + 3], 204);
+  assert.equal(painted(labels, 5, 5, {}, 0.4).some(Boolean), false, "what has no colour is hidden");
+});
+
+test("a shelf keeps what was used last", () => {
+  const gone = [], shelf = new Shelf(10, (value) => gone.push(value));
+  shelf.set("a", 1, 4); shelf.set("b", 2, 4); shelf.get("a"); shelf.set("c", 3, 4);
+  assert.deepEqual([shelf.has("a"), shelf.has("b"), shelf.size, gone], [true, false, 8, [2]]);
+  shelf.set("d", 4, 40);
+  assert.deepEqual([shelf.has("d"), shelf.items.size], [true, 1], "one that is too large alone is kept alone");
+});
+
+test("frames, places and times", () => {
+  assert.equal(clock(3.48), "0:03.48"); assert.equal(clock(61.999), "1:02.00");
+  assert.deepEqual([frameAt(0, 4, 9), frameAt(0.5, 0, 10), frameAt(2, 4, 9)], [4, 5, 9]);
+  assert.deepEqual([placeOf(4, 4, 4), placeOf(5, 0, 10)], [50, 50]);
+  assert.deepEqual([typedFrame("5", 0, 9), typedFrame("0", 0, 9), typedFrame("99", 0, 9)], [4, 0, 9]);
+  assert.ok(Number.isNaN(typedFrame("x", 0, 9)));
+  assert.deepEqual([neighbour([1, 5, 9], 5, 1), neighbour([1, 5, 9], 5, -1), neighbour([1], 1, 1)], [9, 1, null]);
+  assert.deepEqual(chunksAround(40, 32, 4), [1, 2, 0, 3]);
+  assert.deepEqual(chunksAround(0, 32, 1), [0]);
+});
+
+const settled = async () => { for (let i = 0; i < 60; i++) await Promise.resolve(); };
+
+test("a reel asks for what is near first, once each, and for masks that changed alone", async () => {
+  const asked = [], ask = {
+    pictures: async ({ chunk }) => { asked.push(`p${chunk}`); return { frames: ["AAAA", "AAAA"] }; },
+    masks: async ({ chunk, known }) => {
+      asked.push(`m${chunk}:${Object.keys(known)}`);
+      return { masks: { [2 * chunk]: ["v", "AQI="] }, gone: [2 * chunk + 1] };
+    },
+  };
+  globalThis.createImageBitmap = async () => ({ width: 1, height: 1, close() {} });
+  const reel = new Reel(ask, () => {});
+  reel.open({ token: "t", count: 6, chunk: 2, width: 2, height: 1 }, 3);
+  await settled();
+  assert.deepEqual(asked.splice(0), ["p1", "p2", "p0"]);
+  reel.news(["a", "b", "c"]);
+  await settled();
+  assert.deepEqual(asked.splice(0), ["m1:", "m2:", "m0:"]);
+  assert.deepEqual(reel.mask(2).areas, { 1: 2 });
+  reel.news(["a", "B", "c"]);
+  await settled();
+  assert.deepEqual(asked.splice(0), ["m1:2"]);
+  reel.open({ token: "other", count: 2, chunk: 2, width: 2, height: 1 }, 0);
+  assert.equal(reel.mask(2), undefined);
+});
