@@ -141,7 +141,7 @@ def test_a_folder_or_a_link_is_no_upload(tmp_path, clip, visitor, session):
         lambda path: api.open_video(path, visitor),
         lambda path: api.open_bundle(path, visitor),
         lambda path: api.set_key_frame(0, path, visitor),
-        lambda path: list(quality._scored(session, path)),
+        lambda path: list(quality._scored(session, path, visitor)),
     )
     for path in (folder, link, tmp_path / "pipe", tmp_path / "missing", None, ""):
         for way in ways:
