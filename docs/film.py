@@ -124,12 +124,11 @@ class Film:
     def run(self) -> None:
         self.press("#run")
         self.page.wait_for_selector("#stop:visible")
-        self.page.wait_for_selector("#panel .run img", timeout=120_000)
-        self.look_at("#step-track", "start")
+        self.page.wait_for_selector("#panel .run .bar", timeout=120_000)
         while self.page.locator("#stop").is_visible():
             self.show(160)
             self.page.wait_for_timeout(900)
-        self.page.wait_for_selector(".run.done:not(:has(.bar))", timeout=240_000)
+        self.page.wait_for_selector("#panel .run.done", timeout=240_000)
         self.page.wait_for_timeout(1500)
 
     def save(self, path: Path) -> None:
@@ -139,7 +138,7 @@ class Film:
 
 def story(film: Film) -> None:
     page = film.page
-    film.look_at("#step-paint", "start")
+    film.look_at("#stage", "start")
     film.say("Paint the rabbit's arm on one frame")
     film.draw(ARM)
     film.say("Run")
@@ -150,11 +149,10 @@ def story(film: Film) -> None:
     film.press(".worth button")
     page.wait_for_timeout(2500)
     page.evaluate("window.xmemSettled()")
-    film.look_at("#step-paint", "start")
+    film.look_at("#stage", "start")
     film.say("One correction there")
     film.show(900)
     film.draw(ARM_DOWN)
-    film.look_at("#run", "center")
     film.say("Run again: both ways between the two painted frames")
     film.show(1500)
     film.run()
@@ -167,7 +165,7 @@ def story(film: Film) -> None:
 def take_away(film: Film) -> None:
     page = film.page
     film.look_at("#take-tabs", "start")
-    page.get_by_role("tab", name="Export").click()
+    page.get_by_role("tab", name="Files").click()
     page.wait_for_timeout(800)
     film.say("Take away a transparent video and a table")
     for box in page.locator("#export-kinds input[type=checkbox]").all():

@@ -73,7 +73,7 @@ def build() -> ExportTab:
         bundle = gr.Button("Everything in one bundle", elem_id="export-bundle", min_width=240, scale=0)
     gr.HTML(
         '<p class="hint">The bundle holds the video, your corrections, all masks and the kinds chosen above. '
-        "Open it in step 1 to go on where you left off.</p>"
+        "Drop it where a clip goes, to go on where you left off.</p>"
     )
     panel = gr.HTML(elem_id="export-panel")
     files = gr.File(label="Your files", file_count="multiple", interactive=False, elem_id="export-files")
