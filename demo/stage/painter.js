@@ -39,7 +39,7 @@ const reel = new Reel(
   (what, frames) => {
     document.dispatchEvent(new CustomEvent("xmem:reel", { detail: what }));
     if (what === "masks" && frames.includes(player.frame)) player.again();
-    if (what === "masks") refreshed(frames);
+    if (what === "masks") arrived(frames);
   },
 );
 const player = new Player(find(".p-reel"), reel, look, (frame) => sayFrame(frame));
@@ -78,8 +78,14 @@ function setPlaying(on) {
 
 const shownFrame = () => player.frame ?? state.goal ?? state.scene?.frame ?? 0;
 
-// A run has written masks: where the shown frame's is another one now, it is shown.
-function refreshed(frames) {
+// A run has written masks. Until something is touched the picture goes with it; at rest, where the shown frame's mask is
+// another one now, it is shown.
+function arrived(frames) {
+  if (state.following) {
+    const behind = frames.filter((frame) => frame < shownFrame()), ahead = frames.filter((frame) => frame > shownFrame());
+    if (ahead.length) player.show(Math.max(...ahead)); else if (behind.length) player.show(Math.min(...behind));
+    return;
+  }
   const scene = state.scene, isIdle = !state.stroke && !state.corners.length && !state.sent && !state.queue.length;
   if (scene && isIdle && player.frame === null && !scene.is_key && frames.includes(scene.frame)) send("go", { frame: scene.frame });
 }
@@ -396,6 +402,18 @@ for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) view.ad
   if (!state.pointers.size) state.pinching = null;
 });
 
+document.addEventListener("click", (event) => { if (event.target.closest("#run, #start-over")) state.following = true; });
+for (const name of ["pointerdown", "keydown"]) document.addEventListener(name, (event) => {
+  if (state.following && event.target.closest?.("#canvas, #overview, .worth, .keys, body:focus")) stopFollowing(true);
+}, true);
+
+/** stay: where the run was; else where it set out from. */
+function stopFollowing(stay) {
+  state.following = false;
+  if (!state.scene || player.frame === null) return;
+  if (stay) go(player.frame); else { state.goal = undefined; player.rest(); sayFrame(state.scene.frame); range.value = state.scene.frame; }
+}
+
 function cancelStroke() {
   const stroke = state.stroke;
   state.stroke = null;
@@ -628,6 +646,7 @@ follow(element, {
   join: () => trigger("join", {}),
   heard: (news) => {
     reel.news(news.chunks);
+    if (state.following && !news.running && !document.querySelector("#stop")) stopFollowing(false);
     root.classList.toggle("is-running", news.running);
     const isIdle = !state.stroke && !state.corners.length && !state.sent && !state.queue.length && player.frame === null;
     if (isIdle && news.edit !== state.scene.edit) send("sync", { frame: state.scene.frame });

@@ -164,7 +164,7 @@ def test_the_canvas_stays_in_place_when_the_estimate_arrives(page, clips, width,
     before = page.evaluate(top)
     says(page, "#estimate", "of memory")
     assert abs(page.evaluate(top) - before) <= 0.5
-    assert page.evaluate("document.querySelector('.p-range').getBoundingClientRect().width") >= 60
+    assert page.evaluate("document.querySelector('.t-plot').getBoundingClientRect().width") >= 340
 
 
 def test_a_stroke_while_the_frame_changes_stays_on_its_own_frame(page, clips):
