@@ -128,7 +128,7 @@ window.xmemSettled = async () => {
 async function receive(scene) {
   if (!scene || typeof scene !== "object") return;
   if (scene.image && state.stroke) { state.waiting = scene; return; }
-  if (scene.empty) { root.classList.add("is-empty"); state.scene = null; player.rest(); reel.close(); }
+  if (scene.empty) { root.classList.add("is-empty"); delete root.dataset.frame; state.scene = null; state.goal = undefined; player.rest(); reel.close(); }
   else if (scene.image) await load(scene);
   else if (state.scene && (scene.frame === undefined || scene.frame === state.scene.frame)) Object.assign(state.scene, scene);
   if (state.scene) adopt();

@@ -1,6 +1,7 @@
 """The page as a visitor meets it: a real server, a real browser, a real mouse and keyboard."""
 
 import io
+import math
 import time
 from pathlib import Path
 
@@ -65,7 +66,10 @@ def markers_on_screen(page) -> list[tuple[float, float]]:
     """Centres of the two magenta squares as the page shows them, top one first."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        box = page.locator(".p-view").bounding_box()
+        found = page.locator(".p-view").bounding_box()  # which may begin within a pixel
+        left, top = math.floor(found["x"]), math.floor(found["y"])
+        width, height = math.ceil(found["width"]), math.ceil(found["height"])
+        box = {"x": left, "y": top, "width": width, "height": height}
         image = np.array(Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB")).astype(int)
         ys, xs = np.nonzero((image[..., 0] > 180) & (image[..., 1] < 90) & (image[..., 2] > 180))
         if len(ys) > 20:

@@ -25,8 +25,9 @@ def follow_all(act, session, visitor, painted, chosen):
 
 def until_a_frame(steps) -> None:
     """Go on until a frame is done, or all are: a page that looks rarely may miss those in between."""
-    while not any(word in next(steps) for word in ("Frame", "Done")):
-        pass
+    for panel in steps:
+        if "Frame" in panel or "Done" in panel:
+            return
 
 
 def masks(visitor) -> dict[str, bytes]:
