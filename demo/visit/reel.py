@@ -76,8 +76,8 @@ def _kept(session: Session, chunk: int) -> Path:
     return session.folder.parent / "reel" / f"{chunk}.json"
 
 
-def masks_of(session: Session, chunk: int, known: dict[str, Any]) -> tuple[dict[int, list[str]], list[int]]:
-    """({frame: [version, runs in base64]} of the chunk's masks, frames that have none).
+def masks_of(session: Session, chunk: int, known: dict[str, Any]) -> tuple[dict[str, list[str]], list[int]]:
+    """({frame as text: [version, runs in base64]} of the chunk's masks, frames that have none).
 
     known: versions by frame (as text) that need not be sent again.
     """
@@ -89,7 +89,7 @@ def masks_of(session: Session, chunk: int, known: dict[str, Any]) -> tuple[dict[
             none.append(frame)
         elif known.get(str(frame)) != version:
             small = cv2.resize(session.mask(frame), size, interpolation=cv2.INTER_NEAREST)
-            found[frame] = [version, base64.b64encode(runs(small)).decode()]
+            found[str(frame)] = [version, base64.b64encode(runs(small)).decode()]
     return found, none
 
 
