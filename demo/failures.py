@@ -25,8 +25,8 @@ def in_words(shown: Callable[..., Any] | None = None, raises: bool = True) -> Ca
     """A decorator for events, functions and generators: what they raise becomes one sentence.
 
     shown: from that sentence and the event's arguments to what the page shows, its outputs, which a generator yields
-    then. raises: whether `gr.Error` carries the sentence as well, to programs and to a corner of the page; without it,
-    outputs of `shown` are all that is seen.
+    then. raises: whether `gr.Error` carries the sentence as well, to programs, and to a corner of the page where a
+    generator shows nothing; without it, outputs of `shown` are all that is seen.
     """
 
     def decorate(event: Callable) -> Callable:
@@ -45,7 +45,7 @@ def in_words(shown: Callable[..., Any] | None = None, raises: bool = True) -> Ca
                 if shown:
                     yield shown(sentence, *args, **named)
                 if raises:
-                    raise _for_gradio(sentence, failure) from failure
+                    raise _for_gradio(sentence, failure, in_a_corner=not shown) from failure
 
             return steps
 
@@ -78,6 +78,7 @@ def sentence_of(error: Exception) -> str:
     return MEMORY_FULL if type(error).__name__ == "OutOfMemoryError" else UNEXPECTED
 
 
-def _for_gradio(sentence: str, error: Exception) -> gr.Error:
+def _for_gradio(sentence: str, error: Exception, in_a_corner: bool = True) -> gr.Error:
+    """in_a_corner: of the page; what is shown elsewhere on it is said once."""
     title = "Not yet" if isinstance(error, xmem.InputError) else "Error"
-    return gr.Error(sentence, title=title, print_exception=False)
+    return gr.Error(sentence, title=title, print_exception=False, visible=in_a_corner)

@@ -159,13 +159,13 @@ def stop(request: gr.Request) -> Any:
     return gr.update(interactive=False, value="Stopping…")
 
 
-@in_words(lambda sentence, *_: panels.failed(sentence), raises=False)  # said once: in the panel
+@in_words(lambda sentence, *_: panels.failed(sentence))
 def run(request: gr.Request, *values: Any) -> Iterator[str]:
     """Compute what is pending, from where it was left. Yields the panel about once per second."""
     yield from _panels(request, settings.read(*values), start_over=False)
 
 
-@in_words(lambda sentence, *_: panels.failed(sentence), raises=False)  # said once: in the panel
+@in_words(lambda sentence, *_: panels.failed(sentence))
 def run_anew(request: gr.Request, *values: Any) -> Iterator[str]:
     """Compute what is pending, from its beginning. Yields the panel about once per second."""
     yield from _panels(request, settings.read(*values), start_over=True)

@@ -309,6 +309,8 @@ def apply_style(
 
 def _applied(style: Style, request: gr.Request) -> Iterator[tuple[str, Any, Any]]:
     workspace, session = studio.workspace_of(request), tabs.tracked(request)
+    if studio.is_running(request):  # whose masks are not all there yet
+        raise xmem.InputError("A run is going on: wait until it is done, or press Stop.")
     stop, begun = tabs.stop_file(workspace, NAME), time.monotonic()
     with workspace.new_folder("files-") as folder:
         for latest in follow(_overlay(Styled(session, style), folder, tabs.stem_of(session))):

@@ -175,15 +175,21 @@ def test_run_in_a_second_tab_shows_the_run_of_the_first(act, session, visitor, p
     list(first)
 
 
-def test_what_is_missing_is_said_in_a_sentence(visitor, chosen, clip):
-    assert "no video yet" in list(track.run(visitor, *chosen))[-1]
+def test_what_is_missing_is_said_once_in_a_sentence(visitor, chosen, clip):
+    with pytest.raises(gr.Error, match="no video yet"):
+        list(track.run(visitor, *chosen))
     studio.begin_session(visitor, clip)
-    assert "Nothing is painted yet" in list(track.run(visitor, *chosen))[-1]
+    steps = track.run(visitor, *chosen)
+    assert "Nothing is painted yet" in next(steps)
+    with pytest.raises(gr.Error, match="Nothing is painted yet") as error:
+        next(steps)
+    assert not error.value.visible, "the panel says it already"
 
 
 def test_a_range_without_a_painted_frame_is_said_and_not_called_up_to_date(follow_all, visitor, chosen):
     studio.session_of(visitor).set_trim(4, 9)
-    assert "No painted frame lies in the trimmed range" in list(track.run(visitor, *chosen))[-1]
+    with pytest.raises(gr.Error, match="No painted frame lies in the trimmed range"):
+        list(track.run(visitor, *chosen))
 
 
 def test_an_unexpected_failure_is_a_short_sentence_and_a_log_entry(
@@ -195,8 +201,9 @@ def test_an_unexpected_failure_is_a_short_sentence_and_a_log_entry(
 
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
     monkeypatch.setattr(track, "propagate_session", fail)
-    said = list(track.run(visitor, *chosen))[-1]
-    assert "Something went wrong" in said and "secret" not in said and "secret detail" in caplog.text
+    with pytest.raises(gr.Error, match="Something went wrong") as error:
+        list(track.run(visitor, *chosen))
+    assert "secret" not in str(error.value) and "secret detail" in caplog.text
 
 
 def test_after_a_run_the_canvas_shows_the_computed_mask_and_the_later_steps_unfold(follow_all, visitor):
