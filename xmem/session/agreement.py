@@ -25,12 +25,21 @@ class Agreement:
     def see(self, new: Tensor, before: np.ndarray) -> None:
         """new: probabilities [O + 1, h, w]; before: [O, h, w], background left out."""
         objects = torch.from_numpy(before).to(new.device)
-        old = torch.cat([1 - objects.sum(0, keepdim=True), objects]).argmax(0)  # [h, w]
-        now = new.argmax(0)
-        agree = True
-        for channel in range(1, len(new)):
-            one, other = old == channel, now == channel
-            union = int((one | other).sum())
-            differing = int((one ^ other).sum())
-            agree = agree and (differing <= _PIXELS or union - differing >= LEAST * union)
+        old, now = _winners(1 - objects.sum(0), objects), _winners(new[0], new[1:])
+        agree = all(_alike(old == channel, now == channel) for channel in range(1, len(new)))
         self.frames = self.frames + 1 if agree else 0
+
+
+def _winners(background: Tensor, objects: Tensor) -> Tensor:
+    """The channel of the highest probability: [h, w] and [O, h, w] -> uint8 [h, w]; argmax takes ten times as long."""
+    best, found = background, torch.zeros(background.shape, dtype=torch.uint8, device=background.device)
+    for channel, own in enumerate(objects, start=1):
+        found = torch.where(own > best, channel, found)
+        best = torch.maximum(best, own)
+    return found
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two masks, bool [h, w], agree."""
+    differing = int(torch.count_nonzero(one ^ other))
+    return differing <= _PIXELS or differing <= (1 - LEAST) * int(torch.count_nonzero(one | other))

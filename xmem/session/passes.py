@@ -104,12 +104,12 @@ class Leg:
         """Whether the span has another pass, with which this one is blended by distance."""
         return len(self.job.span.passes) == 2
 
-    def other(self, frame: int) -> np.ndarray | None:
-        """What this pass is blended with on a frame: float32 [O, h, w]; None for nothing."""
+    def other(self, frame: int, before: np.ndarray | None) -> np.ndarray | None:
+        """What this pass is blended with on a frame, where `before` was there: float32 [O, h, w]; None for nothing."""
         until = self.first_until
         if until is not None and (frame <= until if self.backward else frame >= until):
             return self.result.first_pass(frame)
-        return self.before.probabilities(frame) if self.before and self.is_blended else None
+        return before if self.is_blended else None
 
     def mask_before(self, frame: int) -> np.ndarray | None:
         """Index mask uint8 [H, W] of the frame before one of the span; None where the pass knows of none."""
@@ -258,7 +258,7 @@ def _looked_at(frames: Iterator[Frame], context: int, leg: Leg) -> Iterator[_Loo
         is_cut = detector.is_cut(frame.image)
         if number >= context:
             before = leg.before.probabilities(frame.index) if leg.before else None
-            other = leg.other(frame.index)
+            other = leg.other(frame.index, before)
             yield _LookedAt(frame, is_cut, None if other is None else near(other, device), before)
 
 
