@@ -4,7 +4,7 @@ VENV ?= .venv
 
 SPACE ?= space
 
-.PHONY: demo test held-down gpu lint hooks space clean
+.PHONY: demo test held-down gpu gpu-bundle lint hooks space clean
 
 demo: $(VENV)/demo.installed
 	$(VENV)/bin/python app.py $(ARGS)
@@ -20,6 +20,10 @@ held-down: $(VENV)/test.installed
 gpu: $(VENV)/test.installed  # what needs a CUDA device: its tests, then its benchmark
 	$(VENV)/bin/python -m pytest tests/test_gpu.py
 	$(VENV)/bin/python -m xmem benchmark --preset gpu --output runs/gpu
+
+# One file for a machine with a GPU that has no network, no Gradio and no PyAV (Python 3.12 with torch); see docs/benchmark.md.
+gpu-bundle: $(VENV)/test.installed
+	$(VENV)/bin/python -m xmem.benchmark.gpu.bundle runs/gpu-bundle.tar.xz
 
 lint: $(VENV)/test.installed
 	$(VENV)/bin/ruff check .

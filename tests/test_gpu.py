@@ -11,11 +11,15 @@ import torch
 from reference_weights import FOLDER, TOLERANCE, config_of, released_state
 
 import xmem
+from xmem.engine.masks import index_of
+from xmem.engine.transfers import fetch, near
 from xmem.scoring.evaluation import evaluate
+from xmem.session.probabilities import sixteen_bits
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
-DAVIS = Path(__file__).parents[2] / "shared" / "data" / "davis2016-train"
+CLIPS = Path(__file__).parents[1] / "clips"  # in a bundle of `make gpu-bundle`
+DAVIS = CLIPS if CLIPS.is_dir() else Path(__file__).parents[2] / "shared" / "data" / "davis2016-train"
 HELD_BACK = ("flamingo", "car-turn", "dance-jump", "mallard-fly", "scooter-gray")
 GB = 1e9
 
@@ -47,6 +51,44 @@ def test_float32_matches_the_released_implementation(name):
     for t, (frame, expected) in enumerate(zip(reference["frames"], reference["prob"], strict=True)):
         prob = engine.step(frame, reference.get(f"mask_{t}")).cpu().numpy()
         assert np.abs(prob - expected / 65535).max() < TOLERANCE, f"frame {t}"
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_half_precision_is_near_the_reference(precision, record_property):
+    """Of random weights, whose masks are soft: how far numbers move is recorded; most pixels stay an object's."""
+    reference = np.load(FOLDER / "two-objects.npz")
+    model = xmem.load_model(released_state(int(reference["salt"])), "cuda", precision)
+    engine, farthest, alike = xmem.Propagator(model, config_of(reference)), 0.0, []
+    for t, (frame, expected) in enumerate(zip(reference["frames"], reference["prob"], strict=True)):
+        prob = engine.step(frame, reference.get(f"mask_{t}")).cpu().numpy()
+        farthest = max(farthest, float(np.abs(prob - expected / 65535).max()))
+        alike.append((prob.argmax(0) == expected.argmax(0)).mean())
+    record_property("farthest", farthest)
+    record_property("alike", float(np.mean(alike)))
+    assert np.mean(alike) > 0.98
+
+
+@pytest.fixture
+def may_wait_again():
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("objects", [1, 3])
+def test_no_frame_waits_for_the_device(objects, may_wait_again):
+    """Frames, memory frames and a consolidation, uploads and the fetching of results: torch refuses to wait in any."""
+    device, images = torch.device("cuda"), list(frames(60, 240, 432))
+    engine = xmem.Propagator(xmem.load_model(released_state(0), "cuda", "float16"))
+    fetched = []
+    for i, image in enumerate(near(image, device) for image in images):
+        if i == 2:  # the first that reads makes tables, once
+            torch.cuda.synchronize()
+            torch.cuda.set_sync_debug_mode("error")
+        prob = engine.step(image, discs(objects, 240, 432) if i == 0 else None)
+        if i >= 2:
+            fetched = [fetch(sixteen_bits(prob[1:])), fetch(index_of(prob, engine.objects))]
+    torch.cuda.set_sync_debug_mode("default")
+    assert engine.memory.long_term_size and fetched[1]().shape == (240, 432)
 
 
 @pytest.mark.skipif(not DAVIS.is_dir(), reason="the held-back clips are not here")

@@ -2,6 +2,10 @@
 
 No two devices are mixed (torch refuses it), no step waits for the device, and the operators that a frame launches are
 counted and held. Numbers, speed and memory are what only a real one shows (`tests/test_gpu.py`).
+
+There is no second stand-in: torch's own for accelerators, `torch_openreg`, comes with its sources alone, neither in its
+wheel nor as a package; and a renamed PrivateUse1 backend, as `torch.utils.backend_registration` sets one up, has no
+operator, not even `empty` (tried with torch 2.14): each would be one of ours, and prove nothing.
 """
 
 from collections import Counter
