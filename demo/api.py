@@ -29,7 +29,8 @@ from xmem.session.settings import WHOLE
 TRACK = (
     "Follow objects through a video in one call. painting: {'background': None, 'layers': [image], 'composite': None}, "
     "where the image is a mask (palette, grey, RGB or RGBA) of the shape of the video; with fill_outlines, holes in it "
-    "are filled. size: shorter side for inference in pixels, 0 for that of the video. Returns the last progress as "
+    "are filled. size: shorter side for inference in pixels, 0 for that of the video. memory: settings of the model's "
+    "family by name, such as {'mem_every': 3}; those left out are as released. Returns the last progress as "
     "HTML, the overlay video (mp4), and a ZIP of index masks (palette PNGs)."
 )
 
@@ -54,7 +55,7 @@ def _one_shot(chosen: SettingsPanel) -> None:
     painting = gr.ImageEditor(type="numpy", image_mode="RGBA", format="png", label="painting")
     fill = gr.Checkbox(True, label="fill_outlines")
     opacity = gr.Slider(0, 1, 0.5, label="opacity")
-    inputs = [clip, painting, fill, chosen.model, chosen.device, chosen.size, opacity, *chosen.memory]
+    inputs = [clip, painting, fill, chosen.model, chosen.device, chosen.size, opacity, gr.JSON({}, label="memory")]
     gr.Button().click(
         oneshot.track,
         inputs,
@@ -150,11 +151,17 @@ def set_trim(first: int, last: int, request: gr.Request) -> dict:
 
 
 def estimate(
-    request: gr.Request, model: str = "", size: int = -1, direction: str = "both", pause_at_cuts: bool = False
+    request: gr.Request,
+    model: str = "",
+    size: int = -1,
+    direction: str = "both",
+    pause_at_cuts: bool = False,
+    memory: dict | None = None,
 ) -> dict:
     """Time a few frames: seconds and bytes that a run would take, and a size that is proposed (or null), with a reason.
-    model: "" for the page's default; size: shorter side in pixels, 0 for the video's own, -1 for the default."""
-    return preflight.figures(studio.session_of(request), _settings(model, size, direction, pause_at_cuts))
+    model: "" for the page's default; size: shorter side in pixels, 0 for the video's own, -1 for the default.
+    memory: settings of the model's family by name, {"mem_every": 3}; those left out are as released."""
+    return preflight.figures(studio.session_of(request), _settings(model, size, direction, pause_at_cuts, memory))
 
 
 # Painting
@@ -273,16 +280,18 @@ def propagate(
     pause_at_cuts: bool = False,
     start_over: bool = False,
     scope: str = WHOLE,
+    memory: dict | None = None,
 ) -> Iterator[dict]:
     """Compute what is pending, from where a run with the same settings was left, or start over.
     Yields {done, total, seconds, agrees} about once per second, and at last the session. done, total: frames of the
     video; agrees: to both sides of a correction the new masks agree with those from before (see `keep_rest`). Before
     its turn has come {ahead, wait_seconds}: runs of others that have to end first, and seconds until then (null where
-    nobody knows). direction: both, forward or backward; model and size as in `estimate`. scope: how far corrections
-    are carried: around (until the masks agree), neighbours (to the key frames beside them) or frame (that frame only).
+    nobody knows). direction: both, forward or backward; model, size and memory as in `estimate`. scope: how far
+    corrections are carried: around (until the masks agree), neighbours (to the key frames beside them) or frame (that
+    frame only).
     """
     session, workspace = studio.session_of(request), studio.workspace_of(request)
-    chosen = _settings(model, size, direction, pause_at_cuts)
+    chosen = _settings(model, size, direction, pause_at_cuts, memory)
     track.check_ready(session)
     workspace.clear_stop()
     for _, latest in track.compute(session, chosen, workspace, start_over=start_over, scope=scope):
@@ -383,11 +392,9 @@ PLAIN = (
 )
 
 
-def _settings(model: str, size: int, direction: str, pause_at_cuts: bool) -> TrackSettings:
-    return TrackSettings(
-        models.listed(model or models.default_model()),
-        models.device_choices()[0][1],
-        settings.default_size() if size == -1 else settings.inference_size(size),
-        direction=direction,
-        pause_at_cuts=pause_at_cuts,
-    )
+def _settings(
+    model: str, size: int, direction: str, pause_at_cuts: bool, memory: dict[str, Any] | None
+) -> TrackSettings:
+    asked = settings.default_size() if size == -1 else size
+    device = models.device_choices()[0][1]
+    return settings.read(model or models.default_model(), device, asked, memory, direction, pause_at_cuts)

@@ -9,7 +9,6 @@ from xmem.review.preflight import Estimate
 
 MASTHEAD = '<div class="masthead"><h1>XMem</h1><p>Paint an object once, follow it through the whole video.</p></div>'
 TIMING = '<p class="estimate" role="status">Timing a few frames…</p>'
-MEMORY_HEADING = '<p class="group">Memory, with the symbols of the XMem paper</p>'
 
 
 def heading(title: str) -> str:

@@ -73,7 +73,14 @@ def theme() -> gr.themes.Base:
     )
 
 
-SHEETS = ("html/page.css", "stage/painter.css", "stage/check.css", "stage/recent.css", "html/tabs.css")
+SHEETS = (
+    "html/page.css",
+    "stage/painter.css",
+    "stage/check.css",
+    "stage/recent.css",
+    "runs/memory.css",
+    "html/tabs.css",
+)
 CSS = "\n".join((Path(__file__).parents[1] / sheet).read_text(encoding="utf-8") for sheet in SHEETS)
 
 

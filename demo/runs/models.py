@@ -161,7 +161,8 @@ def accuracy(name: str) -> str:
         text = f"{expected} On a CPU it takes many times as long as {EMBEDDED}, whose J&F is {own} ({HELD_BACK})."
     else:
         text = "No score is known for this file: try it on a clip that you know."
-    return panels.accuracy(text)
+    kind = family(name)
+    return panels.accuracy(f"{kind.title}, for {kind.good_at}. {text}")
 
 
 def status(model: str | None = None, device: str | None = None) -> str:

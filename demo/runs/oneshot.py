@@ -10,14 +10,14 @@ import numpy as np
 import xmem
 from demo.failures import in_words
 from demo.html import panels
-from demo.runs import models, rendering, settings
+from demo.runs import rendering, settings
 from demo.runs.follow import follow
 from demo.runs.track import compute
 from demo.visit import canvas, studio
 from demo.visit.asked import uploaded
 from demo.visit.workspace import download_stem
 from xmem.export import EXPORTS, export
-from xmem.session import Session, TrackSettings
+from xmem.session import Session
 
 
 @in_words(lambda sentence, *_, **__: (panels.failed(sentence), None, None))
@@ -29,32 +29,15 @@ def track(
     device: str,
     size: int,
     opacity: float,
-    mem_every: float,
-    min_working_frames: float,
-    max_working_frames: float,
-    prototypes: float,
-    max_long_term: float,
-    top_k: float,
-    deep_update_every: float,
-    long_term: bool,
+    memory: dict[str, Any] | None,
     request: gr.Request,
 ) -> Iterator[tuple[str, str | None, str | None]]:
-    """Follow the painted objects through the video.
+    """Follow the painted objects through the video. memory: the settings of the model's family by name, {} for the
+    released ones.
 
     Yields (progress as HTML, overlay video, ZIP of mask PNGs) about once per second; the files come last.
     """
-    memory = settings.memory(
-        mem_every,
-        min_working_frames,
-        max_working_frames,
-        prototypes,
-        max_long_term,
-        top_k,
-        deep_update_every,
-        long_term,
-    )
-    own = memory if isinstance(memory, models.family(models.listed(model)).config) else None
-    chosen = TrackSettings(model, models.there(device), settings.inference_size(size), own)
+    chosen = settings.read(model, device, size, memory)
     if not video:
         raise xmem.InputError("There is no video yet: upload one, or take the sample.")
     workspace = studio.workspace_of(request)

@@ -7,9 +7,8 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-import xmem
 from demo.html import panels
-from demo.runs import models
+from demo.runs import memory, models
 from demo.visit.asked import whole
 from demo.wiring import QUIET
 from xmem.limits import MIN_SIZE
@@ -19,17 +18,6 @@ ORIGINAL_SIZE = 0  # the choice "as the video"
 CPU_SIZE = 384  # pixels: xmem-lite scores 80.2 J&F there, of 82.0 at 480, in two thirds of the pixels
 GPU_SIZE = 480  # pixels: the paper's
 SIZES = (240, 288, CPU_SIZE, GPU_SIZE, 720)
-
-# Lowest and highest value of each setting of the memories, in their order on the page.
-RANGES = {
-    "mem_every": (1, 30),
-    "min_working_frames": (1, 30),
-    "max_working_frames": (2, 60),
-    "prototypes": (16, 512),
-    "max_long_term": (512, 20_000),
-    "top_k": (1, 100),
-    "deep_update_every": (-1, 20),
-}
 
 DIRECTIONS = [("Both ways", "both"), ("Forward only", "forward"), ("Backward only", "backward")]
 
@@ -41,14 +29,14 @@ class SettingsPanel:
     size: gr.Dropdown
     model_note: gr.HTML
     accuracy: gr.HTML
-    memory: list[Component]
+    memory: gr.HTML
     direction: gr.Radio
     pause: gr.Checkbox
 
     @property
     def controls(self) -> list[Component]:
         """In the order of `read`."""
-        return [self.model, self.device, self.size, *self.memory, self.direction, self.pause]
+        return [self.model, self.device, self.size, self.memory, self.direction, self.pause]
 
 
 def build() -> SettingsPanel:
@@ -62,8 +50,8 @@ def build() -> SettingsPanel:
         size = _size()
         direction, pause = _directions()
         with gr.Accordion("Memory", open=False, elem_id="memory"):
-            memory = _memory()
-    return SettingsPanel(model, device, size, model_note, accuracy, memory, direction, pause)
+            memories = memory.control(chosen)
+    return SettingsPanel(model, device, size, model_note, accuracy, memories, direction, pause)
 
 
 def _size() -> gr.Dropdown:
@@ -93,43 +81,6 @@ def _directions() -> tuple[gr.Radio, gr.Checkbox]:
     return direction, pause
 
 
-def _memory() -> list[Component]:
-    default = xmem.MemoryConfig()
-    gr.HTML(panels.MEMORY_HEADING)
-    with gr.Row():
-        every = gr.Slider(*RANGES["mem_every"], default.mem_every, step=1, label="Remember every r-th frame (r)")
-        low = gr.Slider(
-            *RANGES["min_working_frames"],
-            default.min_working_frames,
-            step=1,
-            label="Frames kept when working memory is full (T_min)",
-        )
-        high = gr.Slider(
-            *RANGES["max_working_frames"],
-            default.max_working_frames,
-            step=1,
-            label="Frames that fill working memory (T_max)",
-        )
-    with gr.Row():
-        prototypes = gr.Slider(
-            *RANGES["prototypes"], default.prototypes, step=16, label="Prototypes per consolidation (P)"
-        )
-        longest = gr.Slider(
-            *RANGES["max_long_term"], default.max_long_term, step=32, label="Size of long-term memory (LT_max)"
-        )
-        top_k = gr.Slider(*RANGES["top_k"], default.top_k, step=1, label="Memories read per position (top-k)")
-    with gr.Row():
-        deep = gr.Dropdown(
-            [("With every remembered frame", -1), *((f"Every {n} frames", n) for n in (1, 2, 3, 5, 10, 20))],
-            value=default.deep_update_every,
-            label="Deep update of the sensory memory",
-        )
-        long_term = gr.Checkbox(
-            default.long_term, label="Long-term memory", info="Without it, memory grows with the video."
-        )
-    return [every, low, high, prototypes, longest, top_k, deep, long_term]
-
-
 def wire(step: SettingsPanel, status: gr.HTML) -> None:
     gr.on(
         [step.model.input, step.device.input],
@@ -139,6 +90,7 @@ def wire(step: SettingsPanel, status: gr.HTML) -> None:
         **QUIET,
     )
     step.model.change(models.accuracy, step.model, step.accuracy, **QUIET)
+    step.model.change(shown_memory, [step.model, step.memory], step.memory, **QUIET)
 
 
 # What the controls say
@@ -148,54 +100,27 @@ def read(
     model: str,
     device: str,
     size: int,
-    mem_every: float,
-    min_working_frames: float,
-    max_working_frames: float,
-    prototypes: float,
-    max_long_term: float,
-    top_k: float,
-    deep_update_every: float,
-    long_term: bool,
+    memories: dict[str, Any] | None = None,
     direction: str = "both",
     pause_at_cuts: bool = False,
 ) -> TrackSettings:
-    """The controls' values, in their order on the page. size: 0 for the video's own. Raises InputError."""
-    chosen = memory(
-        mem_every,
-        min_working_frames,
-        max_working_frames,
-        prototypes,
-        max_long_term,
-        top_k,
-        deep_update_every,
-        long_term,
-    )
+    """The controls' values, in their order on the page. size: 0 for the video's own; memories: as `memory.read` takes
+    them. Raises InputError."""
     return TrackSettings(
         models.listed(model),
         models.there(device),
         inference_size(size),
-        chosen if isinstance(chosen, models.family(model).config) else None,
+        memory.read(memories, model),
         direction,
         pause_at_cuts,
     )
 
 
-def memory(
-    mem_every: float,
-    min_working_frames: float,
-    max_working_frames: float,
-    prototypes: float,
-    max_long_term: float,
-    top_k: float,
-    deep_update_every: float,
-    long_term: bool,
-) -> xmem.MemoryConfig:
-    """Raises InputError for values outside of RANGES, and for a combination that cannot work."""
-    given = (mem_every, min_working_frames, max_working_frames, prototypes, max_long_term, top_k, deep_update_every)
-    pairs = zip(RANGES.items(), given, strict=True)
-    return xmem.MemoryConfig(
-        **{name: whole(value, name, *limits) for (name, limits), value in pairs}, long_term=bool(long_term)
-    )
+def shown_memory(model: str, now: dict[str, Any]) -> Any:
+    """The memory settings of a model that was chosen; those of one family stay for another of its models."""
+    if models.family(model).name == (now or {}).get("family"):
+        return gr.skip()
+    return memory.shown(model)
 
 
 def inference_size(size: float) -> int | None:
@@ -205,19 +130,11 @@ def inference_size(size: float) -> int | None:
 
 def values(settings: TrackSettings) -> list[Any]:
     """The reverse of `read`, for the controls of a session that goes on."""
-    memory = settings.memory if isinstance(settings.memory, xmem.MemoryConfig) else xmem.MemoryConfig()
     return [
         settings.model,
         gr.skip(),  # the device is this machine's
         settings.size or ORIGINAL_SIZE,
-        memory.mem_every,
-        memory.min_working_frames,
-        memory.max_working_frames,
-        memory.prototypes,
-        memory.max_long_term,
-        memory.top_k,
-        memory.deep_update_every,
-        memory.long_term,
+        memory.of_session(settings),
         settings.direction,
         settings.pause_at_cuts,
     ]

@@ -65,6 +65,7 @@ def wire(
         [
             changed.refreshed.change,
             *(each.change for each in (chosen.model, chosen.size, chosen.direction, chosen.pause)),
+            chosen.memory.input,
         ],
         waiting,
         chosen.controls,

@@ -62,7 +62,15 @@ def listed(tiny_model, monkeypatch) -> str:
 @pytest.fixture
 def chosen(listed) -> list[Any]:
     """The settings' controls with a tiny network, in the order of `demo.runs.settings.read`."""
-    return [listed, "cpu", 64, 3, 2, 3, 16, 512, 8, -1, True, "both", False]
+    memory = {
+        "mem_every": 3,
+        "min_working_frames": 2,
+        "max_working_frames": 3,
+        "prototypes": 16,
+        "max_long_term": 512,
+        "top_k": 8,
+    }
+    return [listed, "cpu", 64, memory, "both", False]
 
 
 @pytest.fixture

@@ -19,17 +19,7 @@ from demo.runs.models import ModelCache
 from demo.visit import canvas
 from xmem.video import probe
 
-DEFAULTS = {
-    "opacity": 0.5,
-    "mem_every": 3,
-    "min_working_frames": 2,
-    "max_working_frames": 3,
-    "prototypes": 16,
-    "max_long_term": 512,
-    "top_k": 8,
-    "deep_update_every": -1,
-    "long_term": True,
-}
+MEMORY = {"mem_every": 3, "min_working_frames": 2, "max_working_frames": 3, "prototypes": 16, "top_k": 8}
 
 
 def painting(width: int = 320, height: int = 180) -> dict:
@@ -56,7 +46,14 @@ def run(listed, workspaces):
     """`track` with a tiny network at a small size, and its files copied as Gradio would."""
 
     def go(video, value, request=None, fill=False, model=None):
-        settings = {"fill_outlines": fill, "model": model or listed, "device": "cpu", "size": 64, **DEFAULTS}
+        settings = {
+            "fill_outlines": fill,
+            "model": model or listed,
+            "device": "cpu",
+            "size": 64,
+            "opacity": 0.5,
+            "memory": MEMORY,
+        }
         return oneshot.track(str(video) if video else None, value, request=request or request_of(), **settings)
 
     return go
@@ -140,7 +137,7 @@ def test_what_is_missing_is_said_in_a_sentence_on_the_page_and_to_the_api(run, c
 
 
 def test_settings_that_cannot_work_are_said_in_a_sentence(run, clip, monkeypatch):
-    monkeypatch.setitem(DEFAULTS, "max_working_frames", 2)
+    monkeypatch.setitem(MEMORY, "max_working_frames", 2)
     with pytest.raises(gr.Error, match="must be larger than"):
         list(run(clip, painting()))
 

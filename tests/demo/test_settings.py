@@ -6,8 +6,9 @@ import pytest
 
 import xmem
 from demo.html import panels
-from demo.runs import models, settings
+from demo.runs import memory, models, settings
 from xmem.checkpoints import EMBEDDED, HELD_BACK, REGISTRY
+from xmem.families import FAMILIES
 
 
 def test_choosing_a_model_fetches_it_with_progress_and_then_says_that_it_works(monkeypatch, tmp_path):
@@ -78,7 +79,8 @@ def test_the_controls_values_become_settings_and_back(chosen):
     read = settings.read(*chosen)
     assert (read.size, read.memory.mem_every, read.direction, read.pause_at_cuts) == (64, 3, "both", False)
     shown = settings.values(read)
-    assert [value for i, value in enumerate(shown) if i != 1] == [value for i, value in enumerate(chosen) if i != 1]
+    assert settings.read(shown[0], chosen[1], *shown[2:]) == read
+    assert shown[3]["family"] == "xmem" and shown[3]["values"]["top_k"] == 8
 
 
 def test_size_zero_is_the_videos_own(chosen):
@@ -87,9 +89,28 @@ def test_size_zero_is_the_videos_own(chosen):
 
 
 def test_settings_that_cannot_work_are_a_sentence(chosen):
-    chosen[5] = 2
+    chosen[3]["max_working_frames"] = 2
     with pytest.raises(xmem.InputError, match="must be larger than"):
         settings.read(*chosen)
+
+
+@pytest.mark.parametrize(("model", "name"), [("STCN", "stcn"), ("R50-AOTL", "aot"), ("Cutie-base-mega", "cutie")])
+def test_the_settings_change_with_the_models_family(chosen, model, name):
+    """What still shows another family says nothing, until the page has got the lines of this one."""
+    before = memory.shown(chosen[0])
+    control = settings.shown_memory(model, before)
+    assert control["family"] == name and [item["name"] for item in control["settings"]] == list(control["values"])
+    assert all(item["default"] == control["values"][item["name"]] for item in control["settings"])
+    assert settings.read(model, "cpu", 64, before).memory is None
+    control["values"]["mem_every"] = 3
+    read = settings.read(model, "cpu", 64, control)
+    assert read.memory == FAMILIES[name].config(mem_every=3)
+    assert settings.values(read)[3] == control
+    assert "value" not in settings.shown_memory(model, control), "of one family they stay as they are"
+
+
+def test_every_family_is_said_to_be_good_at_something():
+    assert "STM, for comparing" in models.accuracy("STM") and "AOT, for many objects" in models.accuracy("R50-AOTL")
 
 
 def test_file_names_and_messages_cannot_carry_markup():

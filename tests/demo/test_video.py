@@ -66,7 +66,8 @@ def test_the_key_in_the_address_brings_the_work_back(visitor, session, chosen, a
     assert (remembered["key"], remembered["name"]) == (key, session.name)
     assert remembered["picture"].startswith("data:image/jpeg")
     assert scene["frame"] == 2 and "12 of 12 frames tracked" in note
-    assert rest[-len(chosen)] == chosen[0] and rest[-len(chosen) + 2 :] == chosen[2:], "settings are those of the run"
+    shown = rest[-len(chosen) :]
+    assert settings.read(shown[0], chosen[1], *shown[2:]) == settings.read(*chosen), "settings are those of the run"
 
 
 def test_an_address_whose_session_is_over_is_a_sentence_and_an_empty_page(visitor):
