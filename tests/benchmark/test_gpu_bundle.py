@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from packaging.requirements import Requirement
 
-from xmem.benchmark.gpu import bundle, run
+from xmem.benchmark.gpu import bundle, parts, run
 from xmem.benchmark.gpu.parts import all_parts
 from xmem.benchmark.gpu.scale import FULL, TINY
 
@@ -47,14 +48,36 @@ def test_all_parts_go_through_on_a_cpu_without_gradio(tmp_path):
     assert again.returncode == 0 and ": done" not in again.stdout
 
 
+def test_the_first_frame_is_timed_with_the_algorithms_that_were_asked_for(monkeypatch):
+    """Selecting a CUDA device has cuDNN try them all: nothing may do so once the part has said otherwise."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    seen = []
+
+    def selects(_):
+        torch.backends.cudnn.benchmark = True
+        return torch.device("cpu")
+
+    def begins(*_):
+        seen.append(torch.backends.cudnn.benchmark)
+        return type("Engine", (), {"step": lambda self, image: seen.append(torch.backends.cudnn.benchmark)})()
+
+    monkeypatch.setattr(parts, "select_device", selects)
+    monkeypatch.setattr(parts, "network", lambda *_: selects(None))
+    monkeypatch.setattr(parts, "begun", begins)
+    for tries in (False, True):
+        seen.clear()
+        parts.first_frame(parts.Bench(TINY, "cuda"), tries)
+        assert len(seen) > 2 and set(seen) == {tries}
+
+
 def test_a_part_that_fails_or_takes_too_long_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
-    parts = {"machine": lambda bench: {"cores": 2}, "broken": lambda bench: 1 / 0, "last": lambda bench: {"it": 1.0}}
-    monkeypatch.setattr(run, "all_parts", lambda scale: parts)
+    some = {"machine": lambda bench: {"cores": 2}, "broken": lambda bench: 1 / 0, "last": lambda bench: {"it": 1.0}}
+    monkeypatch.setattr(run, "all_parts", lambda scale: some)
     words = ["--output", str(tmp_path), "--scale", "tiny", "--device", "cpu", "--here"]
     assert run.main(words) == 1
     found = json.loads((tmp_path / run.JSON).read_text())
     assert "ZeroDivisionError" in found["broken"]["error"] and found["last"]["it"] == 1.0
-    parts["broken"] = lambda bench: {"it": 2.0}
+    some["broken"] = lambda bench: {"it": 2.0}
     assert run.main([*words, "--again", "broken"]) == 0
     assert "last: done" not in capsys.readouterr().out.split("broken: done")[1]
     assert run.main([*words, "--again", "last", "--minutes", "0"]) == 0

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -40,8 +41,9 @@ class Bench:
     scale: Scale
     device: str
 
-    @property
+    @cached_property
     def place(self) -> torch.device:
+        """Selected once: selecting has cuDNN try its algorithms, which a part may have forbidden since."""
         return select_device(self.device)
 
     @property
@@ -166,9 +168,9 @@ def _in_batches(bench: Bench, model: XMem, objects: int, batch: int) -> Figures:
 
 def first_frame(bench: Bench, tries: bool) -> Figures:
     """Seconds until the first masks, and memory at most, with cuDNN trying its algorithms or not."""
-    model = bench.network()
+    model, place = bench.network(), bench.place
     torch.backends.cudnn.benchmark = tries
-    start_memory_count(bench.place)
+    start_memory_count(place)
     began = time.perf_counter()
     engine, images = begun(model, bench.scale.size, 1), endless(bench.scale.size)
     synchronise(bench.place)
