@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 
+from xmem.session.evidence import Evidence
 from xmem.session.stats import ObjectStats, StatsFile, certainties, measure, read_stats
 
 
@@ -85,6 +86,23 @@ ROWS = [
 def test_a_table_comes_back_as_it_was_written(tmp_path):
     StatsFile(tmp_path / "stats.csv").append(ROWS)
     assert read_stats(tmp_path / "stats.csv") == {(4, 1): ROWS[0], (4, 2): ROWS[1]}
+
+
+def test_evidence_comes_back_with_its_gaps(tmp_path):
+    row = ObjectStats(4, 1, 199, 0.9, 0.3, (40, 20, 20, 10), (49.5, 24.52), Evidence(motion=0.25, passes=0.5))
+    StatsFile(tmp_path / "stats.csv").append([row])
+    assert read_stats(tmp_path / "stats.csv") == {(4, 1): row}
+
+
+def test_a_table_of_an_earlier_version_opens_and_goes_on(tmp_path):
+    path = tmp_path / "stats.csv"
+    path.write_text(
+        "frame,object,area,certainty,overlap,x,y,width,height,centre_x,centre_y\n"
+        "4,1,199,0.9731,0.3333,40,20,20,10,49.5,24.52\n"
+    )
+    after = ObjectStats(5, 1, 7, 0.5, 1.0, (0, 0, 7, 1), (3.0, 0.0), Evidence(colour=0.5))
+    StatsFile(path).append([after])
+    assert read_stats(path) == {(4, 1): ROWS[0], (5, 1): after}
 
 
 def test_measures_survive_their_file_exactly(tmp_path):

@@ -17,28 +17,37 @@ from xmem.errors import InputError
 from xmem.networks import Network
 from xmem.scoring.evaluation import LabelledSequence, find_sequences, labelled_frames
 from xmem.scoring.metrics import region_similarity
+from xmem.session.evidence import Witness
 from xmem.session.stats import ObjectStats, measure
 from xmem.session.suggestions import frame_scores, suggest
 from xmem.video import FrameReader
 
-_WORST = 0.2  # part of a clip's frames that count as bad for the AUC
+BELOW = 0.1  # how far J is below the clip's median on a frame that counts as bad
+NEAR = 10  # frames within which a listed frame leads to a bad one
 
 
 @dataclass(frozen=True)
 class Judgement:
     """How well a clip's suggestions point at its errors, from the first mask on; J of a frame: mean over its objects.
 
-    listed: frames suggested. listed_j, other_j: mean J of those and of the others (nan without any). auc: chance that
-    the score puts a frame of the worst fifth before another one, 0.5 = by lot. correlation: Spearman's, of score and
-    error 1 - J.
+    listed: frames suggested. listed_j, other_j: mean J of those and of the others (nan without any). scores, bad: of
+    each frame. correlation: Spearman's, of score and error 1 - J. covered: share of the bad frames that have a listed
+    one within `NEAR` frames (nan without bad ones).
     """
 
     name: str
     listed: tuple[int, ...]
     listed_j: float
     other_j: float
-    auc: float
+    scores: np.ndarray
+    bad: np.ndarray
     correlation: float
+    covered: float
+
+    @property
+    def auc(self) -> float:
+        """Chance that the score puts a bad frame before another one, 0.5 = by lot; nan without bad frames."""
+        return auc(self.scores, self.bad)
 
 
 def judge(name: str, stats: Sequence[ObjectStats], j: dict[int, float], given: int, count: int = 8) -> Judgement:
@@ -49,24 +58,49 @@ def judge(name: str, stats: Sequence[ObjectStats], j: dict[int, float], given: i
     scores = frame_scores(stats, [], [given])
     doubt = np.array([scores[frame] for frame in frames])
     error = np.array([1 - j[frame] for frame in frames])
-    return Judgement(name, listed, _mean(j, listed), _mean(j, others), _auc(doubt, error), _correlation(doubt, error))
+    bad = is_bad(1 - error)
+    covered = [any(abs(frame - other) <= NEAR for other in listed) for frame in np.array(frames)[bad]]
+    return Judgement(
+        name,
+        listed,
+        _mean(j, listed),
+        _mean(j, others),
+        doubt,
+        bad,
+        _correlation(doubt, error),
+        float(np.mean(covered)) if covered else float("nan"),
+    )
+
+
+def is_bad(j: np.ndarray) -> np.ndarray:
+    """[N] J of a clip's frames -> bool [N]: by `BELOW` under their median."""
+    return j < np.median(j) - BELOW
 
 
 def run(
     sequence: LabelledSequence, model: Network, size: int | None
 ) -> tuple[list[ObjectStats], dict[int, float], int]:
-    """Track a sequence from its first mask: rows of measures, frame -> J, and the frame of that mask.
+    """Track a sequence from its first mask: rows of measures, frame -> J, and the frame of that mask. size: shorter
+    side for inference in pixels.
 
     Raises InputError where no mask has an object.
     """
-    engine, rows, j, previous, given = Propagator(model, size=size), [], {}, None, None
+    engine, rows, j, given = Propagator(model, size=size), [], {}, None
+    witness = Witness([])
+    before: tuple[int, np.ndarray, np.ndarray] | None = None
     with FrameReader(sequence.images) as reader:
         items = labelled_frames(sequence, reader)
         for (frame, truth), prob in engine.run(items, lambda item: {} if engine.objects else {"mask": item.truth}):
-            given = frame.index if given is None else given
             index = index_mask(prob, engine.objects)
-            rows += measure(frame.index, index, prob[1:].float().cpu().numpy(), engine.objects, previous)
-            previous = index
+            if given is None:
+                assert truth is not None  # with which the first frame comes
+                given, witness = frame.index, Witness(engine.objects)
+                witness.painted(frame.index, frame.image, truth)
+            shown = (frame.index, frame.image, index)
+            told = witness.look(*shown, before)
+            previous = before[2] if before else None
+            rows += measure(frame.index, index, prob[1:].float().cpu().numpy(), engine.objects, previous, told)
+            before = shown
             if truth is not None:
                 j[frame.index] = float(np.mean([region_similarity(index == i, truth == i) for i in engine.objects]))
     if given is None:
@@ -78,11 +112,10 @@ def _mean(j: dict[int, float], frames: Sequence[int]) -> float:
     return float(np.mean([j[frame] for frame in frames])) if frames else float("nan")
 
 
-def _auc(doubt: np.ndarray, error: np.ndarray) -> float:
-    """Pairs of a bad and another frame in the right order; ties count half."""
-    bad = error >= np.quantile(error, 1 - _WORST)
-    if bad.all():
-        return 0.5
+def auc(doubt: np.ndarray, bad: np.ndarray) -> float:
+    """Pairs of a bad and another frame in the right order, ties count half; nan where there is no such pair."""
+    if bad.all() or not bad.any():
+        return float("nan")
     difference = doubt[bad][:, None] - doubt[~bad]
     return float((difference > 0).mean() + (difference == 0).mean() / 2)
 
@@ -94,11 +127,17 @@ def _correlation(doubt: np.ndarray, error: np.ndarray) -> float:
 
 
 def _table(judgements: Sequence[Judgement]) -> Iterator[str]:
-    yield f"{'sequence':20}{'listed':>8}{'J listed':>10}{'J others':>10}{'AUC':>8}{'Spearman':>10}"
-    means = np.nanmean([[r.listed_j, r.other_j, r.auc, r.correlation] for r in judgements], axis=0)
-    rows = [(r.name, len(r.listed), r.listed_j, r.other_j, r.auc, r.correlation) for r in judgements]
-    for name, listed, *values in [*rows, ("mean", sum(row[1] for row in rows), *means)]:
-        yield f"{name:20}{listed:8}{values[0]:10.3f}{values[1]:10.3f}{values[2]:8.2f}{values[3]:10.2f}"
+    yield f"{'sequence':20}{'bad':>6}{'listed':>8}{'J listed':>10}{'J others':>10}" + (
+        f"{'AUC':>8}{'Spearman':>10}{'covered':>9}"
+    )
+    figures = np.array([[r.listed_j, r.other_j, r.auc, r.correlation, r.covered] for r in judgements])
+    counts = [(int(r.bad.sum()), len(r.listed)) for r in judgements]
+    means = [float(np.mean(column[~np.isnan(column)])) if (~np.isnan(column)).any() else np.nan for column in figures.T]
+    lines = [(r.name, *count, *row) for r, count, row in zip(judgements, counts, figures, strict=True)]
+    for name, bad, listed, j, other, area, rank, covered in [*lines, ("mean", *np.sum(counts, axis=0), *means)]:
+        yield f"{name:20}{bad:6}{listed:8}{j:10.3f}{other:10.3f}{area:8.2f}{rank:10.2f}{covered:9.2f}"
+    pooled = auc(np.concatenate([r.scores for r in judgements]), np.concatenate([r.bad for r in judgements]))
+    yield f"AUC of all frames together: {pooled:.2f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

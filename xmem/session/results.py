@@ -26,6 +26,7 @@ from xmem.errors import InputError
 from xmem.limits import MIN_SIZE, scaled
 from xmem.render.masks import read_index_mask, write_index_mask
 from xmem.session import probabilities as soft
+from xmem.session.evidence import Evidence, Witness, disagreement
 from xmem.session.schema import read_json
 from xmem.session.settings import SCOPES, WHOLE
 from xmem.session.spans import Span, SpanTable, span_as_json, span_of_table
@@ -37,6 +38,16 @@ PROBABILITIES = "probabilities"
 ASIDE = "aside"  # folder of what one pass alone gave, for the other one to be blended with
 _WAITING = 4  # frames or their figures that may wait to be written
 _MOST_WRITERS = 4  # threads
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What evidence is found in. image, before: uint8 [H, W, 3] RGB, of a frame and of the one before it. passes: give
+    what the pass is blended with, float32 [O, h, w], and its own as `sixteen_bits`, where there are two."""
+
+    image: np.ndarray
+    before: np.ndarray | None = None
+    passes: tuple[Fetched, Fetched] | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +174,7 @@ class ResultWriter:
         self._stack = ExitStack()
         self._writing = self._stack.enter_context(Behind(_WAITING, min(allowed_cores(), _MOST_WRITERS)))
         self._measuring = self._stack.enter_context(Behind(_WAITING))
+        self._witness = Witness(self._objects)  # of that thread alone
 
     def __enter__(self) -> ResultWriter:
         return self
@@ -180,9 +192,21 @@ class ResultWriter:
         """
         self._writing.put(self._write, frame, mask, probabilities, alone, second)
 
-    def measure(self, frame: int, mask: Fetched, probabilities: Fetched, neighbour: Fetched | None) -> None:
-        """Add the frame's figures. neighbour: gives the index mask of the frame that it is compared with, or None."""
-        self._measuring.put(self._measure, frame, mask, probabilities, neighbour)
+    def painted(self, frame: int, image: np.ndarray, mask: np.ndarray) -> None:
+        """Tell of a key frame: image uint8 [H, W, 3] RGB and its given index mask [H, W], which others are held to."""
+        self._measuring.put(self._witness.painted, frame, image, mask)
+
+    def measure(
+        self,
+        frame: int,
+        mask: Fetched,
+        probabilities: Fetched,
+        neighbour: Fetched | None,
+        shown: Shown | None = None,
+    ) -> None:
+        """Add the frame's figures. neighbour: gives the index mask of the frame that it is compared with, or None;
+        shown: what evidence is found in, where it is at hand."""
+        self._measuring.put(self._measure, frame, mask, probabilities, neighbour, shown)
 
     def copy(self, rows: Sequence[ObjectStats]) -> None:
         """Add figures as they are."""
@@ -205,9 +229,20 @@ class ResultWriter:
             _replace(soft.path_of(written, frame), lambda path: path.write_bytes(encoded))
             _replace(self._folder / "masks" / f"{frame:05d}.png", lambda path: write_index_mask(path, mask()))
 
-    def _measure(self, frame: int, mask: Fetched, probabilities: Fetched, neighbour: Fetched | None) -> None:
+    def _measure(
+        self, frame: int, mask: Fetched, probabilities: Fetched, neighbour: Fetched | None, shown: Shown | None
+    ) -> None:
         previous = None if neighbour is None else neighbour()
-        self._append(measure(frame, mask(), soft.as_floats(probabilities()), self._objects, previous))
+        evidence = self._evidence(frame, mask(), previous, shown) if shown else None
+        self._append(measure(frame, mask(), soft.as_floats(probabilities()), self._objects, previous, evidence))
+
+    def _evidence(self, frame: int, mask: np.ndarray, previous: np.ndarray | None, shown: Shown) -> list[Evidence]:
+        passes = None
+        if shown.passes:
+            other, own = shown.passes
+            passes = disagreement(other(), soft.as_floats(own()), self._objects)
+        before = (frame - 1, shown.before, previous) if previous is not None and shown.before is not None else None
+        return self._witness.look(frame, shown.image, mask, before, passes)
 
     def _append(self, rows: Sequence[ObjectStats]) -> None:
         with _disk_may_be_full():

@@ -1,11 +1,12 @@
-"""What is known of every object on every frame: area, certainty, overlap with the frame before, box, centroid."""
+"""What is known of every object on every frame: area, certainty, overlap with the frame before, box, centroid, and the
+evidence for and against its mask."""
 
 from __future__ import annotations
 
 import csv
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
@@ -15,11 +16,14 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from xmem.errors import InputError
+from xmem.session.evidence import NOTHING, Evidence
 from xmem.session.schema import Coordinate, Count, FrameNumber, ObjectId, Share
 
 log = logging.getLogger("xmem")
 
-_COLUMNS = ("frame", "object", "area", "certainty", "overlap", "x", "y", "width", "height", "centre_x", "centre_y")
+_FIRST = ("frame", "object", "area", "certainty", "overlap", "x", "y", "width", "height", "centre_x", "centre_y")
+_EVIDENCE = tuple(item.name for item in fields(Evidence))
+_COLUMNS = (*_FIRST, *_EVIDENCE)  # tables of earlier versions have the first ones alone
 # Far from an object the network leaves traces of probability. Over a whole frame they would add up to more than a small
 # object, so that only what could still become part of the object counts.
 _TRACE = 0.05
@@ -31,6 +35,7 @@ class ObjectStats:
 
     overlap: intersection over union with the same object's mask on the neighbouring frame, 1 where both are empty or no
     frame was before. box: (x, y, width, height) and centroid: (x, y) in pixels of the source, None where area is 0.
+    evidence: what else was told of it, nothing in the tables of earlier versions.
     """
 
     frame: int
@@ -40,26 +45,34 @@ class ObjectStats:
     overlap: float
     box: tuple[int, int, int, int] | None
     centroid: tuple[float, float] | None
+    evidence: Evidence = NOTHING
 
 
 def measure(
-    frame: int, index: np.ndarray, probabilities: np.ndarray, objects: Sequence[int], previous: np.ndarray | None
+    frame: int,
+    index: np.ndarray,
+    probabilities: np.ndarray,
+    objects: Sequence[int],
+    previous: np.ndarray | None,
+    evidence: Sequence[Evidence] | None = None,
 ) -> list[ObjectStats]:
     """One row per object of a frame, in the order of `objects`.
 
     index: index mask uint8 [H, W] at source size; probabilities: float32 [O, h, w] at inference size, channel o of the
     id objects[o], background left out; previous: the neighbouring frame's index mask [H, W], None on the first frame.
+    evidence: of each object, if any.
     Values are rounded to what is meaningful, so that a table holds them exactly.
     Raises ValueError where there is not one channel per object.
     """
     if probabilities.ndim != 3 or len(probabilities) != len(objects):
         raise ValueError(f"{len(objects)} objects need probabilities [{len(objects)}, h, w].")
     rows = []
-    for i, certainty in zip(objects, certainties(probabilities), strict=True):
+    told = evidence or [NOTHING] * len(objects)
+    for i, certainty, known in zip(objects, certainties(probabilities), told, strict=True):
         mask = index == i
         area, box, centroid = _shape(mask)
         overlap = 1.0 if previous is None else _overlap(mask, area, box, previous == i)
-        rows.append(ObjectStats(frame, i, area, round(certainty, 4), round(overlap, 4), box, centroid))
+        rows.append(ObjectStats(frame, i, area, round(certainty, 4), round(overlap, 4), box, centroid, known))
     return rows
 
 
@@ -175,24 +188,30 @@ def _lines(path: Path) -> Iterator[list[str]]:
 
 def _cells(row: ObjectStats) -> list[object]:
     box, centroid = row.box or [""] * 4, row.centroid or [""] * 2
-    return [row.frame, row.object, row.area, row.certainty, row.overlap, *box, *centroid]
+    told = ("" if value is None else value for value in (getattr(row.evidence, name) for name in _EVIDENCE))
+    return [row.frame, row.object, row.area, row.certainty, row.overlap, *box, *centroid, *told]
 
 
 _Side: TypeAlias = Count | None  # None: an empty cell, of an object without a pixel
 _Centre: TypeAlias = Coordinate | None
 _CELLS = TypeAdapter(tuple[FrameNumber, ObjectId, Count, Share, Share, _Side, _Side, _Side, _Side, _Centre, _Centre])
+_TOLD = TypeAdapter(dict[str, Share | None])
 
 
 def _row(cells: list[str]) -> ObjectStats | None:
-    """None for a line that is no whole row."""
+    """None for a line that is no whole row: of all columns, or of those that earlier versions wrote."""
+    if len(cells) not in (len(_FIRST), len(_COLUMNS)):
+        return None
+    values = [cell or None for cell in cells]
     try:
         frame, i, area, certainty, overlap, left, top, width, height, x, y = _CELLS.validate_python(
-            [cell or None for cell in cells]
+            values[: len(_FIRST)]
         )
+        evidence = Evidence(**_TOLD.validate_python(dict(zip(_EVIDENCE, values[len(_FIRST) :], strict=False))))
     except ValidationError:
         return None
     if left is None and top is None and width is None and height is None and x is None and y is None:
-        return ObjectStats(frame, i, area, certainty, overlap, None, None)
+        return ObjectStats(frame, i, area, certainty, overlap, None, None, evidence)
     if left is None or top is None or width is None or height is None or x is None or y is None:
         return None
-    return ObjectStats(frame, i, area, certainty, overlap, (left, top, width, height), (x, y))
+    return ObjectStats(frame, i, area, certainty, overlap, (left, top, width, height), (x, y), evidence)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,22 +11,30 @@ import numpy as np
 from xmem.render.palette import name_of
 from xmem.session.stats import ObjectStats
 
-# Weights of what speaks against a frame, beside its missing certainty of 0 to 1. Chosen on twelve clips at 160 and 240
-# pixels that the network was trained on; `python -m xmem.scoring.judge` judges them on others.
-_JUMP = 0.1  # per factor e by which the area changed in one frame
-_ODD_SIZE = 0.1  # per factor e between the area and its median of the frames around
-_UNUSUAL_SIZE = 0.05  # per factor e between the area and its median of all frames
-_FAR = 0.06  # at most, far from a key frame
-_FAR_FRAMES = 60  # frames from a key frame at which half of that is reached
+# Log-odds that a frame is bad (its J is lower than the clip's median by 0.1 or more), for each unit by which something
+# exceeds its own median in the clip. `python -m xmem.scoring.doubt` learns them on clips of the training, and others
+# judge them (docs/benchmark.md).
+WEIGHTS = {
+    "certainty": 8.58,  # what it lacks
+    "motion": 4.88,
+    "colour": 9.77,
+    "beside": 2.17,
+    "loose": 3.49,
+    "size": 1.05,  # per factor e between the area and the usual one
+}
+_PASSES = 4.88  # chosen, as for motion: where both passes meet, training clips had next to no bad frame to learn from
+_SURE = 0.15  # what a certainty may lack to be usual, even if all of the clip lacks more
+_USUAL = -3.5  # log-odds of a frame on which nothing is unusual
+# Chosen: what is not on such a scale. As chances that the frame is bad, beside all else.
 _CUT = 0.25  # on the first frame after a cut
 _VANISHED = 0.5  # on the first frame without the object
 _ABSENT = 0.1  # on later ones: it may have left, and one look tells
-_FACTORS = 1.5  # at which a change of area counts no further: about 4.5 times
-_NEIGHBOURS = 0.5  # weight of the frames beside it in a frame's certainty: errors last
+_NEIGHBOURS = 0.5  # weight of the frames beside it in a frame's certainty and motion: errors last
 _FELL = 0.03  # below the clip's median, from where a certainty is said to have fallen
-_AROUND = 8  # frames either side that tell an object's size at a time
+_PART = 0.04  # of an object, from where a piece is said to have vanished or appeared
+_IN_ONE_FRAME = 0.2  # change of area that is told in percent
 
-_LEAST_SCORE = 0.05  # below it nothing is worth a look
+_LEAST_SCORE = 0.06  # below it nothing is worth a look: twice the odds of a usual frame
 _MOST_DOUBTFUL = 0.2  # part of the frames among which suggestions are: others are as good as the clip is anyway
 _LEAST_GAP = 3  # frames
 
@@ -83,6 +90,19 @@ def frame_scores(
     return _worst(_ranked(_tracks(stats, cuts, key_frames)))
 
 
+def object_scores(
+    stats: Iterable[ObjectStats], cuts: Sequence[int] = (), key_frames: Sequence[int] = ()
+) -> dict[tuple[int, int], float]:
+    """The score of each (frame, object), 0 to 1, 1 = worst: what a timeline shows."""
+    ranked = _ranked(_tracks(stats, cuts, key_frames))
+    return {(frame, track.object): score for score, frame, _, track in ranked}
+
+
+def unusual(rows: Sequence[ObjectStats]) -> np.ndarray:
+    """float [N, len(WEIGHTS)]: what speaks against each frame of one object's rows, ascending, before it is weighed."""
+    return np.stack(list(_Track(list(rows), (), ()).unusual().values()), axis=1)
+
+
 def _worst(ranked: Iterable[tuple[float, int, int, _Track]]) -> dict[int, float]:
     """The first score of each frame."""
     scores: dict[int, float] = {}
@@ -117,71 +137,94 @@ class _Track:
         self.frames = np.array([row.frame for row in rows])
         self._certainty = np.array([row.certainty for row in rows])
         self._area = np.array([row.area for row in rows], float)
-        self._doubts = self._weigh(cuts, key_frames)  # reason -> [N]
-        self.scores = np.clip(sum(self._doubts.values()), 0, 1)
-
-    def _weigh(self, cuts: Sequence[int], key_frames: Sequence[int]) -> dict[str, np.ndarray]:
-        seen = self._area > 0
-        log_area = np.log(np.maximum(self._area, 1))
+        self._rows = rows
+        self._is_seen = self._area > 0
         follows = np.diff(self.frames, prepend=self.frames[0] - 2) == 1  # the row before is the frame before
-        self._growth = np.where(follows, np.diff(log_area, prepend=log_area[0]), 0)
-        vanished = follows & ~seen & np.roll(seen, 1)
+        self._growth = np.where(
+            follows, np.diff(self._area, prepend=self._area[0]) / np.maximum(_before(self._area), 1), 0
+        )
+        self._vanished = follows & ~self._is_seen & _before(self._is_seen)
+        self._doubts = self._weigh()  # reason -> [N], log-odds
+        self._events = self._chances(cuts)  # reason -> [N], chances
+        is_given = np.isin(self.frames, key_frames)
+        odds = _USUAL + sum(self._doubts.values())
+        good = 1 / (1 + np.exp(odds))
+        for chance in self._events.values():
+            good = good * (1 - chance)
+        self.scores = np.where(is_given, 0.0, 1 - good)
+
+    def unusual(self) -> dict[str, np.ndarray]:
+        """[N] by the names of `WEIGHTS`: by how much each piece of evidence exceeds its median in the clip."""
+        size = np.log(np.maximum(self._area, 1))
+        usual = float(np.median(size[self._is_seen])) if self._is_seen.any() else 0.0
+        told = {
+            "certainty": _smoothed(1 - self._certainty),
+            "motion": _smoothed(self._told("motion")),
+            "colour": self._told("colour"),
+            "beside": self._told("beside"),
+            "loose": self._told("loose"),
+            "size": np.abs(size - usual) * self._is_seen,
+        }
+        usual_of = {name: float(np.median(values)) for name, values in told.items()}
+        usual_of["certainty"] = min(usual_of["certainty"], _SURE)
+        return {name: told[name] - usual_of[name] for name in WEIGHTS}
+
+    def _weigh(self) -> dict[str, np.ndarray]:
+        doubts = {name: WEIGHTS[name] * values for name, values in self.unusual().items()}
+        return doubts | {"passes": _PASSES * self._told("passes")}  # counted as it is: passes mostly agree
+
+    def _told(self, name: str) -> np.ndarray:
+        """[N] of what `Evidence` calls so; its median where nothing was told, 0 where it nowhere was."""
+        values = [getattr(row.evidence, name) for row in self._rows]
+        known = [value for value in values if value is not None]
+        usual = float(np.median(known)) if known and name != "passes" else 0.0
+        return np.array([usual if value is None else value for value in values], float)
+
+    def _chances(self, cuts: Sequence[int]) -> dict[str, np.ndarray]:
         return {
-            "certainty": 1 - _smoothed(self._certainty),
-            "jump": _JUMP * _factors(self._growth) * (seen & np.roll(seen, 1)),
-            "odd": _ODD_SIZE * _factors(log_area - _median_around(log_area, _AROUND)) * seen,
-            "unusual": _UNUSUAL_SIZE * _factors(log_area - np.median(log_area[seen] if seen.any() else 0)) * seen,
-            "far": _FAR * _distance_part(self.frames, key_frames),
             "cut": _CUT * np.isin(self.frames, cuts),
-            "vanished": _VANISHED * vanished,
-            "absent": _ABSENT * (~seen & ~vanished),
+            "vanished": _VANISHED * self._vanished,
+            "absent": _ABSENT * (~self._is_seen & ~self._vanished),
         }
 
     def reason(self, n: int) -> str:
         """Why the n-th frame is doubtful, in words that follow the object's name."""
+        event = max(self._events, key=lambda name: self._events[name][n])
+        if self._events[event][n] > 0 and (event != "absent" or self.scores[n] < 2 * _ABSENT):
+            return {"vanished": "vanished", "absent": "is not seen", "cut": "after a cut"}[event]
+        evidence, growth = self._rows[n].evidence, float(self._growth[n])
+        reason = max(self._doubts, key=lambda name: self._doubts[name][n])
+        if reason in ("motion", "size", "loose"):
+            lost, gained = evidence.lost or 0.0, evidence.gained or 0.0
+            if max(lost, gained) >= _PART:
+                return "lost a part" if lost >= gained else "gained a part"
+            if abs(growth) >= _IN_ONE_FRAME and self._is_seen[n]:
+                return f"{'grew' if growth > 0 else 'shrank'} by {100 * abs(growth):.0f} % in one frame"
+        match reason:
+            case "motion":
+                return "jumps against the motion of the picture"
+            case "colour":
+                return "has colours unlike those where it was painted"
+            case "beside":
+                return "may be cut short: its colours go on beside it"
+            case "loose":
+                return "is in pieces"
+            case "size":
+                larger = self._area[n] > np.median(self._area[self._is_seen])
+                return f"is much {'larger' if larger else 'smaller'} than usual"
+            case "passes":
+                return "differs between the forward and the backward pass"
         certainty = f"{100 * self._certainty[n]:.0f} %"
-        weights = {name: doubt[n] for name, doubt in self._doubts.items()}
-        weights["certainty"] -= float(np.median(self._doubts["certainty"]))  # what is usual explains no frame
-        match max(weights, key=weights.__getitem__):
-            case "vanished":
-                return "vanished"
-            case "absent":
-                return "is not seen"
-            case "cut":
-                return f"after a cut (certainty {certainty})"
-            case "jump":
-                change = math.exp(self._growth[n]) - 1
-                return f"{'grew' if change > 0 else 'shrank'} by {100 * abs(change):.0f} % in one frame"
-            case "odd":
-                return f"has another size than on the frames around (certainty {certainty})"
-            case "unusual":
-                return f"has an unusual size (certainty {certainty})"
-            case "far":
-                return f"is far from a painted frame (certainty {certainty})"
         fell = self._certainty[n] < np.median(self._certainty) - _FELL
         return f"certainty fell to {certainty}" if fell else f"has a certainty of only {certainty}"
 
 
-def _factors(log_ratio: np.ndarray) -> np.ndarray:
-    """Factors e of a change, where many count no more than a few."""
-    return np.minimum(np.abs(log_ratio), _FACTORS)
-
-
-def _distance_part(frames: np.ndarray, key_frames: Sequence[int]) -> np.ndarray:
-    """[N] distances from the nearest key frame, as 0 (there) to 1 (far away)."""
-    if not len(key_frames):
-        return np.zeros(len(frames))
-    distance = np.abs(frames[:, None] - np.array(key_frames)).min(axis=1)
-    return distance / (distance + _FAR_FRAMES)
+def _before(values: np.ndarray) -> np.ndarray:
+    """[N] of the row before; the first one's own."""
+    return np.concatenate([values[:1], values[:-1]])
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
     """[N] values with a part of each replaced by the mean of its two neighbours."""
     beside = np.pad(values, 1, mode="edge")
     return (1 - _NEIGHBOURS) * values + _NEIGHBOURS * (beside[:-2] + beside[2:]) / 2
-
-
-def _median_around(values: np.ndarray, reach: int) -> np.ndarray:
-    """[N] medians over `reach` rows either side; beyond the ends the last value goes on."""
-    padded = np.pad(values, reach, mode="edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1), axis=1)
