@@ -165,12 +165,12 @@ class _Track:
             "loose": self._told("loose"),
             "size": np.abs(size - usual) * self._is_seen,
         }
-        usual_of = {name: float(np.median(values)) for name, values in told.items()}
-        usual_of["certainty"] = min(usual_of["certainty"], _SURE)
-        return {name: told[name] - usual_of[name] for name in WEIGHTS}
+        return {name: told[name] - np.median(told[name]) for name in WEIGHTS}
 
     def _weigh(self) -> dict[str, np.ndarray]:
         doubts = {name: WEIGHTS[name] * values for name, values in self.unusual().items()}
+        lacking = float(np.median(1 - self._certainty)) - _SURE
+        doubts["certainty"] += WEIGHTS["certainty"] * max(0.0, lacking)
         return doubts | {"passes": _PASSES * self._told("passes")}  # counted as it is: passes mostly agree
 
     def _told(self, name: str) -> np.ndarray:
