@@ -102,7 +102,8 @@ def overview(request: gr.Request) -> tuple[str, str]:
     worst = suggestions(session, stats)
     drawn = timeline(session, stats, worst)
     worth = [
-        (item.frame, names.get(item.object, ""), item.reason, scene.thumbnail(session, item.frame)) for item in worst
+        (item.frame, names.get(item.object, ""), item.reason, scene.thumbnail(session, item.frame))
+        for item in sorted(worst, key=lambda item: item.frame)
     ]
     return drawn, panels.worth_checking(worth) if stats else ""
 

@@ -1,6 +1,7 @@
 """The timeline and its suggestions, frames by time, masks cleaned up without a run."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from demo.stage import check, paint
 from demo.visit import studio
 from xmem.render.masks import write_index_mask
 from xmem.session import SessionObject
+from xmem.session.evidence import Evidence
 from xmem.session.stats import ObjectStats
 
 FIRST = (1, 60, 90, 40, 120)
@@ -53,6 +55,12 @@ def test_a_long_clip_is_drawn_with_few_points_and_its_worst_frame_stays():
     svg = timeline.bands(rows, [SessionObject(1, "One", 0)], plot.Axis(0, 4999), [], [])
     line = re.search(r'class="b-line" points="([^"]+)"', svg).group(1)
     assert len(line.split()) == plot.MAX_POINTS
+
+
+def test_the_line_shows_what_certainty_alone_does_not():
+    rows = [replace(row, certainty=0.96, evidence=Evidence(0.9 if row.frame == 40 else 0.1)) for row in rows_of(100)]
+    line = [row.certainty for row in timeline.judged(rows, [], [0])]
+    assert min(line) == line[40] < 0.85 and line[20] > 0.95 and line[0] == 1
 
 
 def test_frames_that_were_not_computed_are_gaps():
