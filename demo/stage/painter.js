@@ -87,16 +87,17 @@ function arrived(frames) {
     return;
   }
   const scene = state.scene, isIdle = !state.stroke && !state.corners.length && !state.sent && !state.queue.length;
-  if (scene && isIdle && player.frame === null && !scene.is_key && frames.includes(scene.frame)) send("go", { frame: scene.frame });
+  if (scene && isIdle && player.frame === null && !scene.is_key && frames.includes(scene.frame)) send("go", { frame: scene.frame }, true);
 }
 
 // Actions, one at a time
 
-function send(name, data) {
+/** quiet: nobody has asked for it, and painting goes on meanwhile. */
+function send(name, data, quiet = false) {
   const last = state.queue[state.queue.length - 1];
   if (last && last.name === name && (name === "stroke" || name === "go") && last.data.frame !== undefined
       && (name === "go" || last.data.frame === data.frame)) state.queue.pop();
-  state.queue.push({ name, data });
+  state.queue.push({ name, data, quiet });
   advance();
 }
 
@@ -116,7 +117,7 @@ function answered(ack) {
   advance();
 }
 
-const waits = () => Boolean(state.sent && state.sent.name !== "stroke" && state.sent.name !== "object");
+const waits = () => Boolean(state.sent && !state.sent.quiet && state.sent.name !== "stroke" && state.sent.name !== "object");
 window.xmemSettled = async () => {
   finishStroke();
   for (let end = Date.now() + ANSWER_MS; (state.sent || state.queue.length) && Date.now() < end;)
@@ -127,6 +128,10 @@ window.xmemSettled = async () => {
 
 async function receive(scene) {
   if (!scene || typeof scene !== "object") return;
+  if (scene.ack && scene.ack === state.sent?.ack && state.sent.quiet && (state.stroke || state.queue.length)) {
+    answered(scene.ack);  // something was painted since it was asked for: what comes next is newer
+    return;
+  }
   if (scene.image && state.stroke) { state.waiting = scene; return; }
   if (scene.empty) { root.classList.add("is-empty"); delete root.dataset.frame; state.scene = null; state.goal = undefined; player.rest(); reel.close(); }
   else if (scene.image) await load(scene);
@@ -649,7 +654,7 @@ follow(element, {
     if (state.following && !news.running && !document.querySelector("#stop")) stopFollowing(false);
     root.classList.toggle("is-running", news.running);
     const isIdle = !state.stroke && !state.corners.length && !state.sent && !state.queue.length && player.frame === null;
-    if (isIdle && news.edit !== state.scene.edit) send("sync", { frame: state.scene.frame });
+    if (isIdle && news.edit !== state.scene.edit) send("sync", { frame: state.scene.frame }, true);
   },
 });
 

@@ -82,12 +82,12 @@ export class Reel {
     this.busy.masks = false;
     this.digests[next] = digest;
     if (found?.masks) {
-      for (const frame of found.gone) this.masks.delete(frame);
+      const gone = found.gone.filter((frame) => this.masks.delete(frame));
       for (const [frame, [version, runs]] of Object.entries(found.masks)) {
         const bytes = bytesOf(runs);
         this.masks.set(Number(frame), { version, bytes, areas: areasOf(bytes) });
       }
-      this.arrived("masks", [...found.gone, ...Object.keys(found.masks).map(Number)]);
+      this.arrived("masks", [...gone, ...Object.keys(found.masks).map(Number)]);
     }
     this.fetchMasks();
   }

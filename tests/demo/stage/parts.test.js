@@ -58,7 +58,7 @@ test("a reel asks for what is near first, once each, and for masks that changed 
     },
   };
   globalThis.createImageBitmap = async () => ({ width: 1, height: 1, close() {} });
-  const reel = new Reel(ask, () => {});
+  const changed = [], reel = new Reel(ask, (what, frames) => what === "masks" && changed.push(frames));
   reel.open({ token: "t", count: 6, chunk: 2, width: 2, height: 1 }, 3);
   await settled();
   assert.deepEqual(asked.splice(0), ["p1", "p2", "p0"]);
@@ -66,6 +66,7 @@ test("a reel asks for what is near first, once each, and for masks that changed 
   await settled();
   assert.deepEqual(asked.splice(0), ["m1:", "m2:", "m0:"]);
   assert.deepEqual(reel.mask(2).areas, { 1: 2 });
+  assert.deepEqual(changed, [[2], [4], [0]], "frames that had no mask and have none have not changed");
   reel.news(["a", "B", "c"]);
   await settled();
   assert.deepEqual(asked.splice(0), ["m1:2"]);
