@@ -186,10 +186,12 @@ def refusal(work) -> str:
 
 def test_after_a_run_the_work_is_edited_and_run_again(space, visitor):
     """No lock stays with the worker, which lives on; and the network that was placed at the start is there."""
-    assert visitor.run()[-1] == pytest.approx({"done": 4, "total": 4, "seconds": 0}, abs=1e4)
+    last = visitor.run()[-1]
+    assert last["done"] == last["total"] == FRAMES
     assert Path(f"/proc/{space.lender.workers[0]}").exists() or sys.platform != "linux"
     visitor.paint(2, space.masks[1])
-    assert visitor.run()[-1]["total"] == 4
+    last = visitor.run()[-1]
+    assert last["done"] == last["total"] > 0
     assert len(space.lender.workers) == 2 and space.lender.released == [True, True]
     assert all(asked <= 60 for asked in space.lender.asked), "times 1.5 on today's cards"
 
