@@ -20,6 +20,7 @@ from demo.stage import check, clicks, paint, video
 from demo.visit import studio
 from demo.visit.asked import of_kind, uploaded, whole
 from demo.wiring import ESTIMATES, RENDERINGS, RUNS
+from xmem import leaving
 from xmem.render.masks import read_mask, write_index_mask
 from xmem.render.post import PostProcessing
 from xmem.render.refine import polygon_mask
@@ -161,7 +162,8 @@ def estimate(
     """Time a few frames: seconds and bytes that a run would take, and a size that is proposed (or null), with a reason.
     model: "" for the page's default; size: shorter side in pixels, 0 for the video's own, -1 for the default.
     memory: settings of the model's family by name, {"mem_every": 3}; those left out are as released."""
-    return preflight.figures(studio.session_of(request), _settings(model, size, direction, pause_at_cuts, memory))
+    with leaving.while_wanted(studio.workspace_of(request).check_here):
+        return preflight.figures(studio.session_of(request), _settings(model, size, direction, pause_at_cuts, memory))
 
 
 # Painting

@@ -1,18 +1,25 @@
 """What goes wrong, as a sentence: on the page where the visitor looks, and as Gradio's error for programs."""
 
+import errno
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import gradio as gr
 
 import xmem
 from demo.metrics import METRICS
+from xmem.device import is_out_of_memory
 
 UNEXPECTED = "Something went wrong inside the program, and it was logged; your work is still here."
-MEMORY_FULL = "The GPU's memory is full: choose a smaller inference size in the settings and run again."
+MEMORY_FULL = "The memory is full: what is done is kept; choose a smaller inference size in the settings and run again."
+DISK_FULL = "The server's disk is full: what was done before is kept; try again later."
+READ_ONLY = "The server may not write where it keeps its files: what was done before is kept; tell whoever runs it."
+BUSY = "The server has too much open at once: try again in a minute."
+GONE = "The files of this work are gone, or part of them: begin with the video again."
+UNREADABLE = "What was sent cannot be read: check the call."
 
 log = logging.getLogger("xmem.demo")
 
@@ -75,10 +82,53 @@ def sentence_of(error: Exception) -> str:
     if isinstance(error, Logged):
         return str(error)
     log.error("An event of the page failed.", exc_info=error)
-    return MEMORY_FULL if type(error).__name__ == "OutOfMemoryError" else UNEXPECTED
+    return next((sentence for is_it, sentence in _FORESEEN if is_it(error)), UNEXPECTED)
+
+
+def _is_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error))
+
+
+def _errno_in(*numbers: int) -> Callable[[Exception], bool]:
+    return lambda error: isinstance(error, OSError) and error.errno in numbers
+
+
+_FORESEEN = (
+    (_is_memory, MEMORY_FULL),
+    (_errno_in(errno.ENOSPC, errno.EDQUOT, errno.EFBIG), DISK_FULL),
+    (_errno_in(errno.EROFS, errno.EACCES, errno.EPERM), READ_ONLY),
+    (_errno_in(errno.EMFILE, errno.ENFILE), BUSY),
+    (_errno_in(errno.ENOENT, errno.ENOTDIR), GONE),
+)
 
 
 def _for_gradio(sentence: str, error: Exception, in_a_corner: bool = True) -> gr.Error:
     """in_a_corner: of the page; what is shown elsewhere on it is said once."""
     title = "Not yet" if isinstance(error, xmem.InputError) else "Error"
     return gr.Error(sentence, title=title, print_exception=False, visible=in_a_corner)
+
+
+def everywhere(page: gr.Blocks) -> None:
+    """Have every event of a page answer in words, also where Gradio itself cannot read what was sent, or cannot keep
+    what is answered; without them, programs get an error that is null."""
+    for event in page.fns.values():
+        if event.fn is not None:
+            event.fn = in_words()(event.fn)
+    page.preprocess_data = _worded(page.preprocess_data, UNREADABLE)
+    page.postprocess_data = _worded(page.postprocess_data)
+
+
+def _worded(step: Callable[..., Awaitable[Any]], otherwise: str | None = None) -> Callable[..., Awaitable[Any]]:
+    """otherwise: what to say where nothing better is known; None: what `sentence_of` says."""
+
+    @functools.wraps(step)
+    async def worded(*args: Any, **named: Any) -> Any:
+        try:
+            return await step(*args, **named)
+        except gr.Error:
+            raise
+        except Exception as error:
+            sentence = otherwise if otherwise and not isinstance(error, OSError) else sentence_of(error)
+            raise _for_gradio(sentence, error) from error
+
+    return worded

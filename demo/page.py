@@ -17,6 +17,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from demo import api, line, tabs
+from demo.failures import everywhere
 from demo.headers import Guard
 from demo.health import Health
 from demo.html import panels, style
@@ -84,6 +85,7 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
         demo.unload(studio.depart)
     demo.queue(default_concurrency_limit=VISITORS_AT_ONCE, max_size=line.WAITING, api_open=False)
     line.bound(demo._queue)
+    everywhere(demo)
     return demo, {
         "theme": style.theme(),
         "css": style.CSS + style.sample_css(video.sample_picture()),

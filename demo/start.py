@@ -8,7 +8,7 @@ import time
 
 import gradio as gr
 
-from demo.runs import turn
+from demo.runs import models, turn
 from demo.visit import studio
 from xmem import checkpoints
 from xmem.video.isolated import isolate
@@ -26,10 +26,9 @@ def start(host: str | None = None, port: int | None = None, share: bool = False)
     spaces = studio.workspaces()
     os.environ.setdefault("GRADIO_TEMP_DIR", str(spaces.cache))
     from demo.page import build_demo  # Gradio looks at GRADIO_TEMP_DIR when components are made
-    from demo.runs import models
 
-    demo, options = build_demo()
     models.place()
+    demo, options = build_demo()
     spaces.keep_sweeping()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is passing goes then, too
     try:

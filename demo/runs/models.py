@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -52,13 +53,17 @@ def load(model: str, device: str, precision: str = "auto") -> checkpoints.Loaded
     return checkpoints.load_or_embedded(model, device, precision, MODELS.get)
 
 
-def place() -> None:
-    """Where a GPU is lent by the call, load the first network now: it goes along to each process that gets the GPU.
+def place() -> str:
+    """Load the network that visitors get, so that a damaged one is noticed before they come; where it cannot be used,
+    the embedded one takes its place. Returns why, or "".
 
-    To be called by the main thread before the page is served, where `spaces` stands in for the GPU.
+    To be called by the main thread before the page is served: where a GPU is lent by the call, `spaces` stands in for
+    it then, and the network goes along to each process that gets the GPU. Raises InputError where neither can be used.
     """
-    if zero.is_lent():
-        load(default_model(), device_choices()[0][1], TrackSettings().precision)
+    loaded = load(default_model(), device_choices()[0][1], TrackSettings().precision)
+    if loaded.note:
+        os.environ.pop("XMEM_MODEL", None)
+    return loaded.note
 
 
 def device_choices() -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from demo.runs.run import estimate_session
 from demo.runs.settings import SettingsPanel
 from demo.visit import studio
 from demo.wiring import ESTIMATES, QUIET, Counters
-from xmem import checkpoints
+from xmem import checkpoints, leaving
 from xmem.limits import Limits, limits
 from xmem.review.preflight import Estimate
 from xmem.session import Session, TrackSettings
@@ -100,7 +100,8 @@ def _not_known(sentence: str, *_: Any) -> Answer:
 @in_words(_not_known, raises=False)
 def by_request(request: gr.Request, *values: Any) -> Answer:
     """Time a few frames and say what a run would take."""
-    found = timed(studio.session_of(request), settings.read(*values))
+    with leaving.while_wanted(studio.workspace_of(request).check_here):
+        found = timed(studio.session_of(request), settings.read(*values))
     proposed = found.proposed_size or 0
     button = gr.update(visible=bool(proposed), value=f"Use {proposed} px")
     return panels.estimate(found), button, proposed, gr.update(visible=False)

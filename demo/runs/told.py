@@ -1,5 +1,6 @@
 """What a run tells beside the work, for pages that join it: a second tab, or one that was loaded again."""
 
+import contextlib
 import json
 import os
 import time
@@ -43,13 +44,19 @@ def looked_on(workspace: Workspace) -> None:
     _watched(workspace).touch()
 
 
-def is_unwatched(workspace: Workspace, seconds: float | None = None) -> bool:
-    """Whether nobody has followed the run for so long, UNWATCHED_SECONDS if left out, that it is to be left."""
-    try:
-        unwatched = time.time() - _watched(workspace).stat().st_mtime
-        return unwatched > (UNWATCHED_SECONDS if seconds is None else seconds)
-    except OSError:
-        return False
+class Watch:
+    """For how long nobody has followed a run, by a clock that nobody sets."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._file, self._stamp, self._since = _watched(workspace), 0, time.monotonic()
+
+    def seconds(self) -> float:
+        """Since the last look, as far as this was asked in between."""
+        with contextlib.suppress(OSError):
+            stamp = self._file.stat().st_mtime_ns
+            if stamp != self._stamp:
+                self._stamp, self._since = stamp, time.monotonic()
+        return time.monotonic() - self._since
 
 
 def _panel(workspace: Workspace) -> Path:

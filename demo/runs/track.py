@@ -245,6 +245,7 @@ def compute(
         if is_visitors:
             held.enter_context(studio.running(workspace))
             told.looked_on(workspace)
+        watch = told.Watch(workspace)
         while not place.wait(follow.HEARTBEAT_SECONDS):
             last = Progress(ahead=place.ahead, wait_seconds=place.seconds)
             if is_visitors:
@@ -254,7 +255,7 @@ def compute(
                 workspace.clear_stop()
                 yield panels.message("Stopped before its turn came: nothing was changed."), last
                 return
-            if is_visitors and told.is_unwatched(workspace, WAITING_UNWATCHED_SECONDS):
+            if is_visitors and watch.seconds() > WAITING_UNWATCHED_SECONDS:
                 return
         last, note, most = Progress(), model.note, 0
         steps = propagate_session(str(session.folder), str(workspace.stop_file), chosen, start_over, expected, scope)
@@ -275,7 +276,7 @@ def compute(
                 workspace.request_stop()
             if is_visitors:
                 told.tell(workspace, panel)
-                if told.is_unwatched(workspace):
+                if watch.seconds() > told.UNWATCHED_SECONDS:
                     workspace.request_stop()
             yield panel, last
         stopped = workspace.stop_file.exists() and last.done != last.total

@@ -23,6 +23,7 @@ from demo.tabs import common as tabs
 from demo.visit import studio
 from demo.visit.asked import uploaded
 from demo.wiring import QUIET, RENDERINGS, Counters
+from xmem import leaving
 from xmem.render.palette import OBJECT_COLORS
 from xmem.scoring.quality import FrameScore, QualityReport, score
 from xmem.session import Session
@@ -124,11 +125,12 @@ def _scored(session: Session, given: str | None, request: gr.Request) -> Iterato
     """None about once per second, and the report in the end. Raises InputError for masks that cannot be used."""
     if not given:
         raise xmem.InputError("There are no masks to compare with yet: choose a ZIP of them.")
-
-    truth = uploaded(given, request)
+    truth, workspace = uploaded(given, request), studio.workspace_of(request)
 
     def work() -> Generator[QualityReport, None, None]:
-        yield score(session.mask, names_of(session), truth, not_scored(session))
+        with leaving.while_wanted(workspace.check_here):
+            report = score(session.mask, names_of(session), truth, not_scored(session))
+        yield report
 
     yield from follow(work())
 

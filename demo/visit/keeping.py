@@ -39,6 +39,7 @@ UNUSED_SECONDS = 3600  # what was used since then is never removed for room
 DEAD_SECONDS = 2 * 3600  # after which a server without a sign of life is gone
 LEFT_SECONDS = 300  # after which a page that was closed is not expected back
 PASSING_SECONDS = 6 * 3600  # for which a file is handed out at most
+JUMP_SECONDS = 3600  # by which a clock that was set runs ahead of one that nobody sets
 SWEEP_SECONDS = 600
 SWEEPS_OF_PASSING = 10  # to one of sessions
 KEY_BYTES = 24  # 192 bits: nobody guesses one
@@ -66,6 +67,7 @@ class Workspaces:
             raise InputError(
                 f"Sessions cannot be kept in their folder ({error.strerror}): name another one in XMEM_SESSIONS."
             ) from error
+        self._clock = (time.time(), time.monotonic())
         self._temporary = temporary or Path(tempfile.gettempdir())
         self.root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._temporary))  # mode 0700
         self.cache = Path(os.environ.get("GRADIO_TEMP_DIR") or self.root / "cache")
@@ -159,6 +161,7 @@ class Workspaces:
         """End what is older than it may be, then the oldest sessions while all together are too large."""
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.root)  # the sign of life that other servers' sweeps look for
+        self._follow_clock()
         now, oldest = time.time(), time.time() - limits().session_days * 86400
         dead = [root for root in self._temporary.glob(PREFIX + "*") if root != self.root]
         for folder in [*dead, *(self.root / "visitors").glob("*")]:
@@ -175,6 +178,20 @@ class Workspaces:
             if _used(folder) < (oldest if begun else now - DEAD_SECONDS):
                 _remove(folder, "its time was over")
         self._make_room(now)
+
+    def _follow_clock(self) -> None:
+        """Where the clock was set forward since the last sweep, what was used before it keeps its age."""
+        now, steady = time.time(), time.monotonic()
+        before, self._clock = self._clock, (now, steady)
+        jump = (now - before[0]) - (steady - before[1])
+        if jump < JUMP_SECONDS:
+            return
+        log.warning("The clock was set forward: sessions keep their age.")
+        for path in [*self._sessions.glob("*"), *self._visits.glob("*"), *self.root.glob("*/*")]:
+            used = _used(path)
+            if used <= before[0] + steady - before[1]:  # by the clock as it was
+                with contextlib.suppress(OSError):
+                    os.utime(path, (used + jump,) * 2)
 
     def _make_room(self, now: float) -> None:
         sizes = {folder: _size(folder) for folder in self._sessions.glob("*")}

@@ -11,6 +11,7 @@ import gradio as gr
 import xmem
 from demo.visit.keeping import Workspaces
 from demo.visit.workspace import Workspace, download_stem
+from xmem import leaving
 from xmem.limits import limits
 from xmem.session import Session
 
@@ -100,7 +101,8 @@ def _begin(request: gr.Request | None, make: Callable[[Path], Session]) -> Sessi
     key, workspace = workspaces().new()
     workspace.path.mkdir(mode=0o700)
     try:
-        session = make(workspace.session_folder)
+        with leaving.while_wanted(before.check_here):
+            session = make(workspace.session_folder)
         before.check_here()
     except BaseException:
         shutil.rmtree(workspace.path, ignore_errors=True)

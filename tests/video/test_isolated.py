@@ -18,6 +18,7 @@ from PIL import Image
 
 from tests.video.clips import flat_images, write_clip
 from tests.video.test_access import assert_same, moving_images
+from xmem import leaving
 from xmem.errors import InputError
 from xmem.limits import Limits
 from xmem.video import FrameAccess, confinement, isolated
@@ -141,6 +142,22 @@ def test_a_reader_that_hangs_is_ended(clip):
         os.kill(reader, signal.SIGSTOP)
         access._frames._reader._connection.settimeout(0.05)
         with pytest.raises(InputError, match="more memory or time than allowed"):
+            access.frame(1)
+        assert gone(reader)
+
+
+def test_a_reader_for_which_nobody_waits_is_ended(clip, monkeypatch):
+    """A long video may take a minute to open."""
+    monkeypatch.setattr(leaving, "_ASK_SECONDS", 0)
+
+    def check() -> None:
+        raise InputError("The visit is over.")
+
+    with FrameAccess(clip) as access:
+        access.frame(0)
+        (reader,) = readers()
+        os.kill(reader, signal.SIGSTOP)
+        with pytest.raises(InputError, match="visit is over"), leaving.while_wanted(check):
             access.frame(1)
         assert gone(reader)
 

@@ -80,6 +80,9 @@ def family_in(path: Path) -> Family:
 def network_of(path: Path, record: Checkpoint | None = None) -> Network:
     """The network of a file; with a record, one of the record's family and variant."""
     state = read_state(path)
+    for name, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise InputError(f"{path.name} is damaged: weights of {name!r} are no numbers; fetch it again.")
     try:
         model = build(state)
     except InputError as error:

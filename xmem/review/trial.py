@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xmem import leaving
 from xmem.device import peak_memory, start_memory_count, synchronise, used_memory
 from xmem.engine.propagator import Propagator
 from xmem.families import Outlook, family_of
@@ -176,6 +177,7 @@ def _frame_seconds(job: SpanJob, folder: Path) -> list[float]:
     """Of every frame of the job, with its share of what is still written at the end."""
     seconds, begun = [], time.perf_counter()
     for _ in compute_span(job, SpanResult(0, folder, job.span, {}, complete=False), set()):
+        leaving.ask()
         seconds.append(time.perf_counter() - begun)
         begun = time.perf_counter()
     rest = (time.perf_counter() - begun) / len(seconds)

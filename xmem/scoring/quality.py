@@ -15,6 +15,7 @@ import numpy as np
 from natsort import natsorted
 from PIL import Image
 
+from xmem import leaving
 from xmem.errors import InputError
 from xmem.render.masks import read_mask
 from xmem.scoring.evaluation import ObjectMeans, ObjectScore
@@ -141,6 +142,7 @@ class Truth:
 
     def own(self, frame: int) -> np.ndarray:
         """uint8 [H, W] of the ids in the file. Raises InputError where it is no mask of the result's size."""
+        leaving.ask()
         name = self._found[frame]
         what = f"The known mask {name[:80]!r}"
 

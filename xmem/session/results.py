@@ -170,6 +170,8 @@ class ResultWriter:
         self._folder, self._objects = result.folder, result.span.objects
         for name in ("masks", PROBABILITIES, ASIDE):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
+            for part in (self._folder / name).glob("*.part"):  # of a run that was killed
+                part.unlink()
         self._stats = StatsFile(self._folder / "stats.csv")
         self._stack = ExitStack()
         self._writing = self._stack.enter_context(Behind(_WAITING, min(allowed_cores(), _MOST_WRITERS)))

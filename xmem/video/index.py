@@ -13,6 +13,7 @@ import av
 import numpy as np
 from av import VideoFrame
 
+from xmem import leaving
 from xmem.limits import check_frames
 from xmem.video.decode import VideoDecoder
 from xmem.video.probe import VideoInfo, file_info
@@ -114,6 +115,7 @@ def index_by_decoding(path: Path, info: VideoInfo) -> FrameIndex:
     decoder = VideoDecoder(path, warns=False)
     try:
         for frame, timed in enumerate(decoder):
+            leaving.ask()
             check_frames(frame + 1, path.name)
             stamp = decoder.stamp(timed.picture)
             if timed.picture.key_frame and stamp is not None:
@@ -160,6 +162,7 @@ def _by_packets(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
             return None
         try:
             for packet in container.demux(stream):
+                leaving.ask()
                 if packet.size == 0:
                     continue
                 if packet.pts is None or packet.is_corrupt or (total == 0 and not packet.is_keyframe):

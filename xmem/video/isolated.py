@@ -11,10 +11,12 @@ import math
 import mmap
 import os
 import secrets
+import select
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from xmem import leaving
 from xmem.errors import InputError
 from xmem.limits import check_frames, check_shape, limits
 from xmem.video.colour import Colour
@@ -36,6 +39,7 @@ from xmem.video.talk import BEGIN, END, NAME_BYTES, receive, send
 _log = logging.getLogger("xmem")
 SLOTS = 3  # pictures on their way: two are decoded while the caller works on one
 SECONDS, SECONDS_PER_MEGABYTE = 20, 10  # of processor time for an answer: a whole file may have to be decoded for one
+_LOOK_SECONDS = 0.5  # after which somebody is asked whether an answer is still wanted
 _WAITING = 5  # times as long by the clock
 _MAX_ANSWER = 256 << 20  # bytes
 _MAX_NAME = 255  # characters, as of a file
@@ -371,6 +375,7 @@ class _Reader:
     def _received(self) -> dict[str, Any]:
         """An answer. Raises InputError where it is none, or says what is wrong with the file."""
         with self._trusting_nothing():
+            self._wait()
             answer, _ = receive(self._connection, _MAX_ANSWER)
             for level, line in answer["said"]:
                 _log.log(int(level), "%s", line)
@@ -379,6 +384,20 @@ class _Reader:
         if "error" in answer:
             raise InputError(str(answer["error"]))
         return answer
+
+    def _wait(self) -> None:
+        """Until an answer comes. Raises TimeoutError, or what `xmem.leaving` raises where nobody waits for it."""
+        looking, allowed = select.poll(), self._connection.gettimeout()
+        looking.register(self._connection, select.POLLIN)
+        until = math.inf if allowed is None else time.monotonic() + allowed
+        while not looking.poll(1000 * min(_LOOK_SECONDS, max(0, until - time.monotonic()))):
+            if time.monotonic() >= until:
+                raise TimeoutError
+            try:
+                leaving.ask()
+            except BaseException:
+                _end(self._name)
+                raise
 
     @contextmanager
     def _trusting_nothing(self) -> Iterator[None]:

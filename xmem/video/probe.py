@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 
+from xmem import leaving
 from xmem.limits import check_frames, check_seconds
 from xmem.video.decode import VideoDecoder, stream_rate
 from xmem.video.images import IMAGE_RATE, check_sizes, list_images
@@ -130,6 +131,7 @@ def _scan(container: av.container.InputContainer, stream: av.VideoStream) -> _Sc
     nominal = max(1, round(1 / (stream_rate(stream) * time_base)))  # ticks per frame
     try:
         for packet in container.demux(stream):
+            leaving.ask()
             if packet.size == 0 or packet.is_discard:
                 hidden += packet.size > 0
                 continue
