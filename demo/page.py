@@ -31,6 +31,7 @@ from xmem.video.stills import bound_pillow
 CACHE_SWEEP_SECONDS = 600
 CACHE_MAX_AGE_SECONDS = 6 * 3600
 THREADS = 40
+VISITS_REMEMBERED = 128  # by Gradio, which keeps half a megabyte of each; what is kept of older ones is on disk
 VISITORS_AT_ONCE = 16  # for all but runs and renderings, which have limits of their own
 
 
@@ -95,5 +96,6 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
         "max_threads": THREADS + limits().runs_at_once + limits().runs_waiting,  # each run has one
         "enable_monitoring": False,
         "run_history": False,
+        "state_session_capacity": VISITS_REMEMBERED,
         "app_kwargs": {"middleware": around()},
     }

@@ -7,9 +7,11 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from demo_clips import index_of
+from gradio.state_holder import StateHolder
 from raw_visitor import RawVisitor, Refused, handed
 
 from demo import api
+from demo.page import VISITS_REMEMBERED, build_demo
 from demo.visit import passing, studio
 from demo.visit.passing import Passing
 from xmem import InputError
@@ -106,6 +108,17 @@ def test_a_result_may_be_given_back_by_its_visitor_alone(address, clip, tmp_path
     assert len(owner.ask("set_key_frame", 3, handed(mask["path"]))[0]["key_frames"]) == 2
     with pytest.raises(Refused, match="another visitor's"):
         other.ask("set_key_frame", 3, handed(mask["path"]))
+
+
+def test_what_gradio_remembers_of_visits_does_not_grow_for_ever(address):
+    demo, options = build_demo()
+    assert options["state_session_capacity"] == VISITS_REMEMBERED
+    holder = StateHolder()
+    demo.state_session_capacity = 3
+    holder.set_blocks(demo)
+    for number in range(10):
+        holder[f"visit {number}"]
+    assert len(holder.session_data) == 3
 
 
 def test_when_a_visit_is_over_its_files_go_and_nothing_is_left_in_the_cache(address, clip):
