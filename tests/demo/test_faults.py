@@ -55,7 +55,7 @@ def test_a_disk_that_fills_in_mid_run_is_said_and_the_run_goes_on_once_there_is_
     (folder,) = painted_session.folder.glob("spans/*/masks")
     full = folder / "00011.part"
     full.symlink_to("/dev/full")  # every byte that is written there is refused as by a full disk
-    assert refusal(steps) == failures.DISK_FULL
+    assert "disk is full" in refusal(steps)
     kept = done(visitor)
     assert 1 < len(kept) < 12 and not studio.is_running(visitor)
     full.unlink(missing_ok=True)
@@ -185,8 +185,6 @@ def test_an_encoder_that_fails_is_said_and_masks_can_still_be_taken_away(painted
     assert sentence == failures.UNEXPECTED or sentence.endswith(".")
     *_, last = exports.export_files(["index_png", "csv"], visitor)
     assert len(last[1]) == 2 and not list(studio.workspace_of(visitor).work.glob("files-*"))
-    *_, (panel, video, _) = rendering.show(visitor)
-    assert not isinstance(video, str) and 'role="alert"' in panel
 
 
 def test_a_video_that_is_damaged_far_behind_gives_what_is_before_the_damage(
@@ -207,8 +205,8 @@ def test_a_video_that_is_damaged_far_behind_gives_what_is_before_the_damage(
     except gr.Error as error:
         assert error.message != failures.UNEXPECTED and "damaged" in error.message
     assert done(visitor)[:45] == list(range(45))
-    *_, (_, video, _) = rendering.show(visitor)
-    assert isinstance(video, str)
+    with rendering.rendered(studio.session_of(visitor), studio.workspace_of(visitor)) as path:
+        assert path.stat().st_size
 
 
 def test_a_clock_that_jumps_ends_no_run_and_no_session(painted_session, visitor, workspaces, chosen, monkeypatch):
