@@ -81,7 +81,9 @@ def copy_tree(folder: Path) -> None:
 def copy_clips(folder: Path) -> None:
     """The held-back clips, where they are at hand."""
     root = next((ROOT / name for name in CLIPS if (ROOT / name).is_dir()), None)
-    for part in ("frames", "masks") if root else ():
+    if root is None:
+        return
+    for part in ("frames", "masks"):
         for clip in FULL.clips:
             shutil.copytree(root / part / clip, folder / part / clip, copy_function=shutil.copyfile)
 

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -202,11 +202,11 @@ def read(bench: Bench) -> Figures:
         distances, k = distance(query, memory), min(30, elements)
         found[str(elements)] = in_turns(
             {
-                "product": lambda q=query, m=memory: distance(q, m),
-                "product, padded": lambda w=wide: reading.product(*w),
-                "product, split bfloat16": lambda h=halves: reading.product(*h),
-                "top-k": lambda d=distances, k=k: d.topk(k, 1, largest=False, sorted=False),
-                "top-k by blocks": lambda d=distances, k=k: reading.nearest_by_blocks(d, k),
+                "product": partial(distance, query, memory),
+                "product, padded": partial(reading.product, *wide),
+                "product, split bfloat16": partial(reading.product, *halves),
+                "top-k": partial(torch.topk, distances, k, 1, largest=False, sorted=False),
+                "top-k by blocks": partial(reading.nearest_by_blocks, distances, k),
             },
             place,
             scale.block,
@@ -266,14 +266,14 @@ def all_parts(scale: Scale) -> dict[str, Callable[[Bench], Figures]]:
     """By name, in their order: what tells most comes first."""
     parts: dict[str, Callable[[Bench], Figures]] = {"machine": machine, "tests": tests}
     for count in scale.objects:
-        parts[f"ways-{count}"] = lambda bench, count=count: ways(bench, count)
+        parts[f"ways-{count}"] = partial(ways, objects=count)
     parts |= {"launches": launches, "page": page, "scores": scores, "read": read}
     parts |= {
-        "first-frame": lambda bench: first_frame(bench, False),
-        "first-frame-tried": lambda bench: first_frame(bench, True),
+        "first-frame": partial(first_frame, tries=False),
+        "first-frame-tried": partial(first_frame, tries=True),
     }
     for number, wanted in enumerate(scale.rows):
-        parts[f"row-{number}"] = lambda bench, wanted=wanted: row(bench, *wanted)
+        parts[f"row-{number}"] = partial(row, name=wanted[0], size=wanted[1], objects=wanted[2])
     for frames in scale.flat:
-        parts[f"flat-{frames}"] = lambda bench, frames=frames: flat(bench, frames)
+        parts[f"flat-{frames}"] = partial(flat, frames=frames)
     return parts | {"decoding": decoding}

@@ -19,7 +19,7 @@ def conv_relu(conv: nn.Conv2d, x: Tensor) -> Tensor:
     if not x.is_cuda:
         return F.relu(conv(x))
     return torch.cudnn_convolution_relu(
-        x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups
+        x, conv.weight, conv.bias, conv.stride, _padding(conv), conv.dilation, conv.groups
     )
 
 
@@ -27,9 +27,14 @@ def conv_add_relu(conv: nn.Conv2d, x: Tensor, residual: Tensor) -> Tensor:
     """relu(conv(x) + residual)."""
     if not x.is_cuda:
         return F.relu(conv(x) + residual)
-    return torch.cudnn_convolution_add_relu(
-        *(x, conv.weight, residual, 1.0, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
-    )
+    how = conv.stride, _padding(conv), conv.dilation, conv.groups
+    return torch.cudnn_convolution_add_relu(x, conv.weight, residual, 1.0, conv.bias, *how)
+
+
+def _padding(conv: nn.Conv2d) -> tuple[int, ...]:
+    """As numbers: none of these networks says "same" or "valid"."""
+    assert not isinstance(conv.padding, str)
+    return conv.padding
 
 
 class FusedBasicBlock(BasicBlock):
@@ -69,7 +74,7 @@ class FusedKeyEncoder(ResNetKeyEncoder):
         return self.layer3(f8), f8, f4
 
 
-_FUSED = {
+_FUSED: dict[type[nn.Module], type[nn.Module]] = {
     BasicBlock: FusedBasicBlock,
     Bottleneck: FusedBottleneck,
     ResidualBlock: FusedResidualBlock,
@@ -86,12 +91,13 @@ def fused(model: XMem) -> XMem:
         module.__class__ = _FUSED.get(type(module), module.__class__)
         if isinstance(module, MaskTrunk) and "conv1" in module.trunk_names:
             module.relu = nn.Identity()
+            assert isinstance(module.conv1, nn.Conv2d)
             module.conv1 = _ConvReLU(module.conv1)
     return model
 
 
 class _ConvReLU(nn.Module):
-    def __init__(self, conv: nn.Conv2d):
+    def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.conv = conv
 
