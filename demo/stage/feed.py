@@ -28,7 +28,7 @@ def news(asked: Any) -> dict[str, Any]:
 
     asked: {token}.
     """
-    workspace, session = _session(asked)
+    workspace, session = session_of(asked)
     running = studio.runs_in(workspace)
     return {
         "running": running,
@@ -41,14 +41,14 @@ def news(asked: Any) -> dict[str, Any]:
 @_answers
 def small_pictures(asked: Any) -> dict[str, Any]:
     """asked: {token, chunk}; {frames: JPEG in base64}."""
-    _, session = _session(asked)
+    _, session = session_of(asked)
     return {"frames": reel.pictures_of(session, _chunk(session, asked))}
 
 
 @_answers
 def small_masks(asked: Any) -> dict[str, Any]:
     """asked: {token, chunk, known: {frame: version}}; {masks: {frame: [version, runs in base64]}, gone: [frames]}."""
-    _, session = _session(asked)
+    _, session = session_of(asked)
     known = asked.get("known")
     if not isinstance(known, dict):
         raise xmem.InputError("known must be a table of versions by frame.")
@@ -59,7 +59,8 @@ def small_masks(asked: Any) -> dict[str, Any]:
 FUNCTIONS = [news, small_pictures, small_masks]
 
 
-def _session(asked: Any) -> tuple[Workspace, Session]:
+def session_of(asked: Any) -> tuple[Workspace, Session]:
+    """The workspace and the session that a page names by {token}. Raises InputError where there is none."""
     token = asked.get("token") if isinstance(asked, dict) else None
     if not isinstance(token, str) or not _FOLDER.fullmatch(token):
         raise xmem.InputError("There is no such session.")

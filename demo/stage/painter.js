@@ -6,6 +6,7 @@
 // whole mask, so that it cannot land on another frame, and nothing painted is lost by changing frames.
 // In motion the frames come from the reel (reel.js, player.js); at rest the picture is the video's own.
 
+import { Clicking } from "./clicking.js";
 import { clamp, clock, neighbour, typedFrame } from "./frames.js";
 import { onKeys } from "./keys.js";
 import { follow } from "./news.js";
@@ -24,7 +25,7 @@ const state = {
   scene: null,        // the latest complete scene
   labels: null,       // Uint8Array [H * W], the index mask
   waiting: null,      // a scene that arrived during a stroke
-  tool: "brush", radius: 8, fill: true, opacity: 0.46,
+  tool: "click", radius: 8, fill: true, opacity: 0.46,
   brush: 0,           // id of the object that is painted
   fresh: {},          // colour by id of objects that the server does not know yet
   stroke: null, corners: [],
@@ -90,6 +91,22 @@ function arrived(frames) {
   if (scene && isIdle && player.frame === null && !scene.is_key && frames.includes(scene.frame)) send("go", { frame: scene.frame }, true);
 }
 
+const clicking = new Clicking({
+  proposal: find(".p-proposal"),
+  ask: (asked) => server.propose(asked),
+  token: () => state.scene.reel.token,
+  frame: () => state.scene.frame,
+  brush: () => state.brush,
+  labels: () => state.labels,
+  size: () => state.scene,
+  color: () => rgb(objects().find((item) => item.id === state.brush)?.color ?? 0),
+  show: (labels) => { state.labels = labels; redraw(0, 0, state.scene.width, state.scene.height); },
+  commit: () => commit(),
+  settled: () => settled(),
+  marks: () => { if (state.scene) drawMarks(); hint(); },
+  say: (sentence) => say(sentence, "bad"),
+});
+
 // Actions, one at a time
 
 /** quiet: nobody has asked for it, and painting goes on meanwhile. */
@@ -120,9 +137,13 @@ function answered(ack) {
 const waits = () => Boolean(state.sent && !state.sent.quiet && state.sent.name !== "stroke" && state.sent.name !== "object");
 window.xmemSettled = async () => {
   finishStroke();
+  await clicking.turn;
+  await settled();
+};
+async function settled() {
   for (let end = Date.now() + ANSWER_MS; (state.sent || state.queue.length) && Date.now() < end;)
     await new Promise((done) => setTimeout(done, 40));
-};
+}
 
 // Scenes
 
@@ -151,6 +172,8 @@ async function load(scene) {
   const pixels = pen.getImageData(0, 0, width, height).data;
   const labels = new Uint8Array(width * height);
   for (let i = 0; i < labels.length; i++) labels[i] = pixels[4 * i];
+  const isSame = state.scene?.frame === scene.frame && state.labels?.length === labels.length && labels.every((id, i) => id === state.labels[i]);
+  if (!isSame && state.sent?.name !== "undo") clicking.end();  // its clicks were about what was there before
   const isOther = !state.scene || state.scene.width !== width || state.scene.height !== height;
   Object.assign(state, { scene: { ...scene }, labels, corners: [] });
   if (isOther) { paper.width = width; paper.height = height; state.brush = 0; fit(); zoom.to(1); }
@@ -180,9 +203,14 @@ function adopt() {
   root.dataset.frame = scene.frame;
   root.dataset.token = scene.token;
   find(".p-undo").disabled = !scene.can_undo; find(".p-redo").disabled = !scene.can_redo;
-  const note = find(".p-note");
-  note.textContent = scene.note || ""; note.hidden = !scene.note; note.className = `p-note message ${scene.kind || "note"}`;
+  say(scene.note || "", scene.kind);
   drawObjects();
+  hint();
+}
+
+function say(sentence, kind) {
+  const note = find(".p-note");
+  note.textContent = sentence; note.hidden = !sentence; note.className = `p-note message ${kind || "note"}`;
 }
 
 function sayFrame(frame) {
@@ -362,7 +390,8 @@ function drawMarks(pointer) {
     parts.push(`<polyline points="${line}" class="p-line" stroke-width="${2 * size}"/>`);
     corners.forEach(([x, y], i) => parts.push(`<circle cx="${x}" cy="${y}" r="${(i ? 4 : 6) * size}" stroke-width="${2 * size}" class="p-corner${i ? "" : " p-first"}"/>`));
   }
-  if (pointer && state.tool !== "polygon")
+  if (state.tool === "click") parts.push(...clicking.drawn(size));
+  else if (pointer && state.tool !== "polygon")
     parts.push(`<circle cx="${pointer[0]}" cy="${pointer[1]}" r="${state.radius}" class="p-ring ${state.tool}" stroke-width="${1.5 * size}"/>`);
   marks.innerHTML = parts.join("");
 }
@@ -394,6 +423,7 @@ view.addEventListener("pointerdown", (event) => {
   if (event.pointerType !== "touch" || !state.scene) return;
   state.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
   if (state.pointers.size !== 2) return;
+  clicking.cancel();
   cancelStroke();  // the second finger says that the first one did not mean to paint
   state.pinching = pinch(zoom, [...state.pointers.values()]);
 }, true);
@@ -430,12 +460,14 @@ function cancelStroke() {
 
 paper.addEventListener("pointerdown", (event) => {
   if (player.playing) setPlaying(false);
-  if (state.pinching || !mayPaint() || (event.pointerType === "mouse" && event.button !== 0)) return;
+  const takesAway = state.tool === "click" && event.button === 2;
+  if (state.pinching || !mayPaint() || (event.pointerType === "mouse" && event.button !== 0 && !takesAway)) return;
   event.preventDefault();
   view.focus({ preventScroll: true });
   const point = at(event);
   if (state.tool === "polygon") return addCorner(point, event);
   paper.setPointerCapture(event.pointerId);
+  if (state.tool === "click") return clicking.down(event, point);
   state.stroke = { last: point, before: state.labels.slice(), pointer: event.pointerId, top: paper.getBoundingClientRect().top };
   dab(point, point);
 });
@@ -446,12 +478,15 @@ paper.addEventListener("pointermove", (event) => {
   if (state.stroke && state.stroke.pointer === event.pointerId) {
     for (const each of event.getCoalescedEvents?.() ?? []) { const next = at(each); dab(state.stroke.last, next); state.stroke.last = next; }
     dab(state.stroke.last, point);
+    state.stroke.moved ||= Math.hypot(point[0] - state.stroke.last[0], point[1] - state.stroke.last[1]) > 0.5;
     state.stroke.last = point;
   }
-  drawMarks(point);
+  if (state.tool === "click" && mayPaint()) clicking.move(event, point); else drawMarks(point);
 });
-paper.addEventListener("pointerleave", () => { if (!state.stroke && state.scene) drawMarks(); });
-for (const name of ["pointerup", "pointercancel"]) paper.addEventListener(name, finishStroke);
+paper.addEventListener("pointerleave", () => { clicking.hide(); if (!state.stroke && state.scene) drawMarks(); });
+paper.addEventListener("pointerup", (event) => { finishStroke(); clicking.up(event); });
+paper.addEventListener("pointercancel", () => { finishStroke(); clicking.cancel(); });
+paper.addEventListener("contextmenu", (event) => { if (state.tool === "click") event.preventDefault(); });
 
 function finishStroke() {
   const stroke = state.stroke;
@@ -459,6 +494,7 @@ function finishStroke() {
   state.stroke = null;
   if (state.fill && state.tool === "brush") fillNew(stroke.before);
   commit();
+  if (state.tool === "brush" && !stroke.moved) hint("That is a dot. With Click (C), one click takes the whole object.");
   const scene = state.waiting;
   state.waiting = null;
   if (scene && scene.frame !== state.scene.frame) receive(scene);
@@ -544,8 +580,17 @@ function setTool(tool) {
   state.corners = [];
   root.dataset.tool = tool;
   for (const each of root.querySelectorAll("[data-tool]")) each.setAttribute("aria-pressed", each.dataset.tool === tool);
-  find(".p-hint").hidden = tool !== "polygon";
+  clicking.isOn = tool === "click";
+  hint();
   if (state.scene) drawMarks();
+}
+
+function hint(sentence) {
+  const isEmpty = state.scene && !state.labels.some((id) => id);
+  const said = sentence ?? (state.tool === "polygon" ? "Click corner after corner; click the first one, double-click, or press Enter, to close."
+    : state.tool === "click" && isEmpty && !clicking.group ? "Click the object, or drag a box around it." : "");
+  find(".p-hint").textContent = said;
+  find(".p-hint").hidden = !said;
 }
 
 function setRadius(radius) {
@@ -582,11 +627,12 @@ function fit() {
 for (const each of root.querySelectorAll("[data-tool]")) each.onclick = () => setTool(each.dataset.tool);
 find(".p-size").oninput = (event) => { setRadius(event.target.value); if (state.scene) drawMarks([state.scene.width / 2, state.scene.height / 2]); };
 find(".p-size").onchange = () => state.scene && drawMarks();
+find(".p-minus").onclick = (event) => { clicking.minus = !clicking.minus; event.currentTarget.setAttribute("aria-pressed", clicking.minus); };
 find(".p-fill").onclick = (event) => { state.fill = !state.fill; event.currentTarget.setAttribute("aria-pressed", state.fill); };
 find(".p-refine").onclick = () => state.scene && send("refine", { frame: state.scene.frame, object: state.brush });
-find(".p-clear").onclick = () => { if (!mayPaint()) return; state.labels.fill(0); redraw(0, 0, state.scene.width, state.scene.height); commit(); };
-find(".p-undo").onclick = () => send("undo", { frame: state.scene.frame });
-find(".p-redo").onclick = () => send("redo", { frame: state.scene.frame });
+find(".p-clear").onclick = () => { if (!mayPaint()) return; clicking.end(); state.labels.fill(0); redraw(0, 0, state.scene.width, state.scene.height); commit(); };
+find(".p-undo").onclick = () => undo(false);
+find(".p-redo").onclick = () => undo(true);
 find(".p-in").onclick = () => zoom.by(1.5);
 find(".p-out").onclick = () => zoom.by(1 / 1.5);
 find(".p-back").onclick = (event) => step(event.shiftKey ? -10 : -1);
@@ -632,15 +678,21 @@ onKeys(element, {
   size: (larger) => setRadius(state.radius * (larger ? 1.25 : 0.8) + (larger ? 1 : 0)),
   object: (number) => { const item = objects()[number - 1]; if (item) pick(item.id); },
   zoom: (factor) => (factor ? zoom.by(factor) : zoom.to(1)),
-  close: () => state.corners.length && closePolygon(),
+  close: () => { if (state.corners.length) closePolygon(); else if (clicking.end() && freeColors().length) newObject(freeColors()[0]); },
   escape: () => { state.corners = []; if (state.scene) drawMarks(); },
   help: () => { const box = find(".p-help"); if (box.open) box.close(); else box.showModal(); },
   undo: (again) => {
     if (state.corners.length && !again) { state.corners.pop(); drawMarks(); }
-    else if (!find(again ? ".p-redo" : ".p-undo").disabled || state.queue.length || state.sent)
-      send(again ? "redo" : "undo", { frame: state.scene.frame });
+    else if (!find(again ? ".p-redo" : ".p-undo").disabled || state.queue.length || state.sent) undo(again);
   },
 });
+
+/** A step back, or forward again; a click that is undone is no longer one of those that belong together. */
+async function undo(again) {
+  await clicking.turn;
+  if (again) clicking.end(); else clicking.undo();
+  send(again ? "redo" : "undo", { frame: state.scene.frame });
+}
 find(".p-help-open").onclick = () => find(".p-help").showModal();
 find(".p-help").onclick = (event) => { if (event.target === event.currentTarget) event.currentTarget.close(); };
 
@@ -658,7 +710,7 @@ follow(element, {
   },
 });
 
-setTool("brush");
+setTool("click");
 setRadius(8);
 watch("value", () => receive(props.value));
 receive(props.value);

@@ -6,7 +6,7 @@ once; here the mask is a translucent index mask at the video's own size, and eac
 
 import gradio as gr
 
-from demo.stage import feed
+from demo.stage import clicks, feed
 from demo.stage.parts import part, script
 
 
@@ -21,7 +21,7 @@ def painter(elem_id: str) -> gr.HTML:
         value={"empty": True},
         html_template=part("painter.html"),
         js_on_load=script("painter.js"),
-        server_functions=feed.FUNCTIONS,
+        server_functions=[*feed.FUNCTIONS, clicks.propose],
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes="painter",

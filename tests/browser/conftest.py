@@ -25,7 +25,7 @@ MARKERS = {  # (x, y) by video size
     (320, 180): ((90, 60), (225, 125)),
 }
 MARKER_COLOR = (255, 0, 255)
-START_SECONDS = 120
+START_SECONDS = 400
 VIEWPORT = {"width": 1000, "height": 760}
 
 

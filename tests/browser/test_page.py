@@ -32,6 +32,10 @@ PAINTED = """() => {
   return found;
 }"""
 
+BRUSH_FOR_CLICKS = """() => {
+  if (document.querySelector('.p-root').dataset.tool === 'click') document.querySelector('[data-tool=brush]').click();
+}"""
+
 # Resolves once an element has not moved for ten pictures in a row.
 STILL = """(selector) => new Promise((done) => {
   const element = document.querySelector(selector);
@@ -54,6 +58,7 @@ def press(page, selector: str) -> None:
 def upload(page, path: Path) -> None:
     page.set_input_files("#video input[type=file]", str(path))
     page.wait_for_selector(".p-root[data-frame='0']", state="attached")
+    press(page, "[data-tool=brush]")
     still(page, ".p-view")
 
 
@@ -87,7 +92,8 @@ def at(page, x: float, y: float) -> tuple[float, float]:
 
 
 def dab(page, x: float, y: float) -> None:
-    """A short symmetric stroke centred at (x, y) of the screen."""
+    """A short symmetric stroke centred at (x, y) of the screen, by the brush where clicks were chosen."""
+    page.evaluate(BRUSH_FOR_CLICKS)
     page.mouse.move(x - 5, y)
     page.mouse.down()
     page.mouse.move(x + 5, y, steps=3)

@@ -5,8 +5,9 @@ import pytest
 
 from demo import api
 from demo.stage import clicks
-from demo.visit import studio
+from demo.visit import scene, studio
 from xmem.errors import InputError
+from xmem.session import Session
 
 
 class Answering:
@@ -37,13 +38,47 @@ def clicker(monkeypatch):
     return made
 
 
+def asked(session: Session, **more) -> dict:
+    return {"token": session.folder.parent.name, "frame": 0, "clicks": [[50, 40, True]], **more}
+
+
+def test_a_proposal_is_the_part_that_is_not_empty_and_changes_nothing(session, clicker):
+    found = clicks.propose(asked(session, quick=True))
+    assert [found[name] for name in ("left", "top", "width", "height")] == [40, 30, 20, 20]
+    assert scene.read_painting(found["mask"], 20, 20).all() and clicker.asked[0][3]
+    assert not session.key_frames
+    assert clicks.propose(asked(session, clicks=[], box=[1, 2, 30, 40]))["width"] == 0
+    assert clicker.asked[1][1] == (1, 2, 30, 40)
+
+
+def test_the_mask_to_correct_goes_along(session, clicker, painted):
+    clicks.propose(asked(session, previous=painted((255, 60, 90, 40, 120))))
+    assert clicker.asked[0][2][70, 80] and clicker.asked[0][2].sum() == 30 * 80
+
+
 def test_a_picture_is_held_for_a_session_and_frame_and_few_are(session, clicker):
     for frame in (0, 0, 1, 0):
-        clicks.answer(session, frame, [(50, 40, True)])
+        clicks.propose(asked(session, frame=frame))
     assert clicker.images == 2
-    clicks.answer(session, 2, [(50, 40, True)])
-    clicks.answer(session, 1, [(50, 40, True)])
+    clicks.propose(asked(session, frame=2))
+    clicks.propose(asked(session, frame=1))
     assert clicker.images == 4 and len(clicks.HELD._held) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"frame": 99}, "There is no frame 99"),
+        ({"token": "0" * 32}, "no such session"),
+        ({"clicks": [["a", 1, True]]}, "no click on the canvas"),
+        ({"clicks": [[1, 1, True]] * 61}, "no click on the canvas"),
+        ({"clicks": [[float("nan"), 1, True]]}, "no click on the canvas"),
+        ({"previous": "nonsense"}, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_a_sentence(session, clicker, more, words):
+    assert words in clicks.propose({**asked(session), **more})["refused"]
+    assert "refused" in clicks.propose(None)
 
 
 def test_a_program_clicks_and_corrects(session, visitor, clicker):

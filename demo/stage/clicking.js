@@ -1,0 +1,181 @@
+// Clicks on the picture: what a click would take is shown while the pointer moves, and each click is painted at once.
+//
+// Clicks belong together while they are about one object on one frame: the server answers all of them with one mask, which
+// takes the place of what the object had on the frame before the first of them.
+
+const DRAG_PIXELS = 8;  // on the screen: what moves further is a box
+const HOVER_MS = 70;    // between two questions of a pointer that moves
+
+export class Clicking {
+  /** canvas: what the painter lends: ask(asked), token(), frame(), brush(), labels(), size(), color(), show(labels), commit(),
+   * settled(), marks(), say(sentence), and proposal, a canvas over the picture. */
+  constructor(canvas) {
+    Object.assign(this, { canvas, group: null, minus: false, pressed: null, asking: false, wanted: null, turn: Promise.resolve(), busy: 0 });
+    this.pen = canvas.proposal.getContext("2d");
+  }
+
+  /** A pointer went down at a place of the picture. */
+  down(event, point) {
+    this.pressed = { id: event.pointerId, from: point, screen: [event.clientX, event.clientY], to: null, takesAway: this.takesAway(event) };
+  }
+
+  move(event, point) {
+    const pressed = this.pressed;
+    if (pressed?.id === event.pointerId) {
+      const far = Math.hypot(event.clientX - pressed.screen[0], event.clientY - pressed.screen[1]) > DRAG_PIXELS;
+      if (far || pressed.to) { pressed.to = point; this.hide(); }
+    } else if (event.pointerType !== "touch") this.hover(point, this.takesAway(event));
+    this.canvas.marks();
+  }
+
+  up(event) {
+    const pressed = this.pressed;
+    if (pressed?.id !== event.pointerId) return;
+    this.pressed = null;
+    if (pressed.to) this.add({ box: boxOf(pressed.from, pressed.to, this.canvas.size()) });
+    else this.add({ click: [...pressed.from, !pressed.takesAway] });
+  }
+
+  cancel() { this.pressed = null; this.hide(); this.canvas.marks(); }
+
+  takesAway(event) { return this.minus !== (event.altKey || event.button === 2); }
+
+  /** The clicks that belong together; begun anew for another object or frame. */
+  current() {
+    const { frame, brush, labels } = this.canvas;
+    if (this.group?.frame !== frame() || this.group.id !== brush())
+      this.group = { frame: frame(), id: brush(), before: labels().slice(), clicks: [], box: null, previous: maskOf(labels(), brush(), this.canvas.size()) };
+    return this.group;
+  }
+
+  /** A click or a box more, after those before it were answered. */
+  add(what) {
+    this.hide();
+    const group = this.current();
+    if (what.box) group.box = what.box; else group.clicks.push(what.click);
+    group.last = [...(group.last ?? []), what.box ? "box" : "click"];
+    this.canvas.marks();
+    this.busy++;
+    this.turn = this.turn.then(() => this.take(group)).catch((error) => this.canvas.say(String(error))).finally(() => { this.busy--; });
+  }
+
+  async take(group) {
+    const found = await this.ask(group, group.clicks, false);
+    if (this.group !== group) return;
+    if (found.refused || !found.width) {
+      this.undo();
+      this.canvas.say(found.refused ?? "Nothing was found there: click in the middle of the object, or drag a box around it.");
+      return;
+    }
+    const labels = group.before.slice(), { width } = this.canvas.size();
+    for (let i = 0; i < labels.length; i++) if (labels[i] === group.id) labels[i] = 0;
+    each(await pixelsOf(found), found, width, (place) => { labels[place] = group.id; });
+    this.canvas.show(labels);
+    this.canvas.commit();
+    await this.canvas.settled();  // so that each click is undone by itself
+  }
+
+  ask(group, clicks, quick) {
+    const { token, frame, ask } = this.canvas;
+    return ask({ token: token(), frame: frame(), clicks, box: group?.box ?? null, previous: group?.previous ?? null, quick });
+  }
+
+  /** Forget the latest click or box of the group; what it painted is undone by the server. */
+  undo() {
+    const last = this.group?.last?.pop();
+    if (last === "box") this.group.box = null; else if (last) this.group.clicks.pop();
+    if (!this.group?.last?.length) this.group = null;
+    this.hide();
+    this.canvas.marks();
+  }
+
+  /** The clicks so far are what was meant: the next one begins another object. */
+  end() { const had = Boolean(this.group); this.group = null; this.hide(); this.canvas.marks(); return had; }
+
+  // What a click would take
+
+  async hover(point, takesAway) {
+    this.wanted = { point, takesAway };
+    if (this.asking || this.busy) return;
+    this.asking = true;
+    try {
+      while (this.wanted && !this.pressed && !this.busy) {
+        const { point: place, takesAway: away } = this.wanted, begun = performance.now();
+        this.wanted = null;
+        const frame = this.canvas.frame(), id = this.canvas.brush();
+        const group = this.group?.frame === frame && this.group.id === id ? this.group : null;
+        const found = await this.ask(group, [...(group?.clicks ?? []), [...place, !away]], true);
+        if (this.isOn && !this.pressed && !this.busy && frame === this.canvas.frame()) await this.propose(found);
+        const took = performance.now() - begun;
+        await new Promise((done) => setTimeout(done, Math.max(HOVER_MS - took, took)));  // half of a core at most
+      }
+    } finally { this.asking = false; }
+  }
+
+  get isOn() { return this.on; }
+
+  /** Whether clicks are what the pointer makes now. */
+  set isOn(on) { this.on = on; if (!on) { this.group = null; this.pressed = null; this.hide(); } }
+
+  async propose(found) {
+    const { width, height } = this.canvas.size(), paper = this.canvas.proposal;
+    if (paper.width !== width || paper.height !== height) Object.assign(paper, { width, height });
+    this.pen.clearRect(0, 0, width, height);
+    paper.dataset.pixels = found.width ? 1 : 0;
+    if (!found.width) return;
+    const alpha = await pixelsOf(found), image = this.pen.createImageData(found.width, found.height), [r, g, b] = this.canvas.color();
+    const isIn = (x, y) => x >= 0 && y >= 0 && x < found.width && y < found.height && alpha[y * found.width + x];
+    for (let y = 0, i = 0; y < found.height; y++) for (let x = 0; x < found.width; x++, i++) {
+      if (!alpha[i]) continue;
+      const isEdge = !isIn(x - 2, y) || !isIn(x + 2, y) || !isIn(x, y - 2) || !isIn(x, y + 2);
+      image.data.set(isEdge ? [255, 255, 255, 230] : [r, g, b, 70], 4 * i);
+    }
+    this.pen.putImageData(image, found.left, found.top);
+  }
+
+  hide() {
+    this.wanted = null;
+    this.canvas.proposal.dataset.pixels = 0;
+    this.pen.clearRect(0, 0, this.canvas.proposal.width, this.canvas.proposal.height);
+  }
+
+  /** Marks of the clicks and of a box, for an SVG in pixels of the picture; size: of one on the screen. */
+  drawn(size) {
+    const group = this.group, box = this.pressed?.to ? boxOf(this.pressed.from, this.pressed.to, this.canvas.size()) : group?.box;
+    const parts = box ? [`<rect x="${box[0]}" y="${box[1]}" width="${box[2] - box[0]}" height="${box[3] - box[1]}" class="p-line" stroke-width="${2 * size}"/>`] : [];
+    for (const [x, y, of] of group?.clicks ?? [])
+      parts.push(`<circle cx="${x}" cy="${y}" r="${5.5 * size}" stroke-width="${2 * size}" class="p-click${of ? "" : " p-away"}"/>`,
+        `<path d="M${x - 2.6 * size} ${y}h${5.2 * size}${of ? `M${x} ${y - 2.6 * size}v${5.2 * size}` : ""}" stroke-width="${1.6 * size}" class="p-sign"/>`);
+    return parts;
+  }
+}
+
+/** Left, top, right, bottom of two corners, in the picture. */
+export function boxOf([ax, ay], [bx, by], { width, height }) {
+  const x = [ax, bx].map((value) => Math.max(0, Math.min(width, value))), y = [ay, by].map((value) => Math.max(0, Math.min(height, value)));
+  return [Math.min(...x), Math.min(...y), Math.max(...x), Math.max(...y)];
+}
+
+/** Where an object is, as a PNG of the picture's size; null where it is nowhere. */
+function maskOf(labels, id, { width, height }) {
+  if (!labels.includes(id)) return null;
+  const made = Object.assign(document.createElement("canvas"), { width, height });
+  const pen = made.getContext("2d"), image = pen.createImageData(width, height);
+  for (let i = 0; i < labels.length; i++) image.data.set([labels[i] === id ? 255 : 0, 0, 0, 255], 4 * i);
+  pen.putImageData(image, 0, 0);
+  return made.toDataURL("image/png");
+}
+
+/** Which pixels of a proposal's part are of it. */
+async function pixelsOf(found) {
+  const image = new Image();
+  image.src = found.mask;
+  await image.decode();
+  const pen = Object.assign(document.createElement("canvas"), { width: found.width, height: found.height }).getContext("2d");
+  pen.drawImage(image, 0, 0);
+  return pen.getImageData(0, 0, found.width, found.height).data.filter((_, i) => i % 4 === 0);
+}
+
+function each(pixels, { left, top, width }, across, visit) {
+  for (let i = 0; i < pixels.length; i++) if (pixels[i]) visit((top + Math.floor(i / width)) * across + left + (i % width));
+}

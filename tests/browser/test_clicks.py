@@ -1,0 +1,74 @@
+"""The object is clicked: selected, corrected and tracked without a brush, by the network that comes along."""
+
+import pytest
+
+from tests.browser.test_page import at, go, keys, painted, press, run, says, settled, shows, still
+from xmem.resources import SAMPLE_VIDEO
+
+pytestmark = pytest.mark.browser
+
+BUNNY, ROCK, EAR = (209, 207), (107, 203), (275, 110)
+
+
+@pytest.fixture
+def bunny(page):
+    """The sample's video with nothing painted, trimmed to its first frames."""
+    page.set_input_files("#video input[type=file]", str(SAMPLE_VIDEO))
+    shows(page, 0)
+    press(page, "#trim button")
+    page.fill("#trim-last input[type=number]", "4")
+    page.keyboard.press("Tab")
+    says(page, "#trim-note", "Frames 1 to 4")
+    still(page, ".p-view")
+    return page
+
+
+def red(page) -> float:
+    return painted(page).get("red", [0])[0]
+
+
+def test_an_object_is_selected_corrected_and_tracked_by_clicks_alone(bunny):
+    page = bunny
+    page.mouse.move(*at(page, *ROCK))
+    page.mouse.move(*at(page, *BUNNY))
+    page.wait_for_selector(".p-proposal[data-pixels='1']", state="attached")
+    assert painted(page) == {}, "what is proposed is not painted"
+    page.mouse.click(*at(page, *BUNNY))
+    first = red(page)
+    assert 8_000 < first < 50_000, "one click takes about the object"
+    page.mouse.click(*at(page, *EAR))
+    second = red(page)
+    assert second != first and page.locator(".p-click").count() == 2
+    page.keyboard.press("Control+z")
+    settled(page)
+    assert red(page) == first and page.locator(".p-click").count() == 1, "each click is undone by itself"
+
+    run(page)
+    go(page, 3)
+    before = red(page)
+    page.mouse.click(*at(page, *ROCK), button="right")
+    settled(page)
+    keys(page, 0, 3)
+    assert red(page) != before, "the predicted mask is corrected"
+
+
+def test_enter_begins_another_object_and_a_box_is_dragged(bunny):
+    page = bunny
+    page.mouse.click(*at(page, *BUNNY))
+    assert red(page) > 8_000
+    page.keyboard.press("Enter")
+    left, top = at(page, 400, 130)
+    page.mouse.move(left, top)
+    page.mouse.down()
+    page.mouse.move(*at(page, 630, 225), steps=4)
+    page.mouse.up()
+    settled(page)
+    assert page.locator(".p-object").count() == 2 and "blue" in painted(page)
+    assert red(page) > 8_000
+
+
+def test_a_dot_of_paint_says_that_one_may_click(bunny):
+    page = bunny
+    press(page, "[data-tool=brush]")
+    page.mouse.click(*at(page, *BUNNY))
+    says(page, ".p-hint", "one click takes the whole object")
