@@ -9,6 +9,10 @@ from xmem.review.preflight import Estimate
 
 MASTHEAD = '<div class="masthead"><h1>XMem</h1><p>Paint an object once, follow it through the whole video.</p></div>'
 TIMING = '<p class="estimate" role="status">Timing a few frames…</p>'
+KEEP = (
+    '<p class="keep">The new masks agree with the old ones. '
+    '<button type="button" data-keep>Stop, keep the rest</button></p>'
+)
 
 
 def heading(title: str) -> str:
@@ -71,14 +75,16 @@ def key_frames(pictures: Sequence[tuple[int, str]]) -> str:
     return f'<div class="keys"><p>Key frames</p><ul aria-label="Key frames">{items}</ul></div>'
 
 
-def worth_checking(frames: Sequence[tuple[int, str, str, str]]) -> str:
-    """Frames worth a look as buttons. frames: (frame, object's name, reason, data address of a picture)."""
+def worth_checking(frames: Sequence[tuple[int, int, str, str]]) -> str:
+    """Frames worth a look as buttons. frames: (frame, object's id, reason, data address of a picture)."""
     if not frames:
         return '<p class="group">Nothing looks doubtful.</p>'
     items = "".join(
         f'<li><button type="button" data-frame="{frame}"><img src="{picture}" alt="">'
-        f"<span><b>Frame {frame + 1}</b>{escape(reason)}</span></button></li>"
-        for frame, _, reason, picture in frames
+        f"<span><b>Frame {frame + 1}</b>{escape(reason)}</span></button>"
+        f'<button type="button" class="fine" data-fine="{frame}" data-object="{i}" title="Do not suggest it again" '
+        f'aria-label="Frame {frame + 1} looks fine">Looks fine</button></li>'
+        for frame, i, reason, picture in frames
     )
     title = "Frames worth checking"
     return f'<p class="group">{title}</p><ul class="worth" aria-label="{title}">{items}</ul>'
@@ -111,8 +117,8 @@ def running(progress: Progress) -> str:
         f"<span>{duration(left)} left</span>" if left is not None else "",
     ]
     return (
-        f'<div class="run"><div class="figures">{"".join(figures)}</div>{_bar(share)}</div>'
-        f"{message(progress.note, 'bad')}"
+        f'<div class="run"><div class="figures">{"".join(figures)}</div>{_bar(share)}{KEEP if progress.agrees else ""}'
+        f"</div>{message(progress.note, 'bad')}"
     )
 
 
@@ -145,6 +151,11 @@ def _figures(progress: Progress, stopped: bool) -> str:
         f"<span>{rate(progress.frames_per_second)}</span><span>{took}</span>"
         f"<span>{escape(short(progress.model))}</span></div>"
     )
+
+
+def kept() -> str:
+    """A correction was carried no further than its frame."""
+    return '<div class="run done"><div class="figures"><strong>The other frames stay as they were</strong></div></div>'
 
 
 def failed(sentence: str) -> str:

@@ -24,6 +24,9 @@ from xmem.session.settings import WHOLE
 from xmem.session.spans import plan
 
 WAITING_UNWATCHED_SECONDS = 20.0  # after which a run that nobody looks at gives up its place in the line
+REACH = [("Around here", "around"), ("To the key frames", "neighbours"), ("This frame only", "frame")]
+# A run offers to keep the rest: its panel comes anew every second, so that the listener is not the button's.
+KEEP = 'element.addEventListener("click", (event) => { if (event.target.closest("[data-keep]")) trigger("keep"); });'
 TOO_LONG = "A run may take {} here: press Continue to go on."
 
 
@@ -34,18 +37,21 @@ class TrackStep:
     stop: gr.Button
     waiting: gr.HTML
     panel: gr.HTML
+    scope: gr.Radio  # shown where results are corrected, or could be farther than they were
     settings: settings.SettingsPanel
 
 
-def build_run() -> tuple[gr.Button, gr.Button, gr.Button, gr.HTML, gr.HTML]:
-    """Run, Start over, Stop, what is to be computed, and how far it is; the settings follow (see `TrackStep`)."""
+def build_run() -> tuple[gr.Button, gr.Button, gr.Button, gr.HTML, gr.HTML, gr.Radio]:
+    """Run, Start over, Stop, what is to be computed, how far it is, and how far a correction is carried; the settings
+    follow (see `TrackStep`)."""
     with gr.Row(elem_id="run-row"):
         run = gr.Button("Run", variant="primary", elem_id="run", min_width=120)
         anew = gr.Button("Start over", elem_id="start-over", visible=False, min_width=100)
         stop = gr.Button("Stop", variant="stop", elem_id="stop", visible=False, min_width=120)
     waiting = gr.HTML(elem_id="pending", min_height=0)
-    panel = gr.HTML(elem_id="panel", min_height=0)
-    return run, anew, stop, waiting, panel
+    panel = gr.HTML(js_on_load=KEEP, elem_id="panel", min_height=0)
+    scope = gr.Radio(REACH, value="around", show_label=False, container=False, visible=False, elem_id="scope")
+    return run, anew, stop, waiting, panel, scope
 
 
 def wire(
@@ -64,12 +70,13 @@ def wire(
     gr.on(
         [
             changed.refreshed.change,
+            step.scope.input,
             *(each.change for each in (chosen.model, chosen.size, chosen.direction, chosen.pause)),
             chosen.memory.input,
         ],
         waiting,
-        chosen.controls,
-        [step.waiting, step.run, step.start_over],
+        [step.scope, *chosen.controls],
+        [step.waiting, step.run, step.start_over, step.scope],
         trigger_mode="always_last",
         **QUIET,
     )
@@ -77,7 +84,7 @@ def wire(
     buttons = [step.run, step.start_over, step.stop]
     for button, work in ((step.run, run), (step.start_over, run_anew)):
         begun = button.click(begin, None, [step.panel, *buttons], queue=False, js=SETTLE, **QUIET)
-        ran = begun.then(work, chosen.controls, step.panel, show_progress_on=[], **RUNS, **QUIET)
+        ran = begun.then(work, [step.scope, *chosen.controls], step.panel, show_progress_on=[], **RUNS, **QUIET)
         for ended in (ran.success, ran.failure):  # `then` alone does not follow a generator that failed
             ended(finish, frame, outputs, js=SETTLE_WITH_FRAME, **QUIET)
     joined = gr.State(0)
@@ -85,21 +92,23 @@ def wire(
         there_is_one(join, None, [step.panel, *buttons, joined], show_progress_on=[], **QUIET)
     joined.change(finish, frame, outputs, js=SETTLE_WITH_FRAME, **QUIET)
     step.stop.click(stop, None, step.stop, queue=False, **QUIET)
+    step.panel.keep(keep_rest, None, step.stop, queue=False, **QUIET)
 
 
 # What the controls do
 
 
-@in_words(lambda sentence, *_: (panels.waiting(sentence), gr.skip(), gr.skip()), raises=False)
-def waiting(request: gr.Request, *values: Any) -> tuple[Any, ...]:
-    """What a run with these settings would compute. Updates of (the line beside Run, Run, Start over)."""
+@in_words(lambda sentence, *_: (panels.waiting(sentence), gr.skip(), gr.skip(), gr.skip()), raises=False)
+def waiting(request: gr.Request, scope: str, *values: Any) -> tuple[Any, ...]:
+    """What a run with these settings would compute. Updates of (the line beside Run, Run, Start over, the scope)."""
     if not studio.has_session(request):
-        return panels.waiting(""), "Run", gr.update(visible=False)
+        return panels.waiting(""), "Run", gr.update(visible=False), gr.update(visible=False)
     session, chosen = studio.session_of(request), settings.read(*values)
-    goes_on = session.suspended(chosen) > 0
+    goes_on = session.suspended(chosen, scope) > 0
     shown = gr.update(visible=goes_on and not studio.is_running(request))
-    line = f"{describe_pending(session, chosen)} {_of_the_share(session, chosen)}".strip()
-    return panels.waiting(line), _run_label(session, chosen), shown
+    line = f"{describe_pending(session, chosen, scope)} {_of_the_share(session, chosen)}".strip()
+    has_reach = session.has_results and bool(session.pending(chosen, WHOLE))
+    return panels.waiting(line), _run_label(session, chosen, scope), shown, gr.update(visible=has_reach)
 
 
 def _of_the_share(session: Session, chosen: TrackSettings) -> str:
@@ -110,26 +119,26 @@ def _of_the_share(session: Session, chosen: TrackSettings) -> str:
     return f"That takes about {zero.counted(expected)} s of your share of GPU time ({zero.SHARES})."
 
 
-def _run_label(session: Session, chosen: TrackSettings) -> str:
+def _run_label(session: Session, chosen: TrackSettings, scope: str) -> str:
     """ "Run", or where it goes on with an earlier run, "Continue from frame 21"; without a number where that run has
     passed the frames once already, or goes on in more places than one."""
-    if not session.suspended(chosen):
+    if not session.suspended(chosen, scope):
         return "Run"
-    frame = session.goes_on_at(chosen)
+    frame = session.goes_on_at(chosen, scope)
     return "Continue" if frame is None else f"Continue from frame {frame + 1}"
 
 
-def describe_pending(session: Session, chosen: TrackSettings) -> str:
+def describe_pending(session: Session, chosen: TrackSettings, scope: str) -> str:
     """ "2 of 3 spans are up to date; 34 frames to compute." """
     ids = tuple(sorted(item.id for item in session.objects))
     spans = plan(session.key_frames, ids, session.first, session.last, chosen.direction)
     if not spans:
         return ""
-    pending = session.pending(chosen)
+    pending = session.pending(chosen, scope)
     if not pending:
         return "Everything is up to date."
     frames = sum(span.length for span in pending)
-    share = session.suspended(chosen) / frames
+    share = session.suspended(chosen, scope) / frames
     done = f", {share:.0%} of that is done" if share else ""
     compute = f"{frames} frame{'' if frames == 1 else 's'} to compute{done}."
     current = len(spans) - len(pending)
@@ -154,6 +163,12 @@ def begin_buttons() -> tuple[Any, ...]:
     )
 
 
+def keep_rest(request: gr.Request) -> Any:
+    """The offer was taken: the run ends, and frames that it has not come to stay as they were."""
+    studio.workspace_of(request).request_stop(keep_rest=True)
+    return gr.update(interactive=False, value="Stopping…")
+
+
 def stop(request: gr.Request) -> Any:
     """Stop was pressed: the run ends after the frame it is at, and keeps what it has."""
     studio.workspace_of(request).request_stop()
@@ -161,25 +176,26 @@ def stop(request: gr.Request) -> Any:
 
 
 @in_words(lambda sentence, *_: panels.failed(sentence))
-def run(request: gr.Request, *values: Any) -> Iterator[str]:
+def run(request: gr.Request, scope: str, *values: Any) -> Iterator[str]:
     """Compute what is pending, from where it was left. Yields the panel about once per second."""
-    yield from _panels(request, settings.read(*values), start_over=False)
+    yield from _panels(request, settings.read(*values), scope, start_over=False)
 
 
 @in_words(lambda sentence, *_: panels.failed(sentence))
-def run_anew(request: gr.Request, *values: Any) -> Iterator[str]:
+def run_anew(request: gr.Request, scope: str, *values: Any) -> Iterator[str]:
     """Compute what is pending, from its beginning. Yields the panel about once per second."""
-    yield from _panels(request, settings.read(*values), start_over=True)
+    yield from _panels(request, settings.read(*values), scope, start_over=True)
 
 
-def _panels(request: gr.Request, chosen: TrackSettings, start_over: bool) -> Iterator[str]:
+def _panels(request: gr.Request, chosen: TrackSettings, scope: str, start_over: bool) -> Iterator[str]:
     """Of a run that goes on when the page is closed or loaded again."""
     session, workspace = studio.session_of(request), studio.workspace_of(request)
     if studio.is_running(request):  # in another tab
         yield from told.watch(workspace, lambda: studio.is_running(request))
         return
     check_ready(session)
-    for latest in follow.follow(compute(session, chosen, workspace, start_over=start_over), goes_on=True):
+    steps = compute(session, chosen, workspace, start_over=start_over, scope=scope)
+    for latest in follow.follow(steps, goes_on=True):
         told.looked_on(workspace)
         if latest:
             yield latest[0]
@@ -227,7 +243,7 @@ def compute(
         with studio.running(workspace):
             session.keep_rest(chosen)
         if not session.pending(chosen):
-            yield panels.message("The other frames stay as they were.", "good"), last
+            yield panels.kept(), last
             return
     for model in models.make_ready(chosen.model):
         if isinstance(model, str):

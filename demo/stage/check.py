@@ -97,12 +97,11 @@ def overview(request: gr.Request) -> tuple[str, str]:
     if not studio.has_session(request):
         return "", ""
     session = studio.session_of(request)
-    names = {item.id: item.name for item in session.objects}
     stats = session.stats()
     worst = suggestions(session, stats)
     drawn = timeline(session, stats, worst)
     worth = [
-        (item.frame, names.get(item.object, ""), item.reason, scene.thumbnail(session, item.frame))
+        (item.frame, item.object, item.reason, scene.thumbnail(session, item.frame))
         for item in sorted(worst, key=lambda item: item.frame)
     ]
     return drawn, panels.worth_checking(worth) if stats else ""

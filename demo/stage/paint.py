@@ -54,6 +54,8 @@ def wire(step: PaintStep, changed: Counters) -> None:
         (step.canvas.refine, refine),
         (step.canvas.object, change_object),
         (step.canvas.unkey, remove_key_frame),
+        (step.canvas.accept, accept),
+        (step.canvas.dismiss, dismiss),
         (step.canvas.undo, undo),
         (step.canvas.redo, redo),
         (step.canvas.sync, sync),
@@ -167,6 +169,23 @@ def _change_object(session: Session, data: dict[str, Any]) -> str:
 @answers
 def remove_key_frame(event: gr.EventData, request: gr.Request) -> Answer:
     return _edit(event, request, lambda session, data: session.remove_key_frame(int(data["frame"])) or "")
+
+
+@answers
+def accept(event: gr.EventData, request: gr.Request) -> Answer:
+    """The computed mask on the canvas is right: it is a key frame from now on."""
+    return _edit(event, request, lambda session, data: session.accept(int(data["frame"])) or "")
+
+
+@answers
+def dismiss(event: gr.EventData, request: gr.Request) -> Answer:
+    """A suggested frame looks fine."""
+
+    def change(session: Session, data: dict[str, Any]) -> str:
+        session.dismiss(int(data["frame"]), int(data["object"]))
+        return ""
+
+    return _edit(event, request, change, with_picture=False)
 
 
 @answers

@@ -221,6 +221,7 @@ function sayFrame(frame) {
   find(".p-time").textContent = clock(time);
   root.classList.toggle("is-key", scene.keys.includes(frame));
   find(".p-key").hidden = !scene.keys.includes(frame);
+  find(".p-right").hidden = !scene.is_computed || scene.frame !== frame;
   if (player.frame !== null && document.activeElement !== range) range.value = frame;
   document.dispatchEvent(new CustomEvent("xmem:frame", { detail: frame }));
 }
@@ -664,6 +665,11 @@ window.xmemStage = {
 
 window.xmemFrame = () => state.scene?.frame ?? 0;
 window.xmemRemoveKey = (frame) => send("unkey", { frame });
+window.xmemDismiss = (frame, object) => send("dismiss", { frame, object });
+
+// The mask of the shown frame is right: it becomes a key frame.
+function accept() { if (!find(".p-right").hidden) send("accept", { frame: state.scene.frame }); }
+find(".p-right").onclick = accept;
 
 const doubtful = () => [...document.querySelectorAll(".t-flag")].map((flag) => Number(flag.dataset.frame)).sort((a, b) => a - b);
 
@@ -674,7 +680,7 @@ onKeys(element, {
   step,
   key: (direction) => toNext(state.scene.keys, direction),
   doubt: (direction) => toNext(doubtful(), direction),
-  accept: () => document.dispatchEvent(new CustomEvent("xmem:accept", { detail: shownFrame() })),
+  accept,
   size: (larger) => setRadius(state.radius * (larger ? 1.25 : 0.8) + (larger ? 1 : 0)),
   object: (number) => { const item = objects()[number - 1]; if (item) pick(item.id); },
   zoom: (factor) => (factor ? zoom.by(factor) : zoom.to(1)),

@@ -14,8 +14,8 @@ def painter(elem_id: str) -> gr.HTML:
     """The component. Its value is a scene (see `demo.visit.scene`); its events carry what the visitor did:
 
     stroke {frame, mask, colors}, go {frame}, object {id, name | color | visible | remove}, refine {frame, object},
-    undo {frame}, redo {frame}, sync {frame}; each with `ack`, a number that the answering scene carries; and join,
-    where a run of the session goes on that the page does not follow yet.
+    unkey {frame}, accept {frame}, dismiss {frame, object}, undo {frame}, redo {frame}, sync {frame}; each with `ack`, a
+    number that the answering scene carries; and join, where a run of the session goes on that the page does not follow.
     """
     return gr.HTML(
         value={"empty": True},

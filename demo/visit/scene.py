@@ -68,6 +68,7 @@ def of_state(session: Session, frame: int, ack: int | None = None, **more: Any) 
         ],
         "next": session.next_object,
         "is_key": any(key.frame == frame for key in session.key_frames),
+        "is_computed": session.has_result(frame) and all(key.frame != frame for key in session.key_frames),
         "can_undo": session.can_undo,
         "can_redo": session.can_redo,
         **more,

@@ -217,6 +217,29 @@ def test_a_correction_computes_only_its_spans_and_undo_brings_the_result_back(pa
     keys(page, 0)
 
 
+def test_a_right_mask_is_accepted_and_a_correction_goes_no_further_than_is_chosen(page, clips):
+    upload(page, clips[SMALL])
+    dab(page, *at(page, 90, 60))
+    run(page)
+    says(page, "#pending", "Everything is up to date.")
+    assert not page.locator("#scope").is_visible()
+    go(page, 5)
+    page.wait_for_selector(".p-right:visible")
+    press(page, ".p-right")
+    keys(page, 0, 5)
+    page.wait_for_selector(".p-key:visible")
+    says(page, "#pending", "Everything is up to date.")
+    go(page, 8)
+    press(page, "[data-tool=erase]")  # the tiny network's mask may be everywhere
+    dab(page, *at(page, 225, 125))
+    keys(page, 0, 5, 8)
+    page.wait_for_selector("#scope:visible")
+    page.locator("#scope label", has_text="This frame only").click()
+    press(page, "#run")
+    says(page, "#panel", "The other frames stay as they were")
+    says(page, "#pending", "Everything is up to date.")
+
+
 def test_the_timeline_leads_to_frames(page, clips):
     upload(page, clips[SMALL])
     dab(page, *at(page, 90, 60))

@@ -25,7 +25,7 @@ FIRST = (1, 60, 90, 40, 120)
 def tracked(act, session, visitor, painted, chosen):
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={"1": 2})
     act(paint.change_object, id=1, name="<Square>")
-    list(track.run(visitor, *chosen))
+    list(track.run(visitor, "neighbours", *chosen))
     return studio.session_of(visitor)
 
 
@@ -97,6 +97,6 @@ def test_cleaning_up_changes_computed_masks_without_a_run_and_can_be_taken_back(
     assert note == "" and isinstance(refreshed, int) and scene["frame"] == 5
     grown = studio.session_of(visitor).mask(5)
     assert (grown[57:93, 40:120] == 1).all() and (before[57:93, 40:120] == 1).sum() == 30 * 80
-    assert "up to date" in track.waiting(visitor, *chosen)[0]
+    assert "up to date" in track.waiting(visitor, "neighbours", *chosen)[0]
     check.set_post(0, False, False, 5, visitor)
     np.testing.assert_array_equal(studio.session_of(visitor).mask(5), before)

@@ -41,7 +41,7 @@ def test_a_new_colour_makes_a_new_object_with_that_colour(act, session, visitor,
 
 def test_what_is_shown_comes_back_exactly_and_unchanged_it_makes_no_key_frame(act, session, visitor, painted, chosen):
     act(paint.stroke, frame=0, mask=painted(FIRST, SECOND), colors={})
-    list(track.run(visitor, *chosen))
+    list(track.run(visitor, "neighbours", *chosen))
     scene, _ = act(paint.go, frame=6)
     shown = mask_in(scene)
     np.testing.assert_array_equal(shown, studio.session_of(visitor).mask(6))

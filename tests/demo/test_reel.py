@@ -66,7 +66,7 @@ def test_masks_come_once_and_again_when_they_have_changed(asked, act, session, v
     assert feed.small_masks(asked(chunk=0, known={})) == {"masks": {}, "gone": list(range(12))}
     act(paint.stroke, frame=3, mask=painted(FIRST), colors={})
     before = feed.news(asked())
-    list(track.run(visitor, *chosen))
+    list(track.run(visitor, "neighbours", *chosen))
     news = feed.news(asked())
     orjson.dumps([news, feed.small_masks(asked(chunk=0, known={})), feed.small_pictures(asked(chunk=0))])  # as Gradio
     assert not news["running"] and news["chunks"] != before["chunks"] and news["edit"] != before["edit"]

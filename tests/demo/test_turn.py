@@ -74,7 +74,7 @@ def test_a_waiting_visitor_sees_the_line_and_stop_ends_the_waiting(
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
     with line.place(90.0) as other:
         other.wait(0)
-        panels = track.run(visitor, *chosen)
+        panels = track.run(visitor, "neighbours", *chosen)
         assert "Waiting: another run is first, about 1 min 30 s." in next(panels)
         track.stop(visitor)
         assert "nothing was changed" in list(panels)[-1]
@@ -89,7 +89,7 @@ def test_a_waiting_run_whose_page_has_gone_gives_up_its_place(
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
     with line.place() as other:
         other.wait(0)
-        panels = track.run(visitor, *chosen)
+        panels = track.run(visitor, "neighbours", *chosen)
         next(panels)
         panels.close()
         for thread in threading.enumerate():
@@ -100,7 +100,7 @@ def test_a_waiting_run_whose_page_has_gone_gives_up_its_place(
 
 def test_a_run_is_left_when_the_server_ends_and_its_visitor_is_told(line, act, session, visitor, painted, chosen):
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
-    panels = track.run(visitor, *chosen)
+    panels = track.run(visitor, "neighbours", *chosen)
     while "Frame" not in next(panels):
         pass
     threading.Thread(target=line.end, args=(60,)).start()
@@ -108,7 +108,7 @@ def test_a_run_is_left_when_the_server_ends_and_its_visitor_is_told(line, act, s
         list(panels)
     assert studio.session_of(visitor).suspended() > 0, "and can be gone on with"
     with pytest.raises(gr.Error, match="about to start again"):
-        list(track.run(visitor, *chosen))
+        list(track.run(visitor, "neighbours", *chosen))
 
 
 def test_programs_learn_of_their_place(line, session, visitor, listed):
@@ -128,7 +128,7 @@ def test_a_run_above_the_limit_of_seconds_is_left_and_says_so(
 ):
     monkeypatch.setattr(track, "limits", lambda: SimpleNamespace(run_seconds=0))
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
-    assert "A run may take 0 s here: press Continue to go on." in list(track.run(visitor, *chosen))[-1]
+    assert "A run may take 0 s here: press Continue to go on." in list(track.run(visitor, "neighbours", *chosen))[-1]
     assert 0 < studio.session_of(visitor).suspended() < 12
 
 
@@ -141,5 +141,5 @@ def test_a_run_that_would_need_more_memory_than_allowed_is_refused_beforehand(
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
     monkeypatch.setattr(preflight, "limits", lambda: Limits(run_bytes=1000))
     with pytest.raises(gr.Error, match=r"needs .* of memory, more than the 0 MB allowed here: choose a smaller"):
-        list(track.run(visitor, *chosen))
+        list(track.run(visitor, "neighbours", *chosen))
     assert not studio.session_of(visitor).has_results and len(line) == 0

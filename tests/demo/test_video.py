@@ -59,7 +59,7 @@ def test_the_sample_beside_own_work_is_another_session(visitor, session):
 
 def test_the_key_in_the_address_brings_the_work_back(visitor, session, chosen, act, painted):
     act(paint.stroke, frame=2, mask=painted((1, 60, 90, 40, 120)), colors={})
-    list(track.run(visitor, *chosen))
+    list(track.run(visitor, "neighbours", *chosen))
     key = studio.key_of(visitor)
     again = SimpleNamespace(session_hash="the page, loaded again")
     remembered, _, scene, note, *rest = video.come_back(key, again)
@@ -91,7 +91,7 @@ def test_the_sample_comes_with_its_mask_and_a_name(visitor):
 
 def test_a_bundle_brings_everything_back(visitor, session, chosen, tmp_path, act, painted):
     act(paint.stroke, frame=2, mask=painted((1, 60, 90, 40, 120)), colors={"1": 3})
-    list(track.run(visitor, *chosen))
+    list(track.run(visitor, "neighbours", *chosen))
     studio.session_of(visitor).set_trim(1, 10)
     bundle = studio.session_of(visitor).save_bundle(tmp_path / "work.zip")
     other = SimpleNamespace(session_hash="other")
@@ -128,7 +128,7 @@ def test_an_estimate_is_given_after_upload_and_kept_for_the_run(visitor, session
     assert button["visible"] == bool(proposed)
     act(paint.stroke, frame=0, mask=painted((1, 60, 90, 40, 120)), colors={})
     assert preflight.expected_seconds(studio.session_of(visitor), settings.read(*chosen)) > 0
-    panel = list(track.run(visitor, *chosen))
+    panel = list(track.run(visitor, "neighbours", *chosen))
     progress, _ = rendering.read_summary(studio.session_of(visitor))
     assert panel and "estimated" in panels.finished(progress, False)
 
