@@ -16,7 +16,7 @@ import xmem
 from demo.failures import in_words
 from demo.runs import models, oneshot, preflight, rendering, settings, told, track
 from demo.runs.settings import SettingsPanel
-from demo.stage import check, clicks, paint, video
+from demo.stage import check, clicks, gallery, paint, video
 from demo.visit import studio
 from demo.visit.asked import of_kind, uploaded, whole
 from demo.wiring import ESTIMATES, RENDERINGS, RUNS
@@ -128,6 +128,12 @@ def open_bundle(bundle: str | None, request: gr.Request) -> dict[str, Any]:
 def open_sample(request: gr.Request) -> dict:
     """Begin a session with the page's sample clip, painted on its first frame."""
     return describe(video.sample_session(request))
+
+
+def open_gallery(name: str, request: gr.Request) -> dict:
+    """Begin a session with a copy of a stored one of the gallery, tracked: bunny, repair, bottle, animals, box or
+    chair."""
+    return describe(gallery.open_piece(request, name)[1])
 
 
 def describe_session(request: gr.Request) -> dict:
@@ -372,6 +378,7 @@ def render(request: gr.Request) -> Iterator[str]:
 
 PLAIN = (
     open_sample,
+    open_gallery,
     describe_session,
     session_key,
     join_session,

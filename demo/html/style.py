@@ -78,6 +78,7 @@ SHEETS = (
     "stage/painter.css",
     "stage/check.css",
     "stage/recent.css",
+    "stage/gallery.css",
     "runs/memory.css",
     "html/tabs.css",
 )

@@ -14,6 +14,7 @@ const inAddress = () => new URLSearchParams(location.search).get("session");
 function addressOf(key) {
   const address = new URL(location.href);
   if (key) address.searchParams.set("session", key); else address.searchParams.delete("session");
+  for (const asked of ["gallery", "frame"]) address.searchParams.delete(asked);  // it is open now
   return address;
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 from gradio.events import Dependency
@@ -12,7 +13,7 @@ from demo.failures import in_words
 from demo.html import panels, pictures
 from demo.runs import preflight, settings
 from demo.runs.track import TrackStep, outcome
-from demo.stage import recent
+from demo.stage import gallery, recent
 from demo.stage.check import CheckStep
 from demo.stage.paint import PaintStep
 from demo.visit import canvas, scene, studio
@@ -35,7 +36,7 @@ UNTOUCHED = (gr.skip(),) * 13
 
 # Files that a chooser offers; what can be read is found out by reading.
 KINDS = ["video", ".zip", ".gif", ".ts", ".mts", ".m2ts"]
-ADDRESS = "() => [new URLSearchParams(location.search).get('session') ?? '']"  # the key that the page's address carries
+ADDRESS = "() => [location.search]"  # session=KEY or gallery=NAME, and perhaps frame=NUMBER
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def build(note: gr.HTML, another: gr.Button) -> VideoStep:
             with gr.Column(scale=4, min_width=240):
                 sample = gr.Button("Try the sample", elem_id="sample")
         recent_ones = recent.build()
+        gallery.build()
     return VideoStep(upload, sample, another, recent_ones, note)
 
 
@@ -176,20 +178,33 @@ def _kept_settings() -> tuple[Any, ...]:
     return (gr.skip(),) * len(settings.values(TrackSettings()))
 
 
-def _over(sentence: str, key: str, _request: gr.Request) -> tuple[Any, ...]:
-    return recent.gone(key), *nothing(panels.message(sentence, "bad")), *_kept_settings()
+def _over(sentence: str, address: str, _request: gr.Request) -> tuple[Any, ...]:
+    return recent.gone(_asked(address).get("session", "")), *nothing(panels.message(sentence, "bad")), *_kept_settings()
 
 
 @in_words(_over, raises=False)
-def come_back(key: str, request: gr.Request) -> tuple[Any, ...]:
-    """The page was loaded; key: what its address carries, or "". Updates of (recent, *opened, *settings)."""
-    if not key:
+def come_back(address: str, request: gr.Request) -> tuple[Any, ...]:
+    """The page was loaded; address: the query of its address. Updates of (recent, *opened, *settings)."""
+    asked = _asked(address)
+    number = asked.get("frame", "")
+    frame = int(number) - 1 if number.isdecimal() and len(number) < 10 else None  # as the page counts, from 1
+    if "session" in asked:
+        session = studio.join_session(request, asked["session"])
+        said = _as_you_left_it(session)
+    elif "gallery" in asked:
+        piece, session = gallery.open_piece(request, asked["gallery"])
+        said = panels.message(f"{piece.title}. {piece.teaches}", "good")
+        frame = piece.frame if frame is None else frame
+    else:
         return gr.skip(), *UNTOUCHED, *_kept_settings()
-    session = studio.join_session(request, key)
     had_a_run = session.settings != TrackSettings()
     chosen = settings.values(session.settings) if had_a_run else _kept_settings()
-    shown = shown_again(session, _as_you_left_it(session))
-    return recent.here(request), *shown, *chosen
+    return recent.here(request), *opened(session, facts(session.info) + said, frame), *chosen
+
+
+def _asked(address: str) -> dict[str, str]:
+    """What a query asks for; without what is empty."""
+    return dict(parse_qsl(address.removeprefix("?")[:1000]))
 
 
 def _as_you_left_it(session: Session) -> str:
@@ -212,10 +227,10 @@ def shown_again(session: Session, said: str) -> Opened:
     return opened(session, facts(session.info) + said)
 
 
-def opened(session: Session, note: str) -> Opened:
-    """What the page shows of a session that was just begun or resumed."""
+def opened(session: Session, note: str, frame: int | None = None) -> Opened:
+    """What the page shows of a session that was just begun or resumed: on a frame, else on its first key frame."""
     first = session.key_frames[0].frame if session.key_frames else session.first
-    frame = min(max(first, session.first), session.last)
+    frame = min(max(first if frame is None else frame, session.first), session.last)
     later = gr.update(visible=session.has_results)
     slider = {"minimum": 1, "maximum": max(2, session.frame_count), "interactive": session.frame_count > 1}
     return (

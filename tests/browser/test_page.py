@@ -522,6 +522,16 @@ def test_a_page_that_is_loaded_again_and_a_second_tab_join_the_run(page):
     other.close()
 
 
+def test_a_stored_session_opens_in_one_click_with_its_masks_and_nothing_to_compute(page, server):
+    page.goto(server)
+    page.click("#gallery a:has-text('Two that touch')")
+    page.wait_for_selector("[aria-label='Paint Hand']")
+    page.wait_for_function("() => location.search.includes('session=')")
+    says(page, "#pending", "Everything is up to date.")
+    shows(page, 110)
+    assert {"red", "blue"} <= painted(page).keys()
+
+
 def test_an_address_of_a_session_that_is_over_says_so_and_is_an_empty_page(page, server):
     page.goto(f"{server}/?session=over")
     says(page, "#video-note", "The work of this address is over or was never here: begin with a video.")

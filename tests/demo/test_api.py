@@ -15,7 +15,16 @@ gradio_client = pytest.importorskip("gradio_client")
 
 NAMES = (
     *("session_key", "join_session"),
-    *("open_video", "open_sample", "open_bundle", "describe_session", "set_trim", "estimate", "read_frame"),
+    *(
+        "open_video",
+        "open_sample",
+        "open_gallery",
+        "open_bundle",
+        "describe_session",
+        "set_trim",
+        "estimate",
+        "read_frame",
+    ),
     *(
         "set_key_frame",
         "add_polygon",

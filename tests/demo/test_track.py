@@ -148,7 +148,7 @@ def test_a_run_that_ends_while_its_page_is_loaded_again_is_shown(act, session, v
     key, steps = studio.key_of(visitor), track.run(visitor, "neighbours", *chosen)
     until_a_frame(steps)
     again = SimpleNamespace(session_hash="the page, loaded again")
-    video.come_back(key, again)
+    video.come_back(f"?session={key}", again)
     list(steps)
     assert isinstance(list(track.join(again))[-1][-1], int), "the page shows the result then"
 

@@ -62,7 +62,7 @@ def test_the_key_in_the_address_brings_the_work_back(visitor, session, chosen, a
     list(track.run(visitor, "neighbours", *chosen))
     key = studio.key_of(visitor)
     again = SimpleNamespace(session_hash="the page, loaded again")
-    remembered, _, scene, note, *rest = video.come_back(key, again)
+    remembered, _, scene, note, *rest = video.come_back(f"?session={key}", again)
     assert (remembered["key"], remembered["name"]) == (key, session.name)
     assert remembered["picture"].startswith("data:image/jpeg")
     assert scene["frame"] == 2 and "12 of 12 frames tracked" in note
@@ -71,8 +71,8 @@ def test_the_key_in_the_address_brings_the_work_back(visitor, session, chosen, a
 
 
 def test_an_address_whose_session_is_over_is_a_sentence_and_an_empty_page(visitor):
-    remembered, _, scene, note, *_ = video.come_back("no such key", visitor)
-    assert remembered["gone"] == "no such key" and remembered["key"] is None
+    remembered, _, scene, note, *_ = video.come_back("?session=no-such-key", visitor)
+    assert remembered["gone"] == "no-such-key" and remembered["key"] is None
     assert scene["empty"] and "is over" in note and 'role="alert"' in note
     assert not studio.has_session(visitor)
 
