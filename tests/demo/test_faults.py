@@ -49,7 +49,7 @@ def refusal(steps) -> str:
 def test_a_disk_that_fills_in_mid_run_is_said_and_the_run_goes_on_once_there_is_room(
     painted_session, visitor, chosen, tmp_path
 ):
-    steps = track.run(visitor, *chosen)
+    steps = track.run(visitor, "neighbours", *chosen)
     while "Frame" not in next(steps):
         pass
     (folder,) = painted_session.folder.glob("spans/*/masks")
@@ -59,7 +59,7 @@ def test_a_disk_that_fills_in_mid_run_is_said_and_the_run_goes_on_once_there_is_
     kept = done(visitor)
     assert 1 < len(kept) < 12 and not studio.is_running(visitor)
     full.unlink(missing_ok=True)
-    list(track.run(visitor, *chosen))
+    list(track.run(visitor, "neighbours", *chosen))
     assert done(visitor) == list(range(12))
 
 
@@ -72,7 +72,7 @@ def test_a_disk_that_is_full_where_tables_are_written_is_said(painted_session, v
     calls = {
         "project.part": lambda: failures.in_words()(api.set_trim)(1, 5, visitor),
         "estimate.json": lambda: failures.in_words()(api.estimate)(visitor, size=64),
-        "run.json": lambda: list(track.run(visitor, *chosen)),
+        "run.json": lambda: list(track.run(visitor, "neighbours", *chosen)),
     }
     with pytest.raises(gr.Error, match="disk is full"):
         calls[table]()
@@ -85,7 +85,7 @@ def test_a_disk_that_is_full_where_tables_are_written_is_said(painted_session, v
 def test_a_disk_that_fills_while_a_file_is_exported_is_said_and_leaves_nothing(
     painted_session, visitor, chosen, monkeypatch
 ):
-    list(track.run(visitor, *chosen))
+    list(track.run(visitor, "neighbours", *chosen))
     workspace, made = studio.workspace_of(visitor), []
     mkdtemp = tempfile.mkdtemp
 
@@ -130,14 +130,14 @@ def test_a_read_only_folder_is_said(painted_session, visitor):
 
 
 def test_a_session_that_is_deleted_in_mid_run_is_said_and_others_go_on(painted_session, visitor, chosen, clip):
-    steps = track.run(visitor, *chosen)
+    steps = track.run(visitor, "neighbours", *chosen)
     while "Frame" not in next(steps):
         pass
     shutil.rmtree(painted_session.folder)
     assert refusal(steps) == failures.GONE
     assert not studio.has_session(visitor) and not studio.is_running(visitor)
     studio.begin_session(visitor, clip).set_key_frame(0, index_of(FIRST))
-    list(track.run(visitor, *chosen))
+    list(track.run(visitor, "neighbours", *chosen))
     assert done(visitor) == list(range(12))
 
 
@@ -168,14 +168,14 @@ def test_a_network_that_fails_in_mid_run_keeps_what_is_done(
 
     with monkeypatch.context() as patch:
         patch.setattr(Propagator, "run", failing)
-        assert refusal(track.run(visitor, *chosen)) == sentence
+        assert refusal(track.run(visitor, "neighbours", *chosen)) == sentence
     assert done(visitor) == list(range(5))
-    list(track.run(visitor, *chosen))
+    list(track.run(visitor, "neighbours", *chosen))
     assert done(visitor) == list(range(12))
 
 
 def test_an_encoder_that_fails_is_said_and_masks_can_still_be_taken_away(painted_session, visitor, chosen, monkeypatch):
-    list(track.run(visitor, *chosen))
+    list(track.run(visitor, "neighbours", *chosen))
 
     def fail(*_):
         raise av.error.ExternalError(-542398533, "Generic error in an external library")
@@ -201,7 +201,7 @@ def test_a_video_that_is_damaged_far_behind_gives_what_is_before_the_damage(
     session = studio.begin_session(visitor, path)
     session.set_key_frame(0, index_of((1, 10, 30, 10, 40), size=(48, 64)))
     try:
-        list(track.run(visitor, *chosen))
+        list(track.run(visitor, "neighbours", *chosen))
     except gr.Error as error:
         assert error.message != failures.UNEXPECTED and "damaged" in error.message
     assert done(visitor)[:45] == list(range(45))
@@ -211,7 +211,7 @@ def test_a_video_that_is_damaged_far_behind_gives_what_is_before_the_damage(
 
 def test_a_clock_that_jumps_ends_no_run_and_no_session(painted_session, visitor, workspaces, chosen, monkeypatch):
     workspaces.sweep()
-    steps = track.run(visitor, *chosen)
+    steps = track.run(visitor, "neighbours", *chosen)
     while "Frame" not in next(steps):
         pass
     now = time.time
