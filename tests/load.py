@@ -168,13 +168,13 @@ def visit(visitor: Visitor, rng: random.Random, until: float, ends: Counter) -> 
             for _ in range(rng.randrange(2, 8)):
                 light(visitor, rng)
             if rng.random() < 0.25:  # a closed tab
-                visitor.join("propagate", "", 64, "both", False, False)
+                visitor.join("propagate", "", 64, "both", False, False, "neighbours", None)
                 time.sleep(rng.random())
                 ends["closed tabs"] += 1
                 visitor.leave()
                 visitor = visitor.again()
                 continue
-            visitor.check(visitor.ask("propagate", "", 64, "both", False, False)[0])
+            visitor.check(visitor.ask("propagate", "", 64, "both", False, False, "neighbours", None)[0])
             for _ in range(rng.randrange(2, 8)):
                 light(visitor, rng)
             video = visitor.ask("render")[0]
@@ -263,7 +263,7 @@ def many_sessions(server: Server, folder: Path, count: int, size: tuple[int, int
         visitor = Visitor(server.address, 0, clip, [], Counter())
         visitor.ask("open_video", visitor.upload(clip))
         visitor.ask("add_polygon", 0, 1, [[40, 60], [120, 60], [120, 90], [40, 90]])
-        visitor.ask("propagate", "", 64, "both", False, False)
+        visitor.ask("propagate", "", 64, "both", False, False, "neighbours", None)
         visitor.fetch(visitor.ask("render")[0])
         visitor.ask("export", ["csv"])
         visitor.leave()
