@@ -130,15 +130,14 @@ class Task:
 def task_of(results: Results, span: Span, layers: Sequence[Sequence[Span]], signature: dict, scope: str) -> Task:
     """What a run has to do for a span that is pending. layers: as `Results.before` takes them."""
     before = Before.find(span, results, layers, signature)
+    result = results.suspended(span, signature)
+    place = Place.read(result.folder) if result else None
     if scope == "frame" and before is not None:
-        result = results.suspended(span, signature)
-        return Task(span, before, result, Place.read(result.folder) if result else None, True, [])
+        return Task(span, before, result, place, True, [])
     if before is not None and not before.fresh:  # a key frame was taken away, say: nothing tells where to begin
         before = None
     fresh = before.fresh if before else ()
     stops = scope == "around" and before is not None
-    result = results.suspended(span, signature)
-    place = Place.read(result.folder) if result else None
     if place is not None and not stops and _ended_early(span, place):
         place = None
     order = sorted(span.passes, key=lambda backward: span.own(backward).frame not in fresh)
