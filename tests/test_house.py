@@ -33,6 +33,7 @@ ENGINE = (
         "scoring",
         "review",
         "export",
+        "scale",
         "training",
         "benchmark",
         "cli",

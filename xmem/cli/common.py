@@ -109,9 +109,7 @@ def load(args: argparse.Namespace) -> Network:
     return model
 
 
-def progress_bar(what: str, total: int | None) -> tqdm:
-    """A bar of frames on standard error."""
+def progress_bar(what: str, total: int | None, unit: str = " frames") -> tqdm:
+    """A bar on standard error."""
     quick = sys.stderr.isatty()  # a log file is spared
-    return tqdm(
-        desc=what, total=total, unit=" frames", bar_format=BAR, mininterval=0.2 if quick else 5.0, file=sys.stderr
-    )
+    return tqdm(desc=what, total=total, unit=unit, bar_format=BAR, mininterval=0.2 if quick else 5.0, file=sys.stderr)

@@ -20,7 +20,9 @@ import xmem
 from xmem.device import is_out_of_memory
 from xmem.errors import InputError
 
-COMMANDS = ("segment", "click", "evaluate", "evaluate-clicks", "benchmark", "models", "train", "demo")  # files here
+COMMANDS = (  # files here
+    *("segment", "clips", "click", "evaluate", "evaluate-clicks", "benchmark", "models", "train", "demo"),
+)
 LATER = {  # those whose needs are their own
     "train": "train a network like xmem-lite",
     "evaluate-clicks": "score the click network on held-back objects",
