@@ -98,4 +98,5 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
         "run_history": False,
         "state_session_capacity": VISITS_REMEMBERED,
         "app_kwargs": {"middleware": around()},
+        "_frontend": False,  # else Gradio gives up where the first answer takes 3 s, as on a busy machine
     }

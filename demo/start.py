@@ -7,6 +7,7 @@ import sys
 import time
 
 import gradio as gr
+from gradio.queueing import Event, Queue
 
 from demo.runs import models, turn
 from demo.visit import studio
@@ -45,12 +46,18 @@ def start(host: str | None = None, port: int | None = None, share: bool = False)
 def _end(demo: gr.Blocks) -> None:
     """Runs are left where they are, to be gone on with, and their visitors are told; then the server ends."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    until = time.monotonic() + END_SECONDS
+    until, queue = time.monotonic() + END_SECONDS, demo._queue
+    going = [event for events in queue.active_jobs if events for event in events]
     if not turn.line().end(END_SECONDS):
         log.warning("A run did not end in time: it will go on from where it was saved last.")
-    while any(demo._queue.active_jobs) and time.monotonic() < until:  # their last words are on their way
+    while any(_is_untold(queue, event) for event in going) and time.monotonic() < until:
         time.sleep(0.05)
     demo.close(verbose=False)
+
+
+def _is_untold(queue: Queue, event: Event) -> bool:
+    """Whether somebody still listens for an event's last words: an event that is over has yet to be told."""
+    return event.alive and event._id in queue.pending_event_ids_session.get(event.session_hash, ())
 
 
 def fetch_chosen_model() -> None:

@@ -22,27 +22,40 @@ from xmem.session import TrackSettings
 
 
 class ModelCache:
-    """The networks last used, at most `capacity` of them; shared by all visitors, who only read them."""
+    """The networks last used, at most `capacity` of them; shared by all visitors, who only read them. One whose file
+    has changed since is loaded anew."""
 
     def __init__(self, capacity: int = 2) -> None:
         self._capacity = capacity
-        self._models: OrderedDict[tuple[str, str, str], Network] = OrderedDict()
+        self._models: OrderedDict[tuple[str, str, str], tuple[Network, tuple[int, ...]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, name: str, device: str, precision: str = "auto") -> Network:
         """The network `name` on `device`, loaded if need be. Raises InputError as `xmem.load_model` does."""
         with self._lock:
-            model = self._models.pop((name, device, precision), None)
-            if model is None:
+            model, before = self._models.pop((name, device, precision), (None, ()))
+            now = _version(name)
+            if model is None or now != before:
+                model = None  # before loading: two large ones at a time, never three
                 while len(self._models) >= self._capacity:
-                    self._models.popitem(last=False)  # before loading: two large ones at a time, never three
+                    self._models.popitem(last=False)
                 model = xmem.load_model(name, device, precision)
-            self._models[name, device, precision] = model
+            self._models[name, device, precision] = model, now
             return model
 
     def any(self) -> bool:
         """Whether a network is loaded."""
         return bool(self._models)
+
+
+def _version(name: str) -> tuple[int, ...]:
+    """What tells a checkpoint's file from one that takes its place; empty where there is none."""
+    path = checkpoints.find(name) if Path(name).name == name else None
+    try:
+        found = (path or Path(name)).stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 MODELS = ModelCache()

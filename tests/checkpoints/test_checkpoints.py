@@ -408,6 +408,17 @@ def test_a_training_state_instead_of_plain_weights_says_what_to_save(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_what_becomes_of_a_file_later_does_not_change_what_was_read(tmp_path, content, suffix):
+    """Where tensors are the file itself, mapped into memory, cutting it ends the whole program."""
+    path = tmp_path / f"model.{suffix}"
+    path.write_bytes(content if suffix == "pth" else write_tiny_model(path).read_bytes())
+    state, whole = read_state(path), tiny_state()
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+    assert all(torch.equal(value, whole[name]) for name, value in state.items())
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_a_truncated_file_is_called_truncated(tmp_path, content, suffix):
     path = tmp_path / f"model.{suffix}"
     path.write_bytes(content if suffix == "pth" else write_tiny_model(path).read_bytes())

@@ -242,6 +242,32 @@ def test_weights_that_are_cut_or_no_numbers_are_refused_at_the_start(tmp_path, m
     assert models.place() == ""
 
 
+def test_weights_whose_file_goes_bad_in_mid_run_are_there_already(
+    painted_session, visitor, chosen, tmp_path, monkeypatch
+):
+    """The run ends with what it has; the next one says what became of the file, and one after its mend takes it."""
+    monkeypatch.setattr("demo.runs.models.MODELS", models.ModelCache())
+    monkeypatch.setenv("XMEM_CHECKPOINTS", str(tmp_path))
+    whole = Path(chosen[0]).read_bytes()
+    (tmp_path / "xmem-lite.safetensors").write_bytes(whole)
+    path = tmp_path / "own.safetensors"
+    path.write_bytes(whole)
+    chosen[0] = path.name
+    steps = track.run(visitor, "neighbours", *chosen)
+    while "Frame" not in next(steps):
+        pass
+    os.truncate(path, 1000)
+    assert "xmem-lite" not in "".join(steps)
+    assert done(visitor) == list(range(12))
+    studio.session_of(visitor).set_key_frame(6, index_of(FIRST))
+    said = "".join(track.run(visitor, "neighbours", *chosen))
+    assert "own.safetensors is truncated or damaged" in said and "goes on with xmem-lite" in said
+    path.write_bytes(whole)
+    studio.session_of(visitor).set_key_frame(9, index_of(FIRST))
+    assert "xmem-lite" not in "".join(track.run(visitor, "neighbours", *chosen))
+    assert done(visitor) == list(range(12))
+
+
 def test_every_endpoint_answers_in_words(address):
     """Null in place of whatever it takes, and things of other kinds: never an error without a sentence."""
     visitor = RawVisitor(address, timeout=60)

@@ -64,9 +64,9 @@ def test_networks_are_loaded_once_and_the_least_used_leaves(monkeypatch):
     loaded = []
     monkeypatch.setattr(models.xmem, "load_model", lambda name, *_: loaded.append(name) or name)
     cache = models.ModelCache(capacity=2)
-    for name in ("a", "b", "a", "c", "a", "b"):
+    for name in ("a", "b", "a", "/a/c", "a", "b"):
         assert cache.get(name, "cpu") == name
-    assert loaded == ["a", "b", "c", "b"]
+    assert loaded == ["a", "b", "/a/c", "b"]
 
 
 def test_time_left_follows_from_the_frames_done():

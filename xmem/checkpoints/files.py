@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from xmem.checkpoints.catalogue import Checkpoint
@@ -44,8 +44,9 @@ def read_state(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """By reading all of it: a file that is mapped into memory ends the program where somebody cuts it later."""
     try:
-        return load_file(path)
+        return load(path.read_bytes())
     except SafetensorError as error:
         raise _damaged(path) from error
 
