@@ -10,7 +10,7 @@ from torch import nn
 
 from xmem.checkpoints import load_model
 from xmem.networks.cpu import packed
-from xmem.networks.cpu.packed import ALL, PackedConv2d, use_packed
+from xmem.networks.cpu.packed import ALL, RELU6, PackedConv2d, use_packed
 
 LAYERS = {  # of xmem-lite: in, out, kernel, stride, padding, groups
     "stem": (3, 32, 3, 2, 1, 1),
@@ -34,7 +34,7 @@ def packed_of(conv: nn.Conv2d) -> PackedConv2d:
 
 
 def conv_relu6(conv: PackedConv2d, x: torch.Tensor, channels: slice = ALL) -> torch.Tensor:
-    return conv.part(x, ALL, channels, conv.bias[channels], relu6=True)
+    return conv.part(x, ALL, channels, conv.bias[channels], RELU6)
 
 
 def image(conv: nn.Conv2d, *size: int, channels: int | None = None) -> torch.Tensor:

@@ -23,7 +23,7 @@ def layer(in_channels: int, out_channels: int, bias: bool = True) -> JointConv2d
 def winograd_of(conv: JointConv2d) -> WinogradConv2d:
     """A copy that shares the weights."""
     conv = copy.copy(conv)
-    conv.__class__ = WinogradConv2d
+    conv.__class__, conv._packed = WinogradConv2d, {}
     return conv
 
 
@@ -42,6 +42,9 @@ def test_any_size_gives_the_direct_convolution(size, bias):
     out = winograd_conv(x, transform_kernels(conv.weight), conv.bias)
     torch.testing.assert_close(out, conv(x), rtol=0, atol=2e-5)
     assert out.is_contiguous(memory_format=torch.channels_last)
+    onto = torch.randn_like(out)
+    fused = winograd_conv(x, transform_kernels(conv.weight), conv.bias, relu=True, onto=onto)
+    torch.testing.assert_close(fused, F.relu(conv(x) + onto), rtol=0, atol=2e-5)
 
 
 def test_inputs_in_the_other_layout_are_taken_too():
@@ -59,9 +62,9 @@ def test_many_channels_stay_within_float32_rounding():
 def test_a_layer_goes_winograds_way_only_where_it_was_measured_faster(monkeypatch):
     calls = []
 
-    def counted(x, kernels, bias=None):
+    def counted(x, *arguments):
         calls.append(tuple(x.shape))
-        return winograd_conv(x, kernels, bias)
+        return winograd_conv(x, *arguments)
 
     monkeypatch.setattr("xmem.networks.cpu.winograd_layer.winograd_conv", counted)
     wide, narrow = winograd_of(layer(256, 256)), winograd_of(layer(256, 64))

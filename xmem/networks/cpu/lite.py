@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from xmem.networks.cpu.packed import ALL, PackedConv2d
+from xmem.networks.cpu.packed import ALL, RELU6, PackedConv2d
 from xmem.networks.xmem.encoders import LiteBlock, LiteLayer
 
 MOST_EXPANDED = 4 * 2**20  # values of a block's expanded channels that are held at once (16 MiB)
@@ -26,7 +26,7 @@ class FusedLiteLayer(LiteLayer):
         """Some output channels of the layer; of a depthwise one, x holds just these."""
         conv = self[0]
         assert isinstance(conv, PackedConv2d) and conv.bias is not None  # folded and packed, see `use_lite`
-        return conv.part(x, ALL, channels, conv.bias[channels], relu6=True)
+        return conv.part(x, ALL, channels, conv.bias[channels], RELU6)
 
 
 class LiteBlockInParts(LiteBlock):

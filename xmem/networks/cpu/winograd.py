@@ -64,32 +64,64 @@ def transform_kernels(weight: Tensor) -> Tensor:
     return torch.einsum("pk,oik->pio", kernels, weight.detach().double().flatten(2)).float().contiguous()
 
 
-def winograd_conv(x: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Convolution of x, padded by 1: x [N, C_in, h, w], kernels [36, C_in, C_out] as transformed,
-    bias [C_out] -> [N, C_out, h, w], channels-last."""
+def winograd_conv(
+    x: Tensor, kernels: Tensor, bias: Tensor | None = None, relu: bool = False, onto: Tensor | None = None
+) -> Tensor:
+    """Convolution of x, padded by 1, plus `onto`, and ReLU if asked for: x [N, C_in, h, w], kernels [36, C_in, C_out]
+    as transformed, bias [C_out], onto [N, C_out, h, w] -> [N, C_out, h, w], channels-last."""
     out = x.new_empty((len(x), *x.shape[-2:], kernels.shape[2]))
-    for image, place in zip(x.permute(0, 2, 3, 1), out, strict=True):
-        _convolve(image, kernels, bias, place)
+    for i, image in enumerate(x.permute(0, 2, 3, 1)):
+        _convolve(image, kernels, bias, relu, None if onto is None else onto[i].permute(1, 2, 0), out[i])
     return out.permute(0, 3, 1, 2)
 
 
-def _convolve(image: Tensor, kernels: Tensor, bias: Tensor | None, out: Tensor) -> None:
-    """image [h, w, C_in] -> out [h, w, C_out]."""
+def _convolve(
+    image: Tensor, kernels: Tensor, bias: Tensor | None, relu: bool, onto: Tensor | None, out: Tensor
+) -> None:
+    """image [h, w, C_in] -> out [h, w, C_out], onto of the same shape."""
     height, width, channels = image.shape
     down, across = math.ceil(height / TILE), math.ceil(width / TILE)  # tiles
-    padded = image.new_zeros((TILE * down + 2, TILE * across + 2, channels))
-    padded[1 : height + 1, 1 : width + 1] = image
+    padded = _padded(image, down, across)
     row, column, _ = padded.stride()
-    most = min(CHUNK_TILES, CHUNK_BYTES // (PATCH**2 * 4 * max(kernels.shape[1:])))
-    step = max(1, most // across)
+    wide = max(kernels.shape[1:])
+    most = min(CHUNK_TILES, CHUNK_BYTES // (PATCH**2 * 4 * wide))
+    step = min(max(1, most // across), down)
+    # Two places that take turns: fresh ones for each chunk would come from the system, to be cleared page by page.
+    first, second = image.new_empty((2, step * across * PATCH**2 * wide))
     for top in range(0, down, step):
         rows = min(step, down - top)
+        tiles = rows * across
         shape, stride = (rows, across, PATCH, PATCH, channels), (TILE * row, TILE * column, row, column, 1)
-        patches = padded.as_strided(shape, stride, TILE * top * row).reshape(rows * across, PATCH**2, channels)
-        inputs = torch.matmul(TO_INPUTS, patches)  # [T, 36, C_in]
-        products = torch.bmm(inputs.transpose(0, 1), kernels).transpose(0, 1)  # [T, 36, C_out]
-        tiles = torch.matmul(FROM_PRODUCTS, products)  # [T, 16, C_out]
-        _place(tiles.view(rows, across, TILE, TILE, -1).transpose(1, 2), bias, out[TILE * top :])
+        patches = _start(first, *shape).copy_(padded.as_strided(shape, stride, TILE * top * row))
+        patches = patches.view(tiles, PATCH**2, channels)
+        inputs = _start(second, tiles, PATCH**2, channels)
+        torch.bmm(TO_INPUTS.expand(tiles, -1, -1), patches, out=inputs)
+        products = _start(first, PATCH**2, tiles, kernels.shape[2])
+        torch.bmm(inputs.transpose(0, 1), kernels, out=products)
+        outputs = _start(second, tiles, TILE**2, kernels.shape[2])
+        torch.bmm(FROM_PRODUCTS.expand(tiles, -1, -1), products.transpose(0, 1), out=outputs)
+        band = slice(TILE * top, TILE * (top + rows))
+        _place(outputs.view(rows, across, TILE, TILE, -1).transpose(1, 2), bias, out[TILE * top :])
+        if onto is not None:
+            out[band] += onto[band]
+        if relu:
+            out[band].clamp_min_(0)
+
+
+def _padded(image: Tensor, down: int, across: int) -> Tensor:
+    """image [h, w, C] in the middle of zeros, one before it and enough behind for the last tile."""
+    height, width, channels = image.shape
+    padded = image.new_empty((TILE * down + 2, TILE * across + 2, channels))
+    middle = padded[1 : height + 1]
+    for rim in (padded[0], padded[height + 1 :], middle[:, 0], middle[:, width + 1 :]):
+        rim.zero_()
+    middle[:, 1 : width + 1] = image
+    return padded
+
+
+def _start(place: Tensor, *shape: int) -> Tensor:
+    """The start of a place, in that shape."""
+    return place[: math.prod(shape)].view(shape)
 
 
 def _place(tiles: Tensor, bias: Tensor | None, out: Tensor) -> None:

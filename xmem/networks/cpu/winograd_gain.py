@@ -20,10 +20,11 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from platformdirs import user_cache_path
+from torch import nn
 
 from xmem.device import processor_name
+from xmem.networks.cpu.packed import use_packed
 from xmem.networks.cpu.winograd import winograd_conv
 
 # How many times as fast as oneDNN's direct convolution, measured on two cores of an AMD EPYC (Zen 4), float32, by
@@ -101,7 +102,7 @@ def corrections(threads: int) -> dict[int, float]:
 
 def _kept_at(threads: int) -> Path:
     """A file for all that gains depend on."""
-    what = (processor_name(), torch.backends.cpu.get_cpu_capability(), threads, torch.__version__)
+    what = ("against packed", processor_name(), torch.backends.cpu.get_cpu_capability(), threads, torch.__version__)
     digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
     return user_cache_path("xmem", appauthor=False) / f"winograd-{digest}.json"
 
@@ -127,9 +128,9 @@ def _believable(correction: float) -> float:
 def _measured_gain(size: int) -> float:
     (height, width), (in_channels, out_channels) = SHAPES[size], PROBES[size]
     image = torch.rand(1, in_channels, height, width).contiguous(memory_format=torch.channels_last)
-    weight = torch.rand(out_channels, in_channels, 3, 3).contiguous(memory_format=torch.channels_last)
     kernels = torch.rand(36, in_channels, out_channels)
-    direct, fast = partial(F.conv2d, image, weight, padding=1), partial(winograd_conv, image, kernels)
+    layer = use_packed(nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)))
+    direct, fast = partial(layer, image), partial(winograd_conv, image, kernels)
     seconds = [(_seconds(direct), _seconds(fast)) for _ in range(1 + REPEATS)][1:]
     return sum(pair[0] for pair in seconds) / max(sum(pair[1] for pair in seconds), 1e-6)
 

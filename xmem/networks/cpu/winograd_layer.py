@@ -9,31 +9,37 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from xmem.networks.cpu.packed import ALL, NOTHING, RELU, PackedConv2d, Then
 from xmem.networks.cpu.winograd import transform_kernels, winograd_conv
 from xmem.networks.cpu.winograd_gain import LEAST_GAIN, MEASURED, corrections_here, gain
 from xmem.networks.xmem.blocks import JointConv2d
 
 
-class WinogradConv2d(JointConv2d):
+class WinogradConv2d(PackedConv2d):
     """A 3x3 convolution, stride 1, padding 1, for inference: Winograd's way where it is expected to be faster.
 
-    That is on a CPU, in float32, for the layers and sizes of `gain`; everything else goes the direct way. Transformed
-    weights are kept from their first use on: four times the weights' memory.
+    That is on a CPU, in float32, for the layers and sizes of `gain`; everything else goes the direct way, packed.
+    Transformed weights are kept from their first use on: four times the weights' memory.
     """
 
     corrections: Mapping[int, float] | None = None  # of the gains, on this machine
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N, C_in, h, w] -> [N, C_out, h, w]."""
-        return self.of_channels(x, slice(None), self.bias)
-
-    def of_channels(self, x: Tensor, channels: slice, bias: Tensor | None) -> Tensor:
-        """The convolution of some input channels, which are all that x [N, C, h, w] holds."""
+    def part(
+        self,
+        x: Tensor,
+        inputs: slice,
+        outputs: slice,
+        bias: Tensor | None,
+        then: Then = NOTHING,
+        onto: Tensor | None = None,
+    ) -> Tensor:
+        """As the packed layer's."""
         fits = x.is_cpu and x.dtype == self.weight.dtype == torch.float32 and not torch.is_grad_enabled()
         positions = x.shape[-2] * x.shape[-1]
-        if not fits or gain(x.shape[1], self.out_channels, positions, self.corrections) < LEAST_GAIN:
-            return super().of_channels(x, channels, bias)
-        return winograd_conv(x, self._kernels[:, channels], bias)
+        gains = fits and gain(x.shape[1], self.out_channels, positions, self.corrections) >= LEAST_GAIN
+        if not gains or outputs != ALL or then not in (NOTHING, RELU):
+            return super().part(x, inputs, outputs, bias, then, onto)
+        return winograd_conv(x, self._kernels[:, inputs], bias, then == RELU, onto)
 
     @cached_property
     def _kernels(self) -> Tensor:
@@ -51,6 +57,7 @@ def use_winograd(model: nn.Module) -> nn.Module:
         if largest >= LEAST_GAIN:
             layer.__class__ = WinogradConv2d
             cast(WinogradConv2d, layer).corrections = corrections
+            cast(WinogradConv2d, layer)._packed = {}
     return model
 
 
