@@ -6,6 +6,7 @@ import sys
 
 from demo import log
 from demo.metrics import METRICS
+from demo.runs.workers import working
 from demo.start import start
 from xmem.cli.demo import DESCRIPTION, add_arguments
 from xmem.errors import InputError
@@ -19,7 +20,8 @@ def serve(options: argparse.Namespace) -> None:
     put(os.environ, options.profile, options.limit)
     if options.model:
         os.environ["XMEM_MODEL"] = options.model
-    start(host=options.host, port=options.port, share=options.share)
+    with working(options.workers, options.cores):
+        start(host=options.host, port=options.port, share=options.share)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ import errno
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -83,6 +85,31 @@ def sentence_of(error: Exception) -> str:
         return str(error)
     log.error("An event of the page failed.", exc_info=error)
     return next((sentence for is_it, sentence in _FORESEEN if is_it(error)), UNEXPECTED)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong in another process. is_users: whether the user can mend it; else it was logged there."""
+
+    sentence: str
+    is_users: bool
+
+
+def as_values(items: Generator[Any, None, Any]) -> Iterator[Any]:
+    """What a generator yields, and last a Failure in place of what it raises, of which little would cross to another
+    process."""
+    with closing(items):
+        try:
+            yield from items
+        except Exception as error:
+            yield Failure(sentence_of(error), isinstance(error, xmem.InputError))
+
+
+def raised(item: Any) -> Any:
+    """The item, unless it is a Failure. Raises InputError and `Logged`."""
+    if isinstance(item, Failure):
+        raise xmem.InputError(item.sentence) if item.is_users else Logged(item.sentence)
+    return item
 
 
 def _is_memory(error: Exception) -> bool:

@@ -39,7 +39,7 @@ def around() -> list[Middleware]:
     """What surrounds every answer."""
     told = {
         "folder": lambda: studio.workspaces().folder,
-        "is_loaded": models.MODELS.any,
+        "is_loaded": models.is_ready,
         "runs": lambda: len(turn.line()),
         "ends": lambda: turn.line().ends,
     }

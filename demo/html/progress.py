@@ -42,3 +42,9 @@ class Progress:
         """Of both parts of a run together, where this one came behind `before`."""
         total = None if self.total is None else before.done + self.total
         return replace(self, done=before.done + self.done, total=total, seconds=before.seconds + self.seconds)
+
+    def back(self, left: int | None) -> Progress:
+        """As the run was when so many frames were left of it; as it is where that is not known."""
+        if left is None or self.total is None:
+            return self
+        return replace(self, done=max(0, self.total - left))

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import xmem
 from demo.html import panels
-from demo.runs import zero
+from demo.runs import workers, zero
 from demo.runs.follow import follow
+from demo.runs.workers import Device
 from xmem import checkpoints
 from xmem.checkpoints.catalogue import D16, EMBEDDED, HELD_BACK, REGISTRY
 from xmem.device import choose_precision, describe_device, precision_name, select_device
@@ -73,14 +74,35 @@ def place() -> str:
     To be called by the main thread before the page is served: where a GPU is lent by the call, `spaces` stands in for
     it then, and the network goes along to each process that gets the GPU. Raises InputError where neither can be used.
     """
-    loaded = load(default_model(), device_choices()[0][1], TrackSettings().precision)
-    if loaded.note:
+    (note,) = _placed(default_model(), device_choices()[0][1], TrackSettings().precision)
+    if note:
         os.environ.pop("XMEM_MODEL", None)
-    return loaded.note
+    return note
+
+
+@workers.beside
+def _placed(model: str, device: str, precision: str) -> Iterator[str]:
+    yield load(model, device, precision).note
+
+
+def is_ready() -> bool:
+    """Whether a network is loaded, here or by a worker."""
+    return MODELS.any() or workers.WORKERS.count > 0
+
+
+def devices() -> Iterator[list[Device]]:
+    """Once, those of this process, the best first: a work for a worker."""
+    yield [
+        Device(label, name, precision_name(choose_precision("auto", select_device(name))))
+        for label, name in device_choices()
+    ]
 
 
 def device_choices() -> list[tuple[str, str]]:
-    """(label, value) of the devices found, the best first; where a GPU is lent by the call, nothing else."""
+    """(label, value) of the devices found, here or by workers, the best first; where a GPU is lent by the call, nothing
+    else."""
+    if workers.WORKERS.devices:
+        return [(each.label, each.name) for each in workers.WORKERS.devices]
     found = []
     for name in ("cuda",) if zero.is_lent() else ("cuda", "mps", "cpu"):
         try:
@@ -187,6 +209,7 @@ def status(model: str | None = None, device: str | None = None) -> str:
     """The line that says which model and device work, and in which precision; None: those at first."""
     model, device = model or default_model(), device or device_choices()[0][1]
     labels = {value: label for label, value in device_choices()}
-    precision = precision_name(choose_precision("auto", select_device(device)))
+    theirs = {each.name: each.precision for each in workers.WORKERS.devices}
+    precision = theirs.get(device) or precision_name(choose_precision("auto", select_device(device)))
     name = Path(model).stem if model not in REGISTRY else model
     return panels.status_line(f"{labels.get(device, device)}, {precision}", name)

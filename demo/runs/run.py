@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from demo.html.progress import Progress
-from demo.runs import models, zero
+from demo.runs import models, workers, zero
 from xmem.review.preflight import Estimate, estimate
+from xmem.scale.pool import ATTEMPTS, WorkerDied
 from xmem.session import Session, TrackSettings
 from xmem.session.settings import WHOLE
 
@@ -31,10 +32,11 @@ def propagate_session(
     It goes on where an earlier run was left, unless it is to start over. Ends early, keeping
     what is done, once `stop_file` exists or when it is closed. expected: seconds, where an estimate was made.
     scope: how far corrections are carried (see `Session.propagate`).
-    Where a GPU is lent by the call, it is done in slices that each go on behind the one before.
+    Where a GPU is lent by the call, it is done in slices that each go on behind the one before; where a worker dies
+    that is at it, another one goes on from its last saved state.
     Raises InputError.
     """
-    before = Progress()
+    before, deaths, died = Progress(), 0, False
     expected = expected or steps_left(Session.open(folder), settings, start_over, scope) / zero.FRAMES_PER_SECOND
     seconds = zero.slice_seconds(expected)
     while True:
@@ -42,6 +44,8 @@ def propagate_session(
         try:
             with closing(_slice(folder, stop_file, settings, start_over, seconds, scope)) as steps:
                 for found in steps:
+                    if died:
+                        before, died = before.back(found.total), False
                     latest = found.behind(before)
                     yield latest
         except zero.Refused as refused:
@@ -49,6 +53,12 @@ def propagate_session(
             if shorter is None:
                 raise
             seconds = shorter  # all that is left of the visitor's share
+            continue
+        except WorkerDied:
+            deaths, died = deaths + 1, True
+            if deaths == ATTEMPTS:
+                raise
+            before, start_over = latest or before, start_over and latest is None
             continue
         if latest is None or latest.done == latest.total or Path(stop_file).exists():
             return
@@ -66,6 +76,7 @@ def steps_left(session: Session, settings: TrackSettings, start_over: bool = Fal
 
 
 @zero.on_gpu(lambda folder, stop_file, settings, start_over, seconds, scope: seconds)
+@workers.by_worker
 def _slice(
     folder: str, stop_file: str, settings: TrackSettings, start_over: bool, seconds: float, scope: str
 ) -> Iterator[Progress]:
@@ -99,6 +110,7 @@ def estimate_session(folder: str, settings: TrackSettings) -> Estimate:
 
 
 @zero.on_gpu(lambda *_: ESTIMATE_SECONDS)
+@workers.beside
 def _estimate(folder: str, settings: TrackSettings) -> Iterator[Estimate]:
     loaded = models.load(settings.model, settings.device, settings.precision)
     found = estimate(Session.open(folder), settings.with_model(loaded.name), loaded.model)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from functools import cache
 
+from demo.runs.workers import WORKERS
 from xmem.errors import InputError
 from xmem.limits import limits
 
@@ -122,5 +123,5 @@ class Place:
 
 @cache
 def line() -> Line:
-    """That of this process."""
-    return Line(limits().runs_at_once, limits().runs_waiting)
+    """That of this process; as many runs go on at once as there are workers, where there are any."""
+    return Line(WORKERS.count or limits().runs_at_once, limits().runs_waiting)

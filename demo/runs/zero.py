@@ -13,10 +13,9 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
-from demo.failures import Logged, sentence_of
+from demo.failures import as_values, raised
 from xmem.errors import InputError
 
 spaces = None  # the package may be installed anywhere, so that it says nothing
@@ -94,11 +93,7 @@ def on_gpu(work_seconds: Callable[..., float]) -> Callable[[Callable[..., Iterat
 
         @functools.wraps(work)
         def in_worker(*arguments: Any) -> Iterator[Any]:
-            with closing(work(*arguments)) as items:
-                try:
-                    yield from items
-                except Exception as error:  # of which only the name would reach the page
-                    yield _Failure(sentence_of(error), isinstance(error, InputError))
+            yield from as_values(work(*arguments))
 
         def asked(*arguments: Any) -> int:
             return math.ceil(work_seconds(*arguments)) + START_SECONDS
@@ -115,21 +110,11 @@ def on_gpu(work_seconds: Callable[..., float]) -> Callable[[Callable[..., Iterat
                         return
                     except Exception as error:  # what the work itself raises comes as a value
                         raise _refusal(error) from error
-                    if isinstance(item, _Failure):
-                        raise InputError(item.sentence) if item.is_users else Logged(item.sentence)
-                    yield item
+                    yield raised(item)
 
         return on_page
 
     return decorate
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """What went wrong in the worker. is_users: whether the user can mend it; else the worker has logged it."""
-
-    sentence: str
-    is_users: bool
 
 
 def _refusal(error: Exception) -> Refused:

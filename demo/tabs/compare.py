@@ -15,7 +15,7 @@ import xmem
 from demo.failures import in_words
 from demo.html import panels
 from demo.html.progress import Progress
-from demo.runs import models, turn, zero
+from demo.runs import models, turn, workers, zero
 from demo.runs.follow import follow
 from demo.runs.models import MODELS
 from demo.runs.track import TrackStep
@@ -249,6 +249,7 @@ def _work_seconds(folder: str, _output: str, _stop_file: str, sides: Sequence[tu
 
 
 @zero.on_gpu(_work_seconds)
+@workers.beside
 def compare_session(
     folder: str, output: str, stop_file: str, sides: list[tuple[str, TrackSettings]]
 ) -> Iterator[CompareProgress | Comparison]:

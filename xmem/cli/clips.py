@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from xmem import checkpoints
-from xmem.cli.common import add_engine, memory_config, progress_bar
+from xmem.cli.common import add_engine, add_workers, memory_config, progress_bar
 from xmem.scale.clips import Clip, ClipProgress, by_workers, clips_in, one_by_one
 from xmem.scale.pool import Pool
 from xmem.session import TrackSettings
@@ -23,17 +23,7 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="clips, and a mask beside each")
     parser.add_argument("--output", metavar="DIR", required=True, help="folder for the results; workers share it")
-    parser.add_argument(
-        "--workers",
-        metavar="N|ray",
-        type=_workers,
-        default=1,
-        help="1: this process; more: so many workers of Ray (extra 'ray'), 'ray': as many as there is room for; of the "
-        "cluster that RAY_ADDRESS names, else of this machine (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--cores", type=int, default=1, metavar="N", help="of each worker of Ray; a GPU is added where there are any"
-    )
+    add_workers(parser)
     add_engine(parser)
 
 
@@ -66,11 +56,3 @@ def _steps(clips: list[Clip], settings: TrackSettings, args: argparse.Namespace)
             closing(by_workers(clips, settings, pool)) as steps,
         ):
             yield steps
-
-
-def _workers(text: str) -> int | None:
-    if text == "ray":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of at least 1, nor 'ray'")
-    return int(text)

@@ -56,6 +56,29 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
             memory.add_argument(_flag(name), type=int, metavar="N", help=text)
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Options of workers beside this process."""
+    parser.add_argument(
+        "--workers",
+        metavar="N|ray",
+        type=_workers,
+        default=1,
+        help="1: this process; more: so many workers of Ray (extra 'ray'), 'ray': as many as there is room for; of the "
+        "cluster that RAY_ADDRESS names, else of this machine (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cores", type=int, default=1, metavar="N", help="of each worker of Ray; a GPU is added where there are any"
+    )
+
+
+def _workers(text: str) -> int | None:
+    if text == "ray":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of at least 1, nor 'ray'")
+    return int(text)
+
+
 def _settings() -> dict[str, dict[str, Setting]]:
     """Of all families: setting -> name of the family -> how it puts it."""
     found: dict[str, dict[str, Setting]] = {}

@@ -11,6 +11,7 @@ import runpy
 import sys
 from importlib.util import find_spec
 
+from xmem.cli.common import add_workers
 from xmem.errors import InputError
 from xmem.limits import PROFILES
 from xmem.resources import ROOT
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--log", choices=["text", "json"], default="text", help="form of the log (default: text)")
     parser.add_argument("--metrics", action="store_true", help="figures for Prometheus at /metrics (extra 'metrics')")
+    add_workers(parser)
     parser.add_argument("--model", help="checkpoint to begin with, fetched first if needed (default: XMEM_MODEL)")
 
 

@@ -12,18 +12,23 @@ import secrets
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import count
-from queue import LifoQueue
+from random import choice
 from typing import Any
 
 from xmem.errors import InputError
 from xmem.resources import ROOT
 
+ENDED = "The process was ended that was at this: what is done is kept, and the next run goes on there."
+BESIDE = 4  # short works at once in a worker, beside a long one
 ATTEMPTS = 3  # workers that may die over a work, one after another, before it is given up
+log = logging.getLogger("xmem")
+
 _STORE_BYTES = 100_000_000  # of values on their way, on this machine; they are small
 _OWN = ("XMEM_",)  # how variables of the environment begin that workers have to have as well
 
@@ -54,23 +59,32 @@ class Worker:
         import torch
 
         torch.set_num_threads(cores)
-        self._left = 0
+        self._left: set[int] = set()
 
     def stream(self, number: int, work: str, arguments: tuple) -> Iterator[Any]:
-        """The items of a work. number: higher than that of any work before."""
+        """The items of a work. number: no other has it."""
         module, name = work.split(":")
         try:
             with closing(getattr(import_module(module), name)(*arguments)) as items:
                 for item in items:
                     yield item
-                    if self._left >= number:
-                        return
+                    if number in self._left:
+                        break
         except InputError as error:
             yield _Refused(str(error))
+        finally:
+            self._left.discard(number)
 
     def leave(self, number: int) -> None:
         """Have the work of that number end after its next item."""
-        self._left = number
+        self._left.add(number)
+
+
+@dataclass
+class _Place:
+    """For a worker. worker: None before it is needed, and where it died."""
+
+    worker: Any = None
 
 
 class Pool:
@@ -98,9 +112,9 @@ class Pool:
                 f"There is room for {fits} workers of {cores} core{'s' if cores > 1 else ''}: ask for fewer, or for "
                 "fewer cores of each."
             )
-        self._free: LifoQueue[Any] = LifoQueue()  # workers, the last used first; None for one that is to begin
-        for _ in range(self.count):
-            self._free.put(None)
+        self._places = [_Place() for _ in range(self.count)]
+        self._free = deque(self._places)  # the last used last
+        self._changed = threading.Condition()
         self._numbers = count(1)
 
     def __enter__(self) -> Pool:
@@ -114,29 +128,34 @@ class Pool:
         self._ray.shutdown()
 
     def stream(self, work: str, *arguments: Any) -> Generator[Any, None, None]:
-        """Have a work (see `name_of`) done by the next worker that is free; yields its items as they come.
+        """Have a work (see `name_of`) done by the next worker that is free, which does no other meanwhile; yields its
+        items as they come.
 
         Closed early, the work ends after its next item, and has ended when this returns. Raises InputError as the work
         does, WorkerDied, and what nobody foresaw, with the worker's traceback.
         """
-        worker = self._free.get()
+        with self._changed:
+            self._changed.wait_for(lambda: self._free)
+            place = self._free.pop()
         try:
-            worker = worker or self._new()
-            yield from self._items(worker, work, arguments)
-        except self._ray.exceptions.RayActorError as error:
-            worker = None
-            raise WorkerDied(f"The worker was ended that was at this: {_last_words(error)}") from error
+            yield from self._items(place, "runs", work, arguments)
         finally:
-            self._free.put(worker)
+            with self._changed:
+                self._free.append(place)
+                self._changed.notify()
 
-    def _new(self) -> Any:
-        environment = {name: value for name, value in os.environ.items() if name.startswith(_OWN)}
-        kind = self._ray.remote(max_concurrency=2, **self._needs)(Worker)  # so that `leave` is heard during a work
-        return kind.remote(environment, self._needs["num_cpus"])
+    def beside(self, work: str, *arguments: Any) -> Generator[Any, None, None]:
+        """As `stream`, for a short work: by a worker that may be at another, and that is there for others."""
+        with self._changed:
+            place = self._free[-1] if self._free else choice(self._places)
+        yield from self._items(place, "beside", work, arguments)
 
-    def _items(self, worker: Any, work: str, arguments: tuple) -> Generator[Any, None, None]:
-        number = next(self._numbers)
-        coming = worker.stream.options(num_returns="streaming").remote(number, work, arguments)
+    def _items(self, place: _Place, group: str, work: str, arguments: tuple) -> Generator[Any, None, None]:
+        with self._changed:
+            worker = place.worker = place.worker or self._new()
+            number = next(self._numbers)
+        kind = {"num_returns": "streaming", "concurrency_group": group}
+        coming = worker.stream.options(**kind).remote(number, work, arguments)
         try:
             for reference in coming:
                 item = self._ray.get(reference)
@@ -145,9 +164,22 @@ class Pool:
                 yield item
         except GeneratorExit:
             worker.leave.remote(number)
-            for reference in coming:
-                self._ray.get(reference)
+            with suppress(self._ray.exceptions.RayActorError):
+                for reference in coming:
+                    self._ray.get(reference)
             raise
+        except self._ray.exceptions.RayActorError as error:
+            with self._changed:
+                if place.worker is worker:
+                    place.worker = None
+            log.warning("A worker was ended: %s", error)
+            raise WorkerDied(ENDED) from error
+
+    def _new(self) -> Any:
+        environment = {name: value for name, value in os.environ.items() if name.startswith(_OWN)}
+        groups = {"runs": 1, "beside": BESIDE}  # `leave` is in neither, so that it is heard
+        kind = self._ray.remote(concurrency_groups=groups, **self._needs)(Worker)
+        return kind.remote(environment, self._needs["num_cpus"])
 
 
 def _last_words(error: Exception) -> str:
