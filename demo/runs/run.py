@@ -11,10 +11,12 @@ from pathlib import Path
 
 from demo.html.progress import Progress
 from demo.runs import models, workers, zero
+from xmem.errors import InputError
 from xmem.review.preflight import Estimate, estimate
 from xmem.scale.pool import ATTEMPTS, WorkerDied
 from xmem.session import Session, TrackSettings
 from xmem.session.settings import WHOLE
+from xmem.session.spans import plan
 
 ESTIMATE_SECONDS = 15  # of a GPU's time at most: a few frames, whatever their size
 
@@ -73,6 +75,18 @@ def steps_left(session: Session, settings: TrackSettings, start_over: bool = Fal
         if start_over
         else session.steps_left(settings, scope)
     )
+
+
+def why_unread(session: Session, settings: TrackSettings) -> str:
+    """A sentence where a run that went to its end has left frames without masks because they cannot be read, or ""."""
+    ids = tuple(sorted(item.id for item in session.objects))
+    for span in plan(session.key_frames, ids, session.first, session.last, settings.direction):
+        if not session.has_result(span.last):
+            try:
+                session.image(span.last)
+            except InputError as error:
+                return f"{error} What is before is done."
+    return ""
 
 
 @zero.on_gpu(lambda folder, stop_file, settings, start_over, seconds, scope: seconds)

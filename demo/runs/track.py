@@ -14,7 +14,7 @@ from demo.html import panels
 from demo.html.progress import Progress
 from demo.metrics import METRICS
 from demo.runs import follow, models, preflight, rendering, settings, told, turn, zero
-from demo.runs.run import propagate_session, steps_left
+from demo.runs.run import propagate_session, steps_left, why_unread
 from demo.visit import scene, studio
 from demo.visit.workspace import Workspace
 from demo.wiring import QUIET, RUNS, SETTLE, SETTLE_WITH_FRAME, Counters, stamp
@@ -300,6 +300,8 @@ def compute(
         if stopped and workspace.keeps_rest:
             Session.open(session.folder).keep_rest(chosen)
             last, stopped = replace(last, total=last.done, estimate=0.0), False
+        elif not stopped and (unread := why_unread(Session.open(session.folder), chosen)):
+            last = replace(last, note=f"{last.note} {unread}".strip())
         workspace.clear_stop()
         rendering.keep_summary(session, last, stopped)
         panel = panels.finished(last, stopped)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +18,7 @@ from xmem.export.render import renderer
 from xmem.export.source import ExportSource
 from xmem.render.tracked import TrackedFrame
 from xmem.video.colour import BT601
-from xmem.video.writer import add_video_stream
+from xmem.video.writer import add_video_stream, of_writing
 
 MAX_SIDE = 360  # pixels of the shorter side
 MAX_RATE = 15  # frames per second
@@ -118,7 +118,7 @@ def _write(
     """Write every frame that is due. Each waits for the next one, which ends it."""
     waiting: tuple[av.VideoFrame, Fraction] | None = None
     origin, end = None, Fraction(0)
-    with closing(animation):
+    with _in_words(), closing(animation):
         for tracked in source.frames():
             frame = tracked.frame
             origin = frame.time if origin is None else origin
@@ -131,6 +131,14 @@ def _write(
             yield
         if waiting is not None:
             animation.write(*waiting, end)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise of_writing(error) from error
 
 
 _SHORTEST = Fraction(1, MAX_RATE) - Fraction(1, 1000)  # seconds; clocks of milliseconds round down

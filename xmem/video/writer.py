@@ -62,6 +62,8 @@ H264 = VideoPreset(
     container_options={"movflags": "+faststart"},
 )
 
+_OF_ENCODERS = (av.error.ExternalError, av.error.BugError, av.error.EncoderNotFoundError, av.error.UnknownError)
+
 
 class VideoWriter:
     """Writes a video (by default an MP4: H.264 yuv420p, faststart), timed and coloured like `reader`, with its sound.
@@ -108,7 +110,7 @@ class VideoWriter:
             self._encode(container, image, frame)
         except av.error.FFmpegError as error:
             self._discard()
-            raise self._of_source(error) from error
+            raise of_writing(error) from error
         except BaseException:
             self._discard()
             raise
@@ -128,18 +130,12 @@ class VideoWriter:
             os.replace(self._partial, self._path)
         except av.error.FFmpegError as error:
             self._discard()
-            raise self._of_source(error) from error
+            raise of_writing(error) from error
         except BaseException:
             self._discard()
             raise
         finally:
             self._close_audio()
-
-    def _of_source(self, error: av.error.FFmpegError) -> Exception:
-        """What to raise where a muxer refuses: the disk's fault as it is; else times or sound of the source are."""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EROFS):
-            return error
-        return InputError("The video's time stamps or its sound are damaged beyond writing; convert it to MP4 first.")
 
     def _open(self, image: np.ndarray, frame: Frame) -> OutputContainer:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -226,6 +222,16 @@ class VideoWriter:
     def _close_audio(self) -> None:
         if self._audio is not None:
             self._audio.close()
+
+
+def of_writing(error: av.error.FFmpegError) -> Exception:
+    """What to raise where a video cannot be written: the disk's and the memory's faults as they are, the encoder's and
+    those of the source's times or sound in a sentence."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EROFS, errno.ENOMEM):
+        return error
+    if isinstance(error, _OF_ENCODERS):
+        return InputError("The encoder of this kind of video failed; choose another kind, or masks as PNG.")
+    return InputError("The video's time stamps or its sound are damaged beyond writing; convert it to MP4 first.")
 
 
 def add_video_stream(
