@@ -187,9 +187,10 @@ class Workspaces:
         if jump < JUMP_SECONDS:
             return
         log.warning("The clock was set forward: sessions keep their age.")
+        halfway = now - jump / 2  # up to here, a time is nearer to the clock as it was
         for path in [*self._sessions.glob("*"), *self._visits.glob("*"), *self.root.glob("*/*")]:
             used = _used(path)
-            if used <= before[0] + steady - before[1]:  # by the clock as it was
+            if used <= halfway:
                 with contextlib.suppress(OSError):
                     os.utime(path, (used + jump,) * 2)
 
