@@ -44,15 +44,20 @@ class Preparing:
         height, width = frame.shape[:2]
         rows = upload(frame, self.model.device).view(height, 3 * width).float()
         scale, shift = self._scale_and_shift(width, rows.device)
-        # (x / 255 - mean) / std as one pass: x scale + shift along whole rows, a colour after the other
-        image = torch.addcmul(shift, rows, scale).view(1, height, width, 3).permute(0, 3, 1, 2)
-        image = self._resize(image)
-        if self.grid.pad_before_normalising and any(self._padding):
-            black = shift[:3].view(1, 3, 1, 1) + torch.zeros_like(image[:, :, :1, :1])
-            image = _pad_with(image, self._padding, black)
+        left, right, top, bottom = self._padding
+        full = self._resized[0] + top + bottom, self._resized[1] + left + right
+        if self.grid.pad_before_normalising:
+            padded = shift[:3].expand(*full, 3).clone()
         else:
-            image = F.pad(image, self._padding)
-        return image.to(self.model.dtype).contiguous(memory_format=torch.channels_last)
+            padded = rows.new_zeros(*full, 3)
+        inner = padded.view(full[0], 3 * full[1])[top : full[0] - bottom, 3 * left : 3 * (full[1] - right)]
+        # (x / 255 - mean) / std as one pass: x scale + shift along whole rows, a colour after the other
+        if (height, width) == self._resized:
+            torch.addcmul(shift, rows, scale, out=inner)
+        else:
+            image = torch.addcmul(shift, rows, scale).view(1, height, width, 3).permute(0, 3, 1, 2)
+            inner.copy_(self._resize(image)[0].permute(1, 2, 0).reshape(inner.shape))
+        return padded[None].permute(0, 3, 1, 2).to(self.model.dtype).contiguous(memory_format=torch.channels_last)
 
     def given(self, mask: np.ndarray, ids: list[int]) -> Given:
         """An index mask [H, W], and masks of the ids that it speaks for, soft ones the way that the image goes."""
@@ -93,12 +98,3 @@ def resize_to_frame(prob: Tensor, shape: tuple[int, int]) -> Tensor:
     if prob.shape[-2:] == tuple(shape):
         return prob
     return F.interpolate(prob[None], size=tuple(shape), mode="bilinear", align_corners=False)[0]
-
-
-def _pad_with(image: Tensor, sides: tuple[int, int, int, int], colour: Tensor) -> Tensor:
-    """image [1, 3, h, w] within pixels of colour [1, 3, 1, 1]."""
-    left, right, top, bottom = sides
-    height, width = image.shape[-2:]
-    padded = colour.expand(1, 3, height + top + bottom, width + left + right).clone()
-    padded[..., top : top + height, left : left + width] = image
-    return padded

@@ -53,7 +53,10 @@ class View:
         scale = min(1.0, SIDE / min(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         step = max(1, int(0.5 / scale))  # whole pixels left out first: averaging all of a large frame takes as long as
-        self.image = cv2.resize(np.ascontiguousarray(image[::step, ::step]), size, interpolation=cv2.INTER_AREA)  # ...
+        image = np.ascontiguousarray(image[::step, ::step])  # ...
+        if min(image.shape[:2]) >= 2 * min(size):  # averages of four are quick, and less is left for those of parts
+            image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        self.image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         self.mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
 
     @cached_property
@@ -177,7 +180,12 @@ def _inner(mask: np.ndarray) -> np.ndarray:
 
 def _largest_piece(mask: np.ndarray, thin: bool = True) -> int:
     """Pixels of the largest connected piece of bool [h, w]. thin: whether seams a pixel or two wide count."""
-    counted = mask.view(np.uint8) if thin else cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_OPEN, _CROSS)
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if width == 0:
+        return 0
+    counted = mask[max(0, y - 1) : y + height + 1, max(0, x - 1) : x + width + 1].view(np.uint8)
+    if not thin:
+        counted = cv2.morphologyEx(counted, cv2.MORPH_OPEN, _CROSS)
     count, _, figures, _ = cv2.connectedComponentsWithStats(counted, connectivity=8)
     return int(figures[1:, cv2.CC_STAT_AREA].max()) if count > 1 else 0
 
