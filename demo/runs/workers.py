@@ -39,9 +39,10 @@ class Workers:
         self.devices: list[Device] = []
 
     def begin(self, pool: Pool) -> None:
-        """Raises InputError where none of them can begin."""
+        """All of them begin, so that no visitor waits for that. Raises InputError."""
         self.pool = pool
-        (self.devices,) = _raised(pool.beside(_NAME, DEVICES, ()))
+        found = [raised(items[0]) for items in pool.everywhere(_NAME, DEVICES, ())]
+        self.devices = found[0]
 
     def end(self) -> None:
         self.pool, self.devices = None, []

@@ -52,6 +52,9 @@ class Stage:
 
     beside = stream
 
+    def everywhere(self, *asked) -> list[list]:
+        return [list(self.stream(*asked)) for _ in range(self.count)]
+
 
 @pytest.fixture
 def settings(listed) -> TrackSettings:
@@ -136,7 +139,7 @@ def test_the_page_offers_what_workers_have_and_lets_as_many_runs_go_on(monkeypat
     stage = played(monkeypatch)
     WORKERS.begin(stage)
     try:
-        assert "demo.runs.models:devices" in stage.begun
+        assert stage.begun == ["demo.runs.models:devices"] * stage.count, "all begin with the server"
         assert models.device_choices() == [(each.label, each.name) for each in WORKERS.devices]
         monkeypatch.setattr(WORKERS, "devices", [Device("A GPU elsewhere", "cuda", "float16")])
         assert models.device_choices() == [("A GPU elsewhere", "cuda")] and models.there("cuda") == "cuda"

@@ -150,10 +150,19 @@ class Pool:
             place = self._free[-1] if self._free else choice(self._places)
         yield from self._items(place, "beside", work, arguments)
 
-    def _items(self, place: _Place, group: str, work: str, arguments: tuple) -> Generator[Any, None, None]:
+    def everywhere(self, work: str, *arguments: Any) -> list[list[Any]]:
+        """Have each worker do a short work, for which all begin; the items of each."""
+        for place in self._places:
+            self._worker(place)
+        return [list(self._items(place, "beside", work, arguments)) for place in self._places]
+
+    def _worker(self, place: _Place) -> Any:
         with self._changed:
-            worker = place.worker = place.worker or self._new()
-            number = next(self._numbers)
+            place.worker = place.worker or self._new()
+            return place.worker
+
+    def _items(self, place: _Place, group: str, work: str, arguments: tuple) -> Generator[Any, None, None]:
+        worker, number = self._worker(place), next(self._numbers)
         kind = {"num_returns": "streaming", "concurrency_group": group}
         coming = worker.stream.options(**kind).remote(number, work, arguments)
         try:
