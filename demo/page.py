@@ -1,13 +1,13 @@
-"""The page in reading order. No logic.
+"""The page in reading order, which is that of Tab as well. No logic.
 
 Where a new control goes:
 
-- `stage/video.py build`        the empty page: a clip, the sample, recent work; a gallery is built there, after these
+- `stage/video.py build`        the empty page: a clip, what is allowed, the showcase, recent work, the gallery
 - `stage/painter.html .p-bar`   the canvas's tools: a mode beside brush and polygon is a button `data-tool` there
 - `stage/painter.html .p-side`  objects, beside the picture
 - `#run-box`                    Run and how far it is, then folded: Trim, Settings (a choice of every run); what a
                                 correction reaches belongs right below Run, before the folds
-- `stage/check.py build`        below the stage: frames worth checking, masks cleaned up
+- `stage/check.py build`        below the timeline: frames worth checking, masks cleaned up
 - `tabs/__init__.py TABS`       what is taken away; `RESEARCH` for what few need
 """
 
@@ -62,8 +62,7 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
             head = video.build_head()
         video_step = video.build(*head)
         with gr.Column(elem_id="stage"):  # a style sheet shows it once there is a picture
-            overview = check.build_timeline()
-            paint_step = paint.build()
+            canvas = paint.build_canvas()
             with gr.Column(elem_id="run-box"):
                 run = track.build_run()
                 estimate = preflight.build()
@@ -71,7 +70,9 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
                 chosen = settings.build()
                 status = gr.HTML(models.status(), elem_id="status")
             track_step = track.TrackStep(*run, chosen)
-        check_step = check.build(overview)
+            overview = check.build_timeline()
+            paint_step = paint.build(canvas)
+            check_step = check.build(overview)
         take_step = tabs.build()
 
         api.build(chosen)  # first, so that its endpoints get their names, and the page's own events others
@@ -89,7 +90,7 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
     everywhere(demo)
     return demo, {
         "theme": style.theme(),
-        "css": style.CSS + style.sample_css(video.sample_picture()),
+        "css": style.CSS,
         "allowed_paths": [str(video.SAMPLES)],
         "footer_links": ["api"],
         "max_file_size": limits().upload_bytes,

@@ -1,58 +1,49 @@
-"""Films the README's loop on a running page: an object is lost, seen in the timeline, corrected once, and taken away.
+"""Films the README's loop on a running page, which has the network that comes along:
 
-    python docs/film.py http://127.0.0.1:7860 docs/correct.webp
+    python docs/film.py http://127.0.0.1:7860 docs/stage.webp
+    python docs/film.py http://127.0.0.1:7860 docs/phone.webp --phone
 
-It works the page with mouse and clicks as a visitor does, takes pictures on the way, and leaves out the waiting.
+A stored session is opened, what was lost is clicked on one frame, the run is stopped, gone on with and survives a page that
+is loaded again; the result is taken away. It works the page with mouse and clicks as a visitor does, takes pictures on
+the way, and leaves out the waiting.
 """
 
+import argparse
 import io
 import os
 import shutil
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops
 from playwright.sync_api import Page, sync_playwright
 
-SAMPLE = Path(__file__).parents[1] / "demo" / "samples" / "big-buck-bunny.mp4"
-VIEW = {"width": 1080, "height": 720}
-WIDTH = 864  # pixels of the film
-SIZE = "288 pixels"
-# Outlines of the rabbit's arm, in pixels of the sample: stretched on the first frame, hanging on the corrected one.
-ARM = [
-    (80, 128),
-    (92, 127),
-    (105, 130),
-    (118, 134),
-    (126, 140),
-    (122, 150),
-    (112, 158),
-    (100, 163),
-    (88, 158),
-    (80, 146),
-]
-ARM_DOWN = [
-    (170, 158),
-    (182, 156),
-    (190, 168),
-    (192, 186),
-    (188, 204),
-    (184, 220),
-    (178, 234),
-    (168, 236),
-    (160, 226),
-    (160, 208),
-    (164, 190),
-    (166, 172),
-]
-HELPERS = """() => {
+FRAME = 80  # counted from 0: both ears are in sight, and neither is in the mask
+EARS = ((182, 50), (217, 40))  # (x, y) in pixels of the clip
+CLIP = (640, 90)  # its width in pixels, its frames
+
+
+@dataclass(frozen=True)
+class Format:
+    """view: of the browser, in its pixels; width: of the film; type: pixels of what is said over it."""
+
+    view: tuple[int, int]
+    width: int
+    type: int
+    quality: int
+
+
+WIDE = Format((1280, 800), 800, 21, 48)
+PHONE = Format((390, 844), 300, 17, 50)
+
+HELPERS = """(size) => {
   const style = document.createElement('style');
   style.textContent = `
-    #film-cursor { position: fixed; z-index: 9999; width: 22px; height: 22px; margin: -3px 0 0 -4px;
+    #film-cursor { position: fixed; z-index: 9999; width: 26px; height: 26px; margin: -3px 0 0 -4px;
       pointer-events: none; }
-    #film-words { position: fixed; z-index: 9998; left: 50%; bottom: 26px; transform: translateX(-50%);
-      padding: 11px 20px; border-radius: 99px; background: rgba(20, 20, 20, .86); color: #fff;
-      font: 600 19px system-ui, sans-serif; white-space: nowrap; }
+    #film-words { position: fixed; z-index: 9998; left: 50%; bottom: 22px; transform: translateX(-50%);
+      padding: 11px 20px; border-radius: 22px; background: rgba(20, 20, 20, .9); color: #fff; text-align: center;
+      font: 600 ${size}px/1.3 system-ui, sans-serif; width: max-content; max-width: 88vw; }
     html { scroll-behavior: auto !important; }
     footer { visibility: hidden; }`;
   document.head.append(style);
@@ -72,18 +63,29 @@ HELPERS = """() => {
 class Film:
     """Pictures of the page and how long each is shown (milliseconds)."""
 
-    def __init__(self, page: Page) -> None:
-        self.page = page
+    def __init__(self, page: Page, form: Format) -> None:
+        self.page, self.form = page, form
+        self.words = ""
         self.pictures: list[Image.Image] = []
         self.durations: list[int] = []
 
+    def ready(self) -> None:
+        """Cursor and words, on a page that was just loaded."""
+        self.page.evaluate(HELPERS, self.form.type)
+        self.say(self.words)
+
     def show(self, milliseconds: int) -> None:
         image = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
-        height = round(image.height * WIDTH / image.width)
-        self.pictures.append(image.resize((WIDTH, height), Image.Resampling.LANCZOS))
+        height = round(image.height * self.form.width / image.width)
+        image = image.resize((self.form.width, height), Image.Resampling.LANCZOS)
+        if self.pictures and not ImageChops.difference(image, self.pictures[-1]).getbbox():
+            self.durations[-1] += milliseconds
+            return
+        self.pictures.append(image)
         self.durations.append(milliseconds)
 
     def say(self, words: str) -> None:
+        self.words = words
         self.page.evaluate(
             "(words) => { const e = document.querySelector('#film-words'); e.textContent = words; e.hidden = !words; }",
             words,
@@ -94,109 +96,135 @@ class Film:
             "([s, block]) => document.querySelector(s).scrollIntoView({ block, behavior: 'instant' })",
             [selector, block],
         )
-        self.page.wait_for_timeout(500)
+        self.page.wait_for_timeout(400)
 
     def point(self, selector: str) -> None:
         box = self.page.locator(selector).first.bounding_box()
         self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
-        self.show(500)
+        self.show(450)
 
     def press(self, selector: str) -> None:
+        self.page.locator(selector).first.scroll_into_view_if_needed()
         self.point(selector)
         self.page.locator(selector).first.click()
 
-    def draw(self, outline: list[tuple[int, int]]) -> None:
-        """A closed stroke of the brush around an object; its inside is filled."""
-        box = self.page.locator(".p-paper").bounding_box()
-        scale = box["width"] / 640
-        places = [(box["x"] + x * scale, box["y"] + y * scale) for x, y in [*outline, outline[0]]]
-        self.page.mouse.move(*places[0])
-        self.show(400)
-        self.page.mouse.down()
-        for place in places[1:]:
-            self.page.mouse.move(*place, steps=4)
-            self.show(90)
-        self.page.mouse.up()
-        self.page.evaluate("window.xmemSettled()")
-        self.page.wait_for_timeout(600)
-        self.show(1100)
-
-    def run(self) -> None:
-        self.press("#run")
-        self.page.wait_for_selector("#stop:visible")
-        self.page.wait_for_selector("#panel .run .bar", timeout=120_000)
-        while self.page.locator("#stop").is_visible():
+    def scrub(self, first: int, last: int, pictures: int) -> None:
+        """Drag along the timeline between two frames."""
+        box = self.page.locator(".t-plot").bounding_box()
+        for i in range(pictures):
+            frame = first + (last - first) * i / (pictures - 1)
+            self.page.mouse.move(box["x"] + box["width"] * frame / (CLIP[1] - 1), box["y"] + box["height"] / 2)
+            if i == 0:
+                self.page.mouse.down()
+            self.page.wait_for_timeout(250)
             self.show(160)
-            self.page.wait_for_timeout(900)
-        self.page.wait_for_selector("#panel .run.done", timeout=240_000)
+        self.page.mouse.up()
+        self.page.wait_for_selector(f".p-root[data-frame='{last}']")
+        self.page.evaluate("window.xmemSettled()")
+        self.page.wait_for_timeout(500)
+
+    def click_clip(self, x: float, y: float) -> None:
+        """A click on the picture, once what it would take is shown."""
+        box = self.page.locator(".p-paper").bounding_box()
+        scale = box["width"] / CLIP[0]
+        self.page.mouse.move(box["x"] + x * scale, box["y"] + y * scale, steps=3)
+        self.page.wait_for_timeout(3000)
+        self.show(900)
+        self.page.mouse.click(box["x"] + x * scale, box["y"] + y * scale)
         self.page.wait_for_timeout(1500)
+        self.page.evaluate("window.xmemSettled()")
+        self.page.wait_for_timeout(400)
+        self.show(900)
 
     def save(self, path: Path) -> None:
         first, *others = self.pictures
-        first.save(path, save_all=True, append_images=others, duration=self.durations, loop=0, quality=62, method=6)
+        options = {"duration": self.durations, "loop": 0, "quality": self.form.quality, "method": 6}
+        first.save(path, save_all=True, append_images=others, minimize_size=True, **options)
 
 
 def story(film: Film) -> None:
     page = film.page
-    film.look_at("#stage", "start")
-    film.say("Paint the rabbit's arm on one frame")
-    film.draw(ARM)
-    film.say("Run")
-    film.run()
-    film.look_at("#overview")
-    film.say("The timeline shows where the arm is lost")
-    film.show(2000)
-    film.press(".worth button")
-    page.wait_for_timeout(2500)
-    page.evaluate("window.xmemSettled()")
-    film.look_at("#stage", "start")
-    film.say("One correction there")
+    film.say("Stored sessions open in one click")
+    for _ in range(4):
+        film.show(300)
+    film.press(".showcase a")
+    page.wait_for_selector("#take >> visible=true")
+    page.wait_for_function("window.xmemStage.isComplete()")
+    page.wait_for_timeout(2000)
+    film.look_at("#masthead" if film.form is WIDE else ".p-view", "start")
+    film.say("Scrub: the ears are lost on the way")
     film.show(900)
-    film.draw(ARM_DOWN)
-    film.say("Run again: both ways between the two painted frames")
-    film.show(1500)
-    film.run()
-    film.look_at("#overview")
-    film.say("Followed to the end")
-    film.show(2200)
+    film.scrub(4, FRAME, 10)
+    film.show(1000)
+    film.say("Two clicks put them right on this frame")
+    for ear in EARS:
+        film.click_clip(*ear)
+    run(film)
+    film.look_at("#masthead" if film.form is WIDE else ".p-view", "start")
+    film.say("The ears are followed now")
+    film.scrub(FRAME, 22, 8)
+    film.show(1600)
     take_away(film)
+
+
+def run(film: Film) -> None:
+    """Run, stop, go on, load the page anew in the middle, and wait for the end."""
+    page = film.page
+    film.say("Run: only what the correction reaches")
+    film.press("#run")
+    page.wait_for_selector("#panel .run:has-text('left')")
+    film.show(700)
+    film.say("Stop keeps what is done")
+    film.press("#stop")
+    page.wait_for_selector("#run:has-text('Continue')")
+    film.show(900)
+    film.say("and Continue goes on there")
+    film.press("#run")
+    page.wait_for_selector("#panel .run:has-text('left')")
+    film.show(700)
+    film.say("Load the page again in the middle: nothing is lost")
+    film.show(1200)
+    page.reload()
+    film.ready()
+    film.show(300)
+    page.wait_for_selector(".p-root:not(.is-empty)")
+    page.wait_for_selector("#stop:visible, #panel .run.done")
+    film.look_at("#masthead" if film.form is WIDE else "#run", "start" if film.form is WIDE else "center")
+    film.show(900)
+    while page.locator("#stop").is_visible():
+        film.show(200)
+        page.wait_for_timeout(4000)
+    page.wait_for_selector("#panel .run.done")
+    film.show(1200)
 
 
 def take_away(film: Film) -> None:
     page = film.page
-    film.look_at("#take-tabs", "start")
-    page.get_by_role("tab", name="Files").click()
-    page.wait_for_timeout(800)
-    film.say("Take away a transparent video and a table")
-    for box in page.locator("#export-kinds input[type=checkbox]").all():
-        if box.is_checked():
-            box.uncheck()
-    for label in ("Transparent video (WebM)", "Table (CSV)"):
-        page.locator("#export-kinds label").filter(has_text=label).first.click()
-        page.wait_for_timeout(300)
-        film.show(600)
-    film.press("#export-run")
-    page.wait_for_selector("#export-files a[download]", timeout=120_000)
-    film.look_at("#export-files")
-    film.show(3000)
+    film.say("Take it away: twelve looks, files for your next tool")
+    film.look_at("#take", "start")
+    page.wait_for_timeout(2500)
+    film.show(1200)
+    film.press("#looks-kind label:has-text('Spotlight, background grey')")
+    page.wait_for_timeout(3000)
+    film.look_at("#looks-preview")
+    film.show(1500)
+    film.press("button:has-text('Make the video')")
+    page.wait_for_selector("#result-video video")
+    film.look_at("#result-video")
+    page.wait_for_timeout(2000)
+    film.show(2500)
 
 
-def main(address: str, path: Path) -> None:
+def main(address: str, path: Path, form: Format) -> None:
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport=VIEW)
-        page.set_default_timeout(120_000)
+        page = browser.new_page(viewport={"width": form.view[0], "height": form.view[1]})
+        page.set_default_timeout(300_000)
         page.goto(address)
-        page.set_input_files("#video input[type=file]", str(SAMPLE))
-        page.wait_for_selector(".p-root[data-frame='0']")
-        page.locator("#settings button").first.click()
-        page.locator("#size input").click()
-        page.get_by_role("option", name=SIZE).click()
-        page.locator("#settings button").first.click()
-        page.evaluate(HELPERS)
-        page.wait_for_timeout(12_000)  # until the new size is timed
-        film = Film(page)
+        page.wait_for_function("document.querySelector('.showcase video').currentTime > 0.1")
+        film = Film(page, form)
+        film.ready()
         try:
             story(film)
         finally:  # a story that broke off shows where
@@ -204,9 +232,14 @@ def main(address: str, path: Path) -> None:
             film.save(path)
         browser.close()
     print(
-        f"{path}: {len(film.pictures)} pictures, {sum(film.durations) / 1000:.0f} s, {path.stat().st_size / 1e6:.1f} MB"
+        f"{path}: {len(film.pictures)} pictures, {sum(film.durations) / 1000:.0f} s, {path.stat().st_size / 1e6:.2f} MB"
     )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("address")
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--phone", action="store_true")
+    asked = parser.parse_args()
+    main(asked.address, asked.path, PHONE if asked.phone else WIDE)

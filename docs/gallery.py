@@ -2,11 +2,13 @@
 
 Videos and painted masks are those in the bundles of demo/samples/gallery; the computed masks, and the pictures, are
 made again. Of a piece with a later key frame, its tracks before that one are made as well, for Undo to show.
+The first one is the showcase: it gets a film as well. `python docs/gallery.py --pictures` tracks nothing.
 """
 
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,8 +19,11 @@ from xmem.checkpoints import load_model
 from xmem.networks import Network
 from xmem.render.overlay import tint
 from xmem.session import Session
+from xmem.video.writer import H264, VideoWriter
 
 WIDTH = 320  # pixels, of a picture
+SHOWCASE_WIDTH = 640
+FILM = replace(H264, options={**H264.options, "crf": "31", "preset": "veryslow"}, sound=None)  # small; seen, not edited
 
 
 def track(piece: Piece, folder: Path, model: Network) -> Session:
@@ -43,19 +48,36 @@ def _run(session: Session, model: Network) -> None:
         pass
 
 
-def main() -> None:
-    """All pieces, one after the other."""
-    model = load_model("xmem-lite")
-    for piece in pieces():
+def draw(piece: Piece, session: Session, width: int) -> None:
+    """The picture of a piece."""
+    picture = tint(session.image(piece.frame), session.mask(piece.frame))
+    height = round(width * picture.shape[0] / picture.shape[1])
+    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    Image.fromarray(small).save(piece.picture, quality=72)
+
+
+def film(piece: Piece, session: Session) -> None:
+    """All frames of a piece with their masks."""
+    with session.access() as access, VideoWriter(piece.film, access, FILM) as writer:
+        for frame in access.forward(session.first, session.last):
+            writer.write(tint(frame.image, session.mask(frame.index)), frame)
+
+
+def main(tracks: bool) -> None:
+    """All pieces, one after the other; tracks: anew, else their masks are those that they have."""
+    model = load_model("xmem-lite") if tracks else None
+    for place, piece in enumerate(pieces()):
         with tempfile.TemporaryDirectory() as folder:
-            session = track(piece, Path(folder) / "session", model)
-            picture = tint(session.image(piece.frame), session.mask(piece.frame))
-            height = round(WIDTH * picture.shape[0] / picture.shape[1])
-            small = cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA)
-            Image.fromarray(small).save(piece.picture, quality=72)
-            session.save_bundle(piece.bundle)
+            if model:
+                session = track(piece, Path(folder) / "session", model)
+                session.save_bundle(piece.bundle)
+            else:
+                session = Session.open_bundle(piece.bundle, Path(folder) / "session")
+            draw(piece, session, WIDTH if place else SHOWCASE_WIDTH)
+            if place == 0:
+                film(piece, session)
             print(f"{piece.name}: {piece.bundle.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(tracks=sys.argv[1:] != ["--pictures"])

@@ -31,6 +31,11 @@ def message(text: str, kind: str = "note") -> str:
     return f'<p class="message {kind}" role="{role}">{escape(text)}</p>'
 
 
+def hint(text: str) -> str:
+    """What is good to know, small."""
+    return f'<p class="hint">{escape(text)}</p>'
+
+
 def accuracy(text: str) -> str:
     """What to expect of a model, beside its choice."""
     return f'<p class="accuracy" role="note">{escape(text)}</p>'

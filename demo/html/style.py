@@ -43,6 +43,8 @@ def theme() -> gr.themes.Base:
         block_shadow="none",
         block_label_background_fill="transparent",
         block_label_background_fill_dark="transparent",
+        body_text_color_subdued="#615c55",
+        body_text_color_subdued_dark="#aca59c",
         border_color_primary="#e4e1da",
         border_color_primary_dark="#35322f",
         input_background_fill="#ffffff",
@@ -83,9 +85,3 @@ SHEETS = (
     "html/tabs.css",
 )
 CSS = "\n".join((Path(__file__).parents[1] / sheet).read_text(encoding="utf-8") for sheet in SHEETS)
-
-
-def sample_css(picture: str) -> str:
-    """The sample button shows the sample; picture: a data address."""
-    shade = "linear-gradient(to top, rgba(0,0,0,.7), rgba(0,0,0,0) 60%)"
-    return f'#sample {{ background-image: {shade}, url("{picture}"); }}'

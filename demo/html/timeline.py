@@ -109,14 +109,15 @@ def _colour(item: SessionObject) -> str:
 
 def _diamond(frame: int, axis: Axis) -> str:
     return (
-        f'<button type="button" class="t-key" data-frame="{frame}" style="left:{axis.x(frame):.3f}%" '
+        f'<button type="button" class="t-key" tabindex="-1" data-frame="{frame}" style="left:{axis.x(frame):.3f}%" '
         f'aria-label="Key frame {frame + 1}" title="Key frame {frame + 1}"></button>'
     )
 
 
 def _flag(item: Suggestion, axis: Axis) -> str:
     return (
-        f'<button type="button" class="t-flag" data-frame="{item.frame}" style="left:{axis.x(item.frame):.3f}%" '
+        f'<button type="button" class="t-flag" tabindex="-1" data-frame="{item.frame}" '
+        f'style="left:{axis.x(item.frame):.3f}%" '
         f'aria-label="Frame {item.frame + 1}, worth checking: {escape(item.reason)}" '
         f'title="Frame {item.frame + 1}: {escape(item.reason)}"></button>'
     )

@@ -39,7 +39,7 @@ def track(
     """
     chosen = settings.read(model, device, size, memory)
     if not video:
-        raise xmem.InputError("There is no video yet: upload one, or take the sample.")
+        raise xmem.InputError("There is no video yet: upload one, or open one of the gallery.")
     workspace = studio.workspace_of(request)
     with workspace.new_run() as folder:
         session = Session.create(uploaded(video, request), folder / "session", download_stem(video))

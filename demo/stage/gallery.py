@@ -1,4 +1,7 @@
-"""Sessions that come along: clips with their masks, tracked ahead, each with a line on what it teaches."""
+"""Sessions that come along: clips with their masks, tracked ahead, each with a line on what it teaches.
+
+The first one is the showcase: it plays on the empty page, where it is in sight, for whoever has not asked for calm.
+"""
 
 from base64 import b64encode
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from pathlib import Path
 import gradio as gr
 from pydantic import TypeAdapter
 
+from demo.stage.parts import part
 from demo.visit import studio
 from xmem.errors import InputError
 from xmem.resources import RESTORE
@@ -32,8 +36,13 @@ class Piece:
 
     @property
     def picture(self) -> Path:
-        """A frame with its masks, 320 pixels wide."""
+        """A frame with its masks, 320 pixels wide; 640 of the showcase."""
         return FOLDER / f"{self.name}.webp"
+
+    @property
+    def film(self) -> Path:
+        """All frames with their masks; of the showcase alone."""
+        return FOLDER / f"{self.name}.mp4"
 
 
 _PIECES = TypeAdapter(tuple[Piece, ...])
@@ -49,15 +58,34 @@ def pieces() -> tuple[Piece, ...]:
     return tuple(piece for piece in listed if piece.bundle.is_file())
 
 
+def build_showcase() -> None:
+    """The first piece, playing: a link to the page with it open."""
+    for piece in pieces()[:1]:
+        gr.HTML(
+            f'<div class="showcase"><a href="?gallery={piece.name}">'
+            f'<video loop muted playsinline preload="none" poster="{_address(piece.picture)}" aria-hidden="true" '
+            f'tabindex="-1" data-file="{escape(piece.film.as_posix())}"></video>{_words(piece)}</a>'
+            f'<button type="button" aria-label="Play" title="Play"></button></div>',
+            js_on_load=part("showcase.js"),
+            apply_default_css=False,
+            elem_id="showcase",
+        )
+
+
 def build() -> None:
-    """A card for each piece: a link to the page with it open, which anybody may copy."""
+    """A card for each of the other pieces: a link to the page with it open, which anybody may copy."""
     cards = "".join(
         f'<li><a href="?gallery={piece.name}"><img src="{_address(piece.picture)}" alt="" width="320" height="200">'
-        f"<b>{escape(piece.title)}</b><span>{escape(piece.teaches)}</span></a></li>"
-        for piece in pieces()
+        f"{_words(piece)}</a></li>"
+        for piece in pieces()[1:]
     )
     if cards:
-        gr.HTML(f'<p class="group">Look at one that is done</p><ul class="pieces">{cards}</ul>', elem_id="gallery")
+        said = f'<p class="group">Look at one that is done</p><ul class="pieces">{cards}</ul>'
+        gr.HTML(said, apply_default_css=False, elem_id="gallery")
+
+
+def _words(piece: Piece) -> str:
+    return f"<b>{escape(piece.title)}</b><span>{escape(piece.teaches)}</span>"
 
 
 def _address(picture: Path) -> str:

@@ -4,6 +4,7 @@ const TOOLS = { b: "brush", e: "erase", p: "polygon", c: "click" };
 const TYPED = "input:not([type=range]):not([type=checkbox]):not([type=radio]):not([type=button]), textarea, select, [contenteditable], [role=listbox], video";
 const PRESSED = "button, a, summary, input[type=checkbox], input[type=radio], [role=tab]";  // Space and Enter are theirs
 const SLID = "input[type=range], [role=tab], [role=radio], input[type=radio]";  // arrow keys are theirs
+const ROVED = "[data-rove] :focus-visible";  // also theirs, where Tab led there
 
 /** What a key means: [name, argument] of `actions` of `onKeys`; null for none. pressed: {key, shift, ctrl, isPressed, isSlid},
  * the latter two of what has the focus. */
@@ -35,7 +36,7 @@ export function onKeys(element, actions) {
     if (!actions.isReady() || target.closest(TYPED) || event.altKey) return;
     const found = meaning({
       key: event.key, shift: event.shiftKey, ctrl: event.ctrlKey || event.metaKey,
-      isPressed: Boolean(target.closest(PRESSED)), isSlid: Boolean(target.closest(SLID)),
+      isPressed: Boolean(target.closest(PRESSED)), isSlid: Boolean(target.closest(SLID)) || target.matches(ROVED),
     });
     if (!found || (document.querySelector("dialog[open]") && found[0] !== "help")) return;
     if (found[0] !== "escape" && found[0] !== "close") event.preventDefault();

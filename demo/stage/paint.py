@@ -35,8 +35,12 @@ class PaintStep:
     frame: gr.Number
 
 
-def build() -> PaintStep:
-    canvas = painter("canvas")
+def build_canvas() -> gr.HTML:
+    return painter("canvas")
+
+
+def build(canvas: gr.HTML) -> PaintStep:
+    """What was painted, and masks from elsewhere. canvas: what `build_canvas` made."""
     with gr.Row(elem_id="stage-foot"):
         keys = gr.HTML(js_on_load=part("keyframes.js"), apply_default_css=False, elem_id="keys")
         mask = gr.UploadButton(

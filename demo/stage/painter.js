@@ -12,6 +12,7 @@ import { onKeys } from "./keys.js";
 import { follow } from "./news.js";
 import { Player } from "./player.js";
 import { Reel } from "./reel.js";
+import { rove } from "./rove.js";
 import { Zoom, pinch } from "./zoom.js";
 
 const root = element.querySelector(".p-root");
@@ -276,6 +277,7 @@ function drawObjects() {
     return dot;
   }));
   find(".p-new").hidden = !free.length;
+  for (const refresh of stops) refresh();
   find(".p-new-text").textContent = shown.length ? "New object" : "Pick a colour and paint";
   paintColor();
 }
@@ -576,6 +578,12 @@ function closePolygon() {
 
 // Tools and keys
 
+const stops = [
+  rove(find(".p-bar"), "button", () => find("[data-tool][aria-pressed=true]")),
+  rove(find(".p-objects"), ".p-object > *", () => find(".p-object.is-picked .p-swatch"), ".p-object"),
+  rove(find(".p-free"), "button", () => find(".p-free [aria-pressed=true]")),
+];
+
 function setTool(tool) {
   state.tool = tool;
   state.corners = [];
@@ -584,6 +592,7 @@ function setTool(tool) {
   clicking.isOn = tool === "click";
   hint();
   if (state.scene) drawMarks();
+  stops[0]();
 }
 
 function hint(sentence) {

@@ -1,4 +1,4 @@
-"""Choose a video, the sample or a bundle, or come back to one; what it is; which part of it is worked on."""
+"""Choose a video or a bundle, open a stored session, or come back to one; what it is; which part of it is worked on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from demo.failures import in_words
-from demo.html import panels, pictures
+from demo.html import allowed, panels
 from demo.runs import preflight, settings
 from demo.runs.track import TrackStep, outcome
 from demo.stage import gallery, recent
@@ -19,10 +19,10 @@ from demo.stage.paint import PaintStep
 from demo.visit import canvas, scene, studio
 from demo.visit.asked import uploaded
 from demo.wiring import PRIVATE, QUIET, SETTLE, Counters, stamp
-from xmem.render.overlay import tint
+from xmem.limits import limits
 from xmem.review.preflight import preflight as describe
 from xmem.session import Session, TrackSettings
-from xmem.video import VideoInfo, first_frame
+from xmem.video import VideoInfo
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 SAMPLE_VIDEO = SAMPLES / "big-buck-bunny.mp4"
@@ -42,7 +42,6 @@ ADDRESS = "() => [location.search]"  # session=KEY or gallery=NAME, and perhaps 
 @dataclass(frozen=True)
 class VideoStep:
     upload: gr.File
-    sample: gr.Button
     another: gr.Button
     recent: gr.HTML
     note: gr.HTML
@@ -66,12 +65,13 @@ def build(note: gr.HTML, another: gr.Button) -> VideoStep:
     with gr.Column(elem_id="intake"):
         with gr.Row(equal_height=True):
             with gr.Column(scale=7, min_width=280):
-                upload = gr.File(file_types=KINDS, show_label=False, height=300, elem_id="video")
+                upload = gr.File(file_types=KINDS, show_label=False, height=272, elem_id="video")
+                gr.HTML(panels.hint(allowed.line(limits())), elem_id="allowed")
             with gr.Column(scale=4, min_width=240):
-                sample = gr.Button("Try the sample", elem_id="sample")
+                gallery.build_showcase()
         recent_ones = recent.build()
         gallery.build()
-    return VideoStep(upload, sample, another, recent_ones, note)
+    return VideoStep(upload, another, recent_ones, note)
 
 
 def build_trim() -> TrimStep:
@@ -113,11 +113,10 @@ def wire(
     uploaded = step.upload.upload(load, step.upload, [*shown, *chosen.controls], **minimal)
     step.another.click(take_away, None, shown, js=SETTLE, **QUIET)
     step.another.click(preflight.nothing, None, estimate.outputs, **QUIET)
-    sampled = step.sample.click(load_sample, None, shown, **minimal)
     key = gr.Textbox(visible=False)
     came_back = page.load(come_back, key, [step.recent, *shown, *chosen.controls], js=ADDRESS, **minimal)
     recent.wire(step.recent, changed)
-    preflight.wire(estimate, [uploaded, sampled], chosen, changed)
+    preflight.wire(estimate, [uploaded], chosen, changed)
     gr.on(
         [ends.first.release, ends.last.release],
         trim,
@@ -158,15 +157,8 @@ def take_away(request: gr.Request) -> Opened:
     return nothing("")
 
 
-def load_sample(request: gr.Request) -> Opened:
-    """The bundled clip, with its mask already painted."""
-    session = sample_session(request)
-    note = facts(session.info)
-    note += panels.message("The sample, Big Buck Bunny, is loaded and painted: press Run.", "good")
-    return opened(session, note)
-
-
 def sample_session(request: gr.Request) -> Session:
+    """A session with the bundled clip, painted on its first frame."""
     session = studio.begin_session(request, SAMPLE_VIDEO)
     mask, _ = canvas.of_mask(str(SAMPLE_MASK), session.info.width, session.info.height)
     session.set_key_frame(0, mask)
@@ -256,13 +248,6 @@ def nothing(note: str) -> Opened:
     empty = {"empty": True, "ack": f"none-{stamp()}"}
     kept = [gr.skip()] * 2, [gr.skip()] * 3
     return None, empty, note, *kept[0], None, hidden, hidden, "", *kept[1], stamp()
-
-
-def sample_picture() -> str:
-    """The sample's first frame with its mask, as a data address."""
-    image = first_frame(SAMPLE_VIDEO)
-    mask, _ = canvas.of_mask(str(SAMPLE_MASK), image.shape[1], image.shape[0])
-    return pictures.small(tint(image, mask), 640)
 
 
 def facts(info: VideoInfo) -> str:

@@ -47,7 +47,7 @@ def session_of(request: gr.Request | None) -> Session:
     """The visitor's work, opened for reading. Raises InputError where there is no video yet."""
     workspace = workspace_of(request)
     if not Session.is_in(workspace.session_folder):
-        raise xmem.InputError("There is no video yet: upload one, or take the sample.")
+        raise xmem.InputError("There is no video yet: upload one, or open one of the gallery.")
     workspace.keep_alive()
     return Session.open(workspace.session_folder)
 

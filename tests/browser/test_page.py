@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from demo.stage.video import SAMPLE_MASK, SAMPLE_VIDEO
 from xmem import Session
 
 pytestmark = pytest.mark.browser
@@ -139,6 +140,16 @@ def run(page) -> None:
     page.wait_for_selector("#stop:visible")
     page.wait_for_selector("#run:visible", timeout=120_000)
     page.wait_for_selector("#panel .run.done")
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory) -> Path:
+    """A bundle of 90 frames, painted on the first one."""
+    folder = tmp_path_factory.mktemp("sample")
+    session = Session.create(SAMPLE_VIDEO, folder / "session")
+    session.set_key_frame(0, (np.array(Image.open(SAMPLE_MASK)) > 0).astype(np.uint8))
+    session.update_object(1, name="Bunny")
+    return session.save_bundle(folder / "big-buck-bunny.zip")
 
 
 @pytest.mark.parametrize("size", [(640, 360), (360, 640)])
@@ -373,8 +384,8 @@ def test_the_trim_limits_frames(page, clips):
     says(page, "#pending", "8 frames to compute.")
 
 
-def test_the_sample_runs_with_two_clicks_and_stop_keeps_what_is_done(page):
-    press(page, "#sample")
+def test_stop_keeps_what_is_done_and_it_is_gone_on_with(page, sample):
+    page.set_input_files("#video input[type=file]", str(sample))
     page.wait_for_selector("[aria-label='Paint Bunny']")
     press(page, "#run")
     page.wait_for_selector("#panel .run:has-text('left')", timeout=90_000)
@@ -465,7 +476,7 @@ def key_of(page) -> str:
     return page.evaluate("new URLSearchParams(location.search).get('session')")
 
 
-def test_reload_back_and_another_page_come_back_to_the_work(page, clips, server):
+def test_reload_back_and_another_page_come_back_to_the_work(page, clips, sample, server):
     page.evaluate("localStorage.clear()")  # of other visits in this window
     upload(page, clips[640, 360])
     dab(page, *at(page, 180, 120))
@@ -482,7 +493,7 @@ def test_reload_back_and_another_page_come_back_to_the_work(page, clips, server)
     shows(page, 0)
     assert painted(page) == before and key_of(page) == key
 
-    press(page, "#sample")
+    page.set_input_files("#video input[type=file]", str(sample))
     page.wait_for_selector("[aria-label='Paint Bunny']")
     page.wait_for_function("(key) => !location.search.includes(key) && location.search", arg=key)
     page.click("#recent a:has-text('Back to marked-640x360')")
@@ -498,9 +509,9 @@ def test_reload_back_and_another_page_come_back_to_the_work(page, clips, server)
     assert painted(page) == before
 
 
-def test_a_page_that_is_loaded_again_and_a_second_tab_join_the_run(page):
+def test_a_page_that_is_loaded_again_and_a_second_tab_join_the_run(page, sample):
     """However soon the run ends: nothing here waits for a state that may have passed."""
-    press(page, "#sample")
+    page.set_input_files("#video input[type=file]", str(sample))
     page.wait_for_selector("[aria-label='Paint Bunny']")
     key = key_of(page)
     other = page.context.new_page()
@@ -532,9 +543,9 @@ def test_a_stored_session_opens_in_one_click_with_its_masks_and_nothing_to_compu
     assert {"red", "blue"} <= painted(page).keys()
 
 
-def test_an_address_of_a_session_that_is_over_says_so_and_is_an_empty_page(page, server):
+def test_an_address_of_a_session_that_is_over_says_so_and_is_an_empty_page(page, sample, server):
     page.goto(f"{server}/?session=over")
     says(page, "#video-note", "The work of this address is over or was never here: begin with a video.")
     page.wait_for_function("location.search === ''")
-    press(page, "#sample")
+    page.set_input_files("#video input[type=file]", str(sample))
     page.wait_for_selector("[aria-label='Paint Bunny']")

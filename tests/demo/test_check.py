@@ -38,7 +38,7 @@ def test_before_a_result_the_timeline_has_frames_alone(visitor, session):
 def test_the_timeline_names_objects_and_leads_to_key_frames_and_doubtful_frames(tracked, visitor):
     html, worth = check.overview(visitor)
     assert "&lt;Square&gt;" in html and "<Square>" not in html
-    assert 'class="t-key" data-frame="0"' in html and 'data-first="0" data-last="11"' in html
+    assert 'class="t-key" tabindex="-1" data-frame="0"' in html and 'data-first="0" data-last="11"' in html
     assert html.count("b-line") == 1
     for suggestion in check.suggestions(tracked, tracked.stats()):
         assert f'data-frame="{suggestion.frame}"' in html and f'data-frame="{suggestion.frame}"' in worth

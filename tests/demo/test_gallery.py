@@ -3,6 +3,7 @@
 import hashlib
 from types import SimpleNamespace
 
+import av
 import pytest
 
 from demo.stage import gallery, video
@@ -17,6 +18,9 @@ def test_there_are_six_small_ones_and_each_says_what_it_teaches():
     assert sum(path.stat().st_size for path in gallery.FOLDER.iterdir()) < 7_000_000
     licence = (gallery.FOLDER / "LICENSE.md").read_text()
     assert all(f"`{piece.name}`" in licence and piece.teaches and piece.picture.is_file() for piece in gallery.pieces())
+    with av.open(str(gallery.pieces()[0].film)) as film:
+        shown = film.streams.video[0]
+        assert shown.frames == 90 and not film.streams.audio, "the showcase plays all of it, and is silent"
 
 
 @pytest.mark.parametrize("name", NAMES)

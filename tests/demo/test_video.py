@@ -1,4 +1,4 @@
-"""A video, the sample or a bundle becomes a session; what it is; its trim."""
+"""A video, the sample of programs or a bundle becomes a session; what it is; its trim."""
 
 import shutil
 from types import SimpleNamespace
@@ -50,9 +50,9 @@ def test_taking_the_video_away_empties_the_page_and_loses_nothing(visitor, sessi
     assert [each.frame for each in studio.join_session(visitor, key).key_frames] == [2]
 
 
-def test_the_sample_beside_own_work_is_another_session(visitor, session):
+def test_a_sample_of_a_program_beside_own_work_is_another_session(visitor, session):
     key = studio.key_of(visitor)
-    video.load_sample(visitor)
+    video.sample_session(visitor)
     assert studio.key_of(visitor) != key and studio.session_of(visitor).frame_count == 90
     assert studio.join_session(visitor, key).frame_count == 12
 
@@ -82,10 +82,9 @@ def test_a_page_without_a_key_stays_as_it_is(visitor):
 
 
 def test_the_sample_comes_with_its_mask_and_a_name(visitor):
-    _, scene, *_ = video.load_sample(visitor)
-    session = studio.session_of(visitor)
+    session = video.sample_session(visitor)
     np.testing.assert_array_equal(session.mask(0), np.array(Image.open(video.SAMPLE_MASK)))
-    assert [item.name for item in session.objects] == ["Bunny"] and scene["is_key"]
+    assert [item.name for item in session.objects] == ["Bunny"]
     assert session.frame_count == 90
 
 
