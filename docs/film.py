@@ -3,9 +3,9 @@
     python docs/film.py http://127.0.0.1:7860 docs/stage.webp
     python docs/film.py http://127.0.0.1:7860 docs/phone.webp --phone
 
-A stored session is opened, what was lost is clicked on one frame, the run is stopped, gone on with and survives a page that
-is loaded again; the result is taken away. It works the page with mouse and clicks as a visitor does, takes pictures on
-the way, and leaves out the waiting.
+A stored session is opened, what was lost is clicked on one frame, the run is stopped, gone on with, and survives a page
+that is loaded again; the result is taken away. It works the page with mouse and clicks as a visitor does, takes
+pictures on the way, and leaves out the waiting.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from playwright.sync_api import Page, sync_playwright
 
 FRAME = 80  # counted from 0: both ears are in sight, and neither is in the mask
 EARS = ((182, 50), (217, 40))  # (x, y) in pixels of the clip
+SIZE = "384 pixels"
 CLIP = (640, 90)  # its width in pixels, its frames
 
 
@@ -33,7 +34,7 @@ class Format:
     quality: int
 
 
-WIDE = Format((1280, 800), 800, 21, 48)
+WIDE = Format((1280, 800), 800, 21, 40)
 PHONE = Format((390, 844), 300, 17, 50)
 
 HELPERS = """(size) => {
@@ -41,7 +42,7 @@ HELPERS = """(size) => {
   style.textContent = `
     #film-cursor { position: fixed; z-index: 9999; width: 26px; height: 26px; margin: -3px 0 0 -4px;
       pointer-events: none; }
-    #film-words { position: fixed; z-index: 9998; left: 50%; bottom: 22px; transform: translateX(-50%);
+    #film-words { position: fixed; z-index: 9998; left: 50%; top: 8px; transform: translateX(-50%);
       padding: 11px 20px; border-radius: 22px; background: rgba(20, 20, 20, .9); color: #fff; text-align: center;
       font: 600 ${size}px/1.3 system-ui, sans-serif; width: max-content; max-width: 88vw; }
     html { scroll-behavior: auto !important; }
@@ -138,8 +139,17 @@ class Film:
 
     def save(self, path: Path) -> None:
         first, *others = self.pictures
-        options = {"duration": self.durations, "loop": 0, "quality": self.form.quality, "method": 6}
-        first.save(path, save_all=True, append_images=others, minimize_size=True, **options)
+        options = {"duration": self.durations, "loop": 0, "quality": self.form.quality, "method": 4}
+        first.save(path, save_all=True, append_images=others, **options)
+
+
+def to_the_stage(film: Film) -> None:
+    if film.form is PHONE:
+        film.look_at(".p-view", "start")
+        film.page.evaluate("scrollBy(0, -70)")
+    else:
+        film.page.evaluate("scrollTo(0, 0)")
+    film.page.wait_for_timeout(400)
 
 
 def story(film: Film) -> None:
@@ -149,9 +159,11 @@ def story(film: Film) -> None:
         film.show(300)
     film.press(".showcase a")
     page.wait_for_selector("#take >> visible=true")
+    film.ready()
     page.wait_for_function("window.xmemStage.isComplete()")
     page.wait_for_timeout(2000)
-    film.look_at("#masthead" if film.form is WIDE else ".p-view", "start")
+    choose_size(page)
+    to_the_stage(film)
     film.say("Scrub: the ears are lost on the way")
     film.show(900)
     film.scrub(4, FRAME, 10)
@@ -160,11 +172,20 @@ def story(film: Film) -> None:
     for ear in EARS:
         film.click_clip(*ear)
     run(film)
-    film.look_at("#masthead" if film.form is WIDE else ".p-view", "start")
-    film.say("The ears are followed now")
-    film.scrub(FRAME, 22, 8)
+    to_the_stage(film)
+    film.say("The frames beside it follow")
+    film.scrub(CLIP[1] - 1, 66, 7)
     film.show(1600)
     take_away(film)
+
+
+def choose_size(page: Page) -> None:
+    """A larger one than that of the stored session; while nobody looks."""
+    page.evaluate("document.querySelector('#settings button').click()")
+    page.locator("#size input").click()
+    page.get_by_role("option", name=SIZE).click()
+    page.evaluate("document.querySelector('#settings button').click()")
+    page.wait_for_timeout(1000)
 
 
 def run(film: Film) -> None:
@@ -181,19 +202,19 @@ def run(film: Film) -> None:
     film.say("and Continue goes on there")
     film.press("#run")
     page.wait_for_selector("#panel .run:has-text('left')")
-    film.show(700)
     film.say("Load the page again in the middle: nothing is lost")
-    film.show(1200)
+    film.show(1500)
     page.reload()
     film.ready()
     film.show(300)
     page.wait_for_selector(".p-root:not(.is-empty)")
     page.wait_for_selector("#stop:visible, #panel .run.done")
-    film.look_at("#masthead" if film.form is WIDE else "#run", "start" if film.form is WIDE else "center")
+    if film.form is PHONE:
+        film.look_at("#run")
     film.show(900)
     while page.locator("#stop").is_visible():
         film.show(200)
-        page.wait_for_timeout(4000)
+        page.wait_for_timeout(7000)
     page.wait_for_selector("#panel .run.done")
     film.show(1200)
 
@@ -222,6 +243,7 @@ def main(address: str, path: Path, form: Format) -> None:
         page = browser.new_page(viewport={"width": form.view[0], "height": form.view[1]})
         page.set_default_timeout(300_000)
         page.goto(address)
+        page.wait_for_selector(".showcase video")
         page.wait_for_function("document.querySelector('.showcase video').currentTime > 0.1")
         film = Film(page, form)
         film.ready()

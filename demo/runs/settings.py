@@ -133,15 +133,21 @@ def values(settings: TrackSettings) -> list[Any]:
     return [
         settings.model,
         gr.skip(),  # the device is this machine's
-        settings.size or ORIGINAL_SIZE,
+        _size_of(settings),
         memory.of_session(settings),
         settings.direction,
         settings.pause_at_cuts,
     ]
 
 
-def size_choices() -> list[tuple[str, int]]:
-    return [*((f"{size} pixels", size) for size in SIZES), ("As the video", ORIGINAL_SIZE)]
+def _size_of(settings: TrackSettings) -> Any:
+    """A size that the page does not offer by itself, as a program may have chosen, is offered then."""
+    size = settings.size or ORIGINAL_SIZE
+    return size if size in (*SIZES, ORIGINAL_SIZE) else gr.update(choices=size_choices(size), value=size)
+
+
+def size_choices(*more: int) -> list[tuple[str, int]]:
+    return [*((f"{size} pixels", size) for size in sorted((*SIZES, *more))), ("As the video", ORIGINAL_SIZE)]
 
 
 def default_size() -> int:

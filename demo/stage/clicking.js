@@ -10,7 +10,7 @@ export class Clicking {
   /** canvas: what the painter lends: ask(asked), token(), frame(), brush(), labels(), size(), color(), show(labels), commit(),
    * settled(), marks(), say(sentence), and proposal, a canvas over the picture. */
   constructor(canvas) {
-    Object.assign(this, { canvas, group: null, minus: false, pressed: null, asking: false, wanted: null, turn: Promise.resolve(), busy: 0 });
+    Object.assign(this, { canvas, group: null, minus: false, pressed: null, asking: false, wanted: null, turn: Promise.resolve(), busy: 0, hidden: 0 });
     this.pen = canvas.proposal.getContext("2d");
   }
 
@@ -102,10 +102,11 @@ export class Clicking {
       while (this.wanted && !this.pressed && !this.busy) {
         const { point: place, takesAway: away } = this.wanted, begun = performance.now();
         this.wanted = null;
+        const hidden = this.hidden;  // one that was hidden meanwhile stays so: the pointer may have left
         const frame = this.canvas.frame(), id = this.canvas.brush();
         const group = this.group?.frame === frame && this.group.id === id ? this.group : null;
         const found = await this.ask(group, [...(group?.clicks ?? []), [...place, !away]], true);
-        if (this.isOn && !this.pressed && !this.busy && frame === this.canvas.frame()) await this.propose(found);
+        if (hidden === this.hidden && !this.pressed && frame === this.canvas.frame()) await this.propose(found, hidden);
         const took = performance.now() - begun;
         await new Promise((done) => setTimeout(done, Math.max(HOVER_MS - took, took)));  // half of a core at most
       }
@@ -117,13 +118,15 @@ export class Clicking {
   /** Whether clicks are what the pointer makes now. */
   set isOn(on) { this.on = on; if (!on) { this.group = null; this.pressed = null; this.hide(); } }
 
-  async propose(found) {
+  async propose(found, hidden) {
     const { width, height } = this.canvas.size(), paper = this.canvas.proposal;
     if (paper.width !== width || paper.height !== height) Object.assign(paper, { width, height });
     this.pen.clearRect(0, 0, width, height);
     paper.dataset.pixels = found.width ? 1 : 0;
     if (!found.width) return;
-    const alpha = await pixelsOf(found), image = this.pen.createImageData(found.width, found.height), [r, g, b] = this.canvas.color();
+    const alpha = await pixelsOf(found);
+    if (hidden !== this.hidden) return;
+    const image = this.pen.createImageData(found.width, found.height), [r, g, b] = this.canvas.color();
     const isIn = (x, y) => x >= 0 && y >= 0 && x < found.width && y < found.height && alpha[y * found.width + x];
     for (let y = 0, i = 0; y < found.height; y++) for (let x = 0; x < found.width; x++, i++) {
       if (!alpha[i]) continue;
@@ -134,6 +137,7 @@ export class Clicking {
   }
 
   hide() {
+    this.hidden++;
     this.wanted = null;
     this.canvas.proposal.dataset.pixels = 0;
     this.pen.clearRect(0, 0, this.canvas.proposal.width, this.canvas.proposal.height);

@@ -90,5 +90,6 @@ function entry(item) {
 }
 
 watch("value", () => receive(props.value));
-if (inAddress()) root.replaceChildren(made("p", { className: "message", role: "status" }, "Bringing your work back…"));
+const asked = new URLSearchParams(location.search);  // until it is there, nothing else is offered
+if (asked.has("session") || asked.has("gallery")) root.replaceChildren(made("p", { className: "message r-coming", role: "status" }, asked.has("session") ? "Bringing your work back…" : "Opening it…"));
 else receive(props.value);

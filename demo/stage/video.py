@@ -146,7 +146,7 @@ def load(file: str | None, request: gr.Request) -> tuple[Any, ...]:
     path = uploaded(file, request)
     if path.suffix.lower() == ".zip":
         session = studio.resume_session(request, path)
-        return *shown_again(session, _as_you_left_it(session)), *settings.values(session.settings)
+        return *shown_again(session, _as_you_left_it(session)), *_settings_of(session)
     session = studio.begin_session(request, path)
     return *opened(session, facts(session.info)), *_kept_settings()
 
@@ -170,6 +170,11 @@ def _kept_settings() -> tuple[Any, ...]:
     return (gr.skip(),) * len(settings.values(TrackSettings()))
 
 
+def _settings_of(session: Session) -> tuple[Any, ...]:
+    """Those of its run; where it had none, those of the page stay."""
+    return settings.values(session.settings) if session.settings != TrackSettings() else _kept_settings()
+
+
 def _over(sentence: str, address: str, _request: gr.Request) -> tuple[Any, ...]:
     return recent.gone(_asked(address).get("session", "")), *nothing(panels.message(sentence, "bad")), *_kept_settings()
 
@@ -189,9 +194,7 @@ def come_back(address: str, request: gr.Request) -> tuple[Any, ...]:
         frame = piece.frame if frame is None else frame
     else:
         return gr.skip(), *UNTOUCHED, *_kept_settings()
-    had_a_run = session.settings != TrackSettings()
-    chosen = settings.values(session.settings) if had_a_run else _kept_settings()
-    return recent.here(request), *opened(session, facts(session.info) + said, frame), *chosen
+    return recent.here(request), *opened(session, facts(session.info) + said, frame), *_settings_of(session)
 
 
 def _asked(address: str) -> dict[str, str]:

@@ -41,6 +41,7 @@ def overflow(page) -> int:
 
 
 def test_the_first_stored_clip_plays_on_the_empty_page_which_everybody_can_read(page):
+    page.wait_for_selector(".showcase video")
     page.wait_for_function(f"{FILM}.currentTime > 0.2 && {FILM}.muted && {FILM}.loop")
     page.click(".showcase button[aria-label=Pause]")
     page.wait_for_function(f"{FILM}.paused")

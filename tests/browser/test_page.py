@@ -342,6 +342,7 @@ def test_eraser_outline_and_polygon(page, clips):
     for corner in corners:
         page.mouse.move(*at(page, *corner), steps=6)
     page.mouse.up()
+    assert "dot" not in page.inner_text(".p-hint")
     outline = painted(page)["red"]
     assert outline[0] > 120 * 80, "a closed stroke is filled"
     page.keyboard.press("e")

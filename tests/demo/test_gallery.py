@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import av
 import pytest
 
+from demo.runs import settings
 from demo.stage import gallery, video
 from demo.visit import studio
 from xmem.errors import InputError
@@ -30,6 +31,14 @@ def test_each_opens_with_all_masks_and_nothing_to_compute(workspaces, name):
     assert session.pending() == [] and session.has_results
     assert all(session.has_result(frame) for frame in range(session.frame_count))
     assert session.mask(piece.frame).any()
+
+
+def test_the_page_offers_the_settings_that_each_was_tracked_with(workspaces):
+    for name in NAMES:
+        _, session = gallery.open_piece(SimpleNamespace(session_hash=name), name)
+        size = settings.values(session.settings)[2]
+        choices = size["choices"] if isinstance(size, dict) else settings.size_choices()
+        assert session.settings.size in [value for _, value in choices], name
 
 
 def test_what_is_done_to_one_is_done_to_a_copy(workspaces):

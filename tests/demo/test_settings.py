@@ -79,7 +79,9 @@ def test_the_controls_values_become_settings_and_back(chosen):
     read = settings.read(*chosen)
     assert (read.size, read.memory.mem_every, read.direction, read.pause_at_cuts) == (64, 3, "both", False)
     shown = settings.values(read)
-    assert settings.read(shown[0], chosen[1], *shown[2:]) == read
+    size = shown[2]["value"]
+    assert settings.read(shown[0], chosen[1], size, *shown[3:]) == read
+    assert ("64 pixels", size) in shown[2]["choices"], "what the page does not offer by itself is offered then"
     assert shown[3]["family"] == "xmem" and shown[3]["values"]["top_k"] == 8
 
 

@@ -67,7 +67,8 @@ def test_the_key_in_the_address_brings_the_work_back(visitor, session, chosen, a
     assert remembered["picture"].startswith("data:image/jpeg")
     assert scene["frame"] == 2 and "12 of 12 frames tracked" in note
     shown = rest[-len(chosen) :]
-    assert settings.read(shown[0], chosen[1], *shown[2:]) == settings.read(*chosen), "settings are those of the run"
+    now = settings.read(shown[0], chosen[1], shown[2]["value"], *shown[3:])
+    assert now == settings.read(*chosen), "settings are those of the run"
 
 
 def test_an_address_whose_session_is_over_is_a_sentence_and_an_empty_page(visitor):

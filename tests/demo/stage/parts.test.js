@@ -4,6 +4,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { chunksAround, clock, frameAt, neighbour, placeOf, typedFrame } from "../../../demo/stage/frames.js";
 import { areasOf, bytesOf, labelsOf, painted } from "../../../demo/stage/runs.js";
+import { dab, fillNew } from "../../../demo/stage/masks.js";
+import { Clicking } from "../../../demo/stage/clicking.js";
+import { Actions } from "../../../demo/stage/actions.js";
 import { Shelf } from "../../../demo/stage/shelf.js";
 import { Reel } from "../../../demo/stage/reel.js";
 
@@ -72,4 +75,40 @@ test("a reel asks for what is near first, once each, and for masks that changed 
   assert.deepEqual(asked.splice(0), ["m1:2"]);
   reel.open({ token: "other", count: 2, chunk: 2, width: 2, height: 1 }, 0);
   assert.equal(reel.mask(2), undefined);
+});
+
+test("a brush leaves a round way, and a closed outline its inside", () => {
+  const mask = { labels: new Uint8Array(900), width: 30, height: 30 }, before = mask.labels.slice();
+  const corners = [[6, 6], [24, 6], [24, 24], [6, 24], [6, 6]];
+  for (let i = 1; i < corners.length; i++) dab(mask, corners[i - 1], corners[i], 1.5, 2);
+  assert.deepEqual([mask.labels[30 * 6 + 15], mask.labels[30 * 15 + 15], mask.labels[0]], [2, 0, 0]);
+  mask.labels[30 * 14 + 14] = 1;
+  fillNew(mask, before, 2);
+  assert.deepEqual([mask.labels[30 * 15 + 15], mask.labels[30 * 14 + 14], mask.labels[30 * 3 + 3]], [2, 1, 0]);
+});
+
+test("actions go one at a time, and only the latest stroke of a frame is sent", () => {
+  const sent = [], actions = new Actions((name, data) => sent.push([name, data.frame, data.ack]), () => {});
+  actions.send("go", { frame: 1 });
+  actions.send("stroke", { frame: 1 });
+  actions.send("stroke", { frame: 1 });
+  actions.send("stroke", { frame: 2 });
+  actions.answered(7);
+  assert.deepEqual([sent, actions.waits, actions.queue.length], [[["go", 1, 1]], true, 2]);
+  actions.answered(1); actions.answered(2); actions.answered(3);
+  assert.deepEqual([sent.slice(1), actions.isIdle], [[["stroke", 1, 2], ["stroke", 2, 3]], true]);
+});
+
+test("what a click would take is not shown once the pointer has left", async () => {
+  let answer;
+  const proposal = { dataset: {}, getContext: () => ({ clearRect() {} }) }, shown = [];
+  const clicking = new Clicking({ proposal, ask: () => new Promise((done) => { answer = done; }), token: () => "", frame: () => 3, brush: () => 1 });
+  clicking.propose = async (found) => shown.push(found);
+  for (const leaves of [true, false]) {
+    const asked = clicking.hover([5, 5], false);
+    if (leaves) clicking.hide();
+    answer({ width: 1 });
+    await asked;
+  }
+  assert.equal(shown.length, 1);
 });
