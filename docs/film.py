@@ -210,7 +210,7 @@ def run(film: Film) -> None:
     page.wait_for_selector(".p-root:not(.is-empty)")
     page.wait_for_selector("#stop:visible, #panel .run.done")
     if film.form is PHONE:
-        film.look_at("#run")
+        film.look_at("#run-box")
     film.show(900)
     while page.locator("#stop").is_visible():
         film.show(200)
