@@ -26,7 +26,7 @@ def unmeasured():
 
 @pytest.fixture(autouse=True)
 def ordinary_scheduling():
-    """SVT-AV1 makes the process that encodes with it a real-time one where it is root; its children, a browser's, too."""
+    """Encoding by SVT-AV1 makes a process of root a real-time one, and so its children, a browser among them."""
     yield
     if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

@@ -84,7 +84,9 @@ def refused(*_):
     raise RuntimeError("bf16 path needs the cpu support avx512bw")
 
 
-@pytest.mark.parametrize("operators", [None, SimpleNamespace(_reorder_convolution_weight=refused)], ids=["absent", "refusing"])
+@pytest.mark.parametrize(
+    "operators", [None, SimpleNamespace(_reorder_convolution_weight=refused)], ids=["absent", "refusing"]
+)
 @torch.no_grad()
 def test_where_torch_has_no_such_operators_or_they_refuse_a_type_it_is_the_plain_layer(monkeypatch, operators):
     conv = layer("decoder", torch.bfloat16)

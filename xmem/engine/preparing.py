@@ -46,10 +46,7 @@ class Preparing:
         scale, shift = self._scale_and_shift(width, rows.device)
         left, right, top, bottom = self._padding
         full = self._resized[0] + top + bottom, self._resized[1] + left + right
-        if self.grid.pad_before_normalising:
-            padded = shift[:3].expand(*full, 3).clone()
-        else:
-            padded = rows.new_zeros(*full, 3)
+        padded = shift[:3].expand(*full, 3).clone() if self.grid.pad_before_normalising else rows.new_zeros(*full, 3)
         inner = padded.view(full[0], 3 * full[1])[top : full[0] - bottom, 3 * left : 3 * (full[1] - right)]
         # (x / 255 - mean) / std as one pass: x scale + shift along whole rows, a colour after the other
         if (height, width) == self._resized:
