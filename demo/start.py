@@ -31,7 +31,7 @@ def start(host: str | None = None, port: int | None = None, share: bool = False)
     models.place()
     demo, options = build_demo()
     spaces.keep_sweeping()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is passing goes then, too
+    signal.signal(signal.SIGTERM, _leave)  # so that what is passing goes then, too
     try:
         demo.launch(server_name=host, server_port=port, share=share or None, prevent_thread_lock=True, **options)
         while True:  # not Gradio's own way to wait, which closes the server under its visitors
@@ -39,13 +39,18 @@ def start(host: str | None = None, port: int | None = None, share: bool = False)
     except KeyboardInterrupt:
         log.info("Ending.")
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _end(demo)
         spaces.close()
 
 
+def _leave(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would end the ending
+    sys.exit(0)
+
+
 def _end(demo: gr.Blocks) -> None:
     """Runs are left where they are, to be gone on with, and their visitors are told; then the server ends."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     until, queue = time.monotonic() + END_SECONDS, demo._queue
     going = [event for events in queue.active_jobs if events for event in events]
     if not turn.line().end(END_SECONDS):

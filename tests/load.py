@@ -12,6 +12,7 @@ import json
 import os
 import random
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -290,6 +291,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=320, help="of the clips of sessions")
     parser.add_argument("--seconds", type=float, default=60)
     args, flags = parser.parse_known_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with the server
     with served(flags) as (server, folder):
         if args.what == "visitors":
             print(json.dumps(many_visitors(server, folder, args.count, args.seconds), indent=1))

@@ -122,7 +122,7 @@ def test_a_killed_server_loses_seconds_of_a_run_and_one_that_is_ended_none(tmp_p
             for (step,) in again.steps(*RUN):
                 if step.get("done", 0) >= HELD_AT:
                     assert step["total"] == FRAMES - saved, "the run goes on"
-                    os.kill(process.pid, signal.SIGTERM)
+                    os.kill(process.pid, signal.SIGTERM)  # at each step, as whoever is impatient
         assert str(refused.value) == turn.ENDING
         process.join(60)
         assert process.exitcode == 0
@@ -152,7 +152,6 @@ def test_a_server_that_ends_waits_until_its_visitors_were_told(monkeypatch):
             queue.pending_event_ids_session["1"].clear()
 
     monkeypatch.setattr(start.time, "sleep", sleep)
-    monkeypatch.setattr(start.signal, "signal", lambda *_: None)
     monkeypatch.setattr(turn, "line", lambda: turn.Line(1, 1))
     start._end(SimpleNamespace(_queue=queue, close=lambda verbose: closed.append(1)))
     assert closed and len(waited) == 3
