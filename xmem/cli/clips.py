@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
                 bar.write(str(step.file))
             else:
                 frames += 1
-                bar.set_description(f"{frames} frames")
+                bar.set_description(f"{frames} frames", refresh=False)
+                bar.update(0)
     return 0
 
 
