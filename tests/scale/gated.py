@@ -14,7 +14,7 @@ GATE, SEEN_AT = "go on", 3
 
 real = pytest.mark.skipif(
     not os.environ.get("XMEM_TEST_RAY") or find_spec("ray") is None,
-    reason="Ray's processes take half a minute to begin: pip install '.[ray]', and XMEM_TEST_RAY=1",
+    reason="Ray's processes take long to begin: pip install '.[ray]', and XMEM_TEST_RAY=1",
 )
 
 
