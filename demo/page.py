@@ -90,7 +90,7 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
     everywhere(demo)
     return demo, {
         "theme": style.theme(),
-        "css": style.CSS,
+        "css": style.CSS + models.heading_css(),
         "allowed_paths": [str(video.SAMPLES)],
         "footer_links": ["api"],
         "max_file_size": limits().upload_bytes,

@@ -82,6 +82,7 @@ SHEETS = (
     "stage/recent.css",
     "stage/gallery.css",
     "runs/memory.css",
+    "runs/models.css",
     "html/tabs.css",
 )
 CSS = "\n".join((Path(__file__).parents[1] / sheet).read_text(encoding="utf-8") for sheet in SHEETS)

@@ -21,6 +21,10 @@ from xmem.families import FAMILIES, Family
 from xmem.networks import Network
 from xmem.session import TrackSettings
 
+ORDER = ("xmem", "cutie", "aot", "stcn", "stm")  # of the families in the choice: what most will want first
+GROUPED = "by-family"  # the class of a choice whose list has the families' headings
+OWN_FILES = "Own files"
+
 
 class ModelCache:
     """The networks last used, at most `capacity` of them; shared by all visitors, who only read them. One whose file
@@ -121,9 +125,10 @@ def default_model() -> str:
 
 
 def model_choices() -> list[tuple[str, str]]:
-    """(label, name) of the registered checkpoints, of files put into the folder by hand, and of XMEM_MODEL."""
+    """(label, name) of the registered checkpoints, family by family, of files put into the folder by hand, and of
+    XMEM_MODEL."""
     choices = []
-    for name, record in REGISTRY.items():
+    for name, record in _by_family():
         if record.url is None:
             state = "comes with the page"
         elif checkpoints.find(name):
@@ -136,6 +141,29 @@ def model_choices() -> list[tuple[str, str]]:
     if chosen not in dict((name, label) for label, name in choices):
         choices.append((f"{Path(chosen).stem} · own file", chosen))
     return choices
+
+
+def headings() -> list[tuple[int, str, str]]:
+    """Of the list of `model_choices`: where a family begins, its title, and what it is good at."""
+    found, last = [], ""
+    for place, (_, record) in enumerate(_by_family()):
+        if record.family != last:
+            kind = FAMILIES[record.family]
+            found.append((place, kind.title, kind.good_at.partition(":")[0]))
+            last = record.family
+    return [*found, (len(REGISTRY), OWN_FILES, "")]
+
+
+def heading_css() -> str:
+    """Style rules that write the headings over the first entry of each family, which Gradio's lists have no place for.
+    They are gone from a list that is searched where that entry is."""
+    item = f".{GROUPED} li[role=option]"
+    said = ((place, f"{title}: {good_at}" if good_at else title) for place, title, good_at in headings())
+    return "".join(f'{item}[data-index="{place}"]::before {{ content: "{text}"; }}\n' for place, text in said)
+
+
+def _by_family() -> list[tuple[str, checkpoints.Checkpoint]]:
+    return sorted(REGISTRY.items(), key=lambda entry: ORDER.index(entry[1].family))
 
 
 def listed(name: str) -> str:

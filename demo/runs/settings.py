@@ -42,7 +42,9 @@ class SettingsPanel:
 def build() -> SettingsPanel:
     chosen = models.default_model()
     with gr.Accordion("Settings", open=False, elem_id="settings"):
-        model = gr.Dropdown(models.model_choices(), value=chosen, label="Model", elem_id="model")
+        model = gr.Dropdown(
+            models.model_choices(), value=chosen, label="Model", elem_id="model", elem_classes=models.GROUPED
+        )
         accuracy = gr.HTML(models.accuracy(chosen), elem_id="model-accuracy")
         model_note = gr.HTML(elem_id="model-note")
         devices = models.device_choices()

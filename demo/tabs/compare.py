@@ -105,6 +105,7 @@ def _side(title: str, memory: str) -> tuple[gr.Dropdown, gr.Dropdown]:
                 value=models.default_model(),
                 label=f"{title}: model",
                 elem_id=f"compare-{title.lower()}-model",
+                elem_classes=models.GROUPED,
             ),
         )
 

@@ -53,6 +53,15 @@ def test_which_models_are_at_hand_is_marked(monkeypatch, tmp_path):
     assert labels["mine.safetensors"] == "mine · own file"
 
 
+def test_models_are_listed_family_by_family_each_with_a_line_on_what_it_is_good_at():
+    families = [models.family(name).name for _, name in models.model_choices() if name in REGISTRY]
+    assert list(dict.fromkeys(families)) == list(models.ORDER) and set(models.ORDER) == set(models.FAMILIES)
+    assert sorted(families, key=models.ORDER.index) == families, "none stands apart from its family"
+    assert [place for place, _, _ in models.headings()][:2] == [0, families.count("xmem")]
+    assert '[data-index="0"]::before { content: "XMem: long videos and several objects"; }' in models.heading_css()
+    assert '"Cutie: most videos where its file is at hand"' in models.heading_css()
+
+
 def test_every_model_comes_with_the_accuracy_to_expect():
     """The embedded one's figure is ours and on other clips than published ones: the notice says so."""
     lite, full = models.accuracy(EMBEDDED), models.accuracy("XMem")
