@@ -183,7 +183,7 @@ def _largest_piece(mask: np.ndarray, thin: bool = True) -> int:
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     if width == 0:
         return 0
-    counted = mask[max(0, y - 1) : y + height + 1, max(0, x - 1) : x + width + 1].view(np.uint8)
+    counted: np.ndarray = mask[max(0, y - 1) : y + height + 1, max(0, x - 1) : x + width + 1].view(np.uint8)
     if not thin:
         counted = cv2.morphologyEx(counted, cv2.MORPH_OPEN, _CROSS)
     count, _, figures, _ = cv2.connectedComponentsWithStats(counted, connectivity=8)
