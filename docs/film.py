@@ -54,7 +54,7 @@ HELPERS = """(size) => {
     </svg>
     <div id="film-words" hidden></div>`);
   const cursor = document.querySelector('#film-cursor');
-  addEventListener('mousemove', (event) => {
+  addEventListener('pointermove', (event) => {
     cursor.style.left = event.clientX + 'px';
     cursor.style.top = event.clientY + 'px';
   }, true);
@@ -120,6 +120,7 @@ class Film:
             self.page.wait_for_timeout(250)
             self.show(160)
         self.page.mouse.up()
+        self.page.mouse.move(box["x"] + box["width"] * last / (CLIP[1] - 1), box["y"] - 60)
         self.page.wait_for_selector(f".p-root[data-frame='{last}']")
         self.page.evaluate("window.xmemSettled()")
         self.page.wait_for_timeout(500)
@@ -168,13 +169,13 @@ def story(film: Film) -> None:
     film.show(900)
     film.scrub(4, FRAME, 10)
     film.show(1000)
-    film.say("Two clicks put them right on this frame")
+    film.say("Two clicks put them right")
     for ear in EARS:
         film.click_clip(*ear)
     run(film)
     to_the_stage(film)
     film.say("The frames beside it follow")
-    film.scrub(CLIP[1] - 1, 66, 7)
+    film.scrub(CLIP[1] - 3, 66, 7)
     film.show(1600)
     take_away(film)
 

@@ -37,6 +37,7 @@ element.addEventListener("pointerup", (event) => {
   if (dragged !== event.pointerId) return;
   dragged = null;
   window.xmemStage.release(at(event));
+  if (event.pointerType === "mouse") point(event);
 });
 element.addEventListener("pointercancel", () => { dragged = null; });
 
