@@ -9,13 +9,16 @@ SPACE ?= space
 demo: $(VENV)/demo.installed
 	$(VENV)/bin/python app.py $(ARGS)
 
+# Two tests at a time, files as a whole: a browser and what waits for it leave a core free.
+PYTEST = $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
 test: $(VENV)/test.installed
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 # As on a CPU with AVX2 only, which lacks AVX-512 and bfloat16: what depends on the processor.
 HELD_DOWN = ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 held-down: $(VENV)/test.installed
-	$(HELD_DOWN) $(VENV)/bin/python -m pytest tests/test_device.py tests/engine tests/memory tests/networks tests/families tests/benchmark $(ARGS)
+	$(HELD_DOWN) $(PYTEST) tests/test_device.py tests/engine tests/memory tests/networks tests/families tests/benchmark $(ARGS)
 
 gpu: $(VENV)/test.installed  # what needs a CUDA device: its tests, then its benchmark
 	$(VENV)/bin/python -m pytest tests/test_gpu.py

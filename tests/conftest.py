@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # beside another: threads of both, and of servers that they start, would wait
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import xmem  # noqa: F401 - before torch: it decides how torch's threads wait
 
 sys.path.insert(0, str(Path(__file__).parent))
