@@ -71,10 +71,12 @@ class PackedConv2d(JointConv2d):
 
     def _weights(self, shape: torch.Size, inputs: slice, outputs: slice, groups: int) -> Tensor | None:
         """The weights of a part, in the best order for inputs of that shape: in another one's they would be right, but
-        slower. None where torch lacks the operators."""
-        place = (inputs.start, inputs.stop, outputs.start, outputs.stop)
+        slower. None where torch lacks the operators for their type."""
+        if not is_available(self.weight.dtype):
+            return None
+        place = (inputs.start, inputs.stop, outputs.start, outputs.stop, self.weight.dtype)
         packed_for, packed = self._packed.get(place, (None, None))
-        if packed_for != shape and is_available(self.weight.dtype):
+        if packed_for != shape:
             packed = torch.ops.mkldnn._reorder_convolution_weight(
                 self.weight[outputs, inputs].contiguous(), self.padding, self.stride, self.dilation, groups, shape
             )
