@@ -44,6 +44,7 @@ def build(chosen: SettingsPanel) -> None:
     gr.api(in_words()(of_kind(propagate)), api_name="propagate", **RUNS)
     with gr.Column(visible=False):
         _endpoint(open_video, [gr.File(label="video")], [gr.JSON()])
+        _endpoint(open_part, [gr.File(label="video")], [gr.JSON()])
         _endpoint(open_bundle, [gr.File(label="bundle")], [gr.JSON()])
         _endpoint(set_key_frame, [gr.Number(0, precision=0), gr.File(label="mask")], [gr.JSON()])
         _endpoint(read_frame, [gr.Number(0, precision=0)], [gr.JSON(), gr.File(label="image"), gr.File(label="mask")])
@@ -118,6 +119,11 @@ def _changed(request: gr.Request, change: Callable[[Session], Any]) -> dict[str,
 def open_video(clip: str | None, request: gr.Request) -> dict[str, Any]:
     """Begin a session with a video file; the one before stays, for its key. Returns what `describe_session` returns."""
     return describe(studio.begin_session(request, uploaded(clip, request)))
+
+
+def open_part(clip: str | None, request: gr.Request) -> dict[str, Any]:
+    """As `open_video`, with as much from the beginning of the video as is allowed where it is too long."""
+    return describe(studio.begin_session(request, uploaded(clip, request), fit=True))
 
 
 def open_bundle(bundle: str | None, request: gr.Request) -> dict[str, Any]:
@@ -291,7 +297,8 @@ def propagate(
     memory: dict | None = None,
 ) -> Iterator[dict]:
     """Compute what is pending, from where a run with the same settings was left, or start over.
-    Yields {done, total, seconds, agrees} about once per second, and at last the session. done, total: frames of the
+    Yields {done, total, seconds, agrees} about once per second, and at last the session, with a note: what to mind,
+    such as damage in the video that kept frames from being read, or "". done, total: frames of the
     video; agrees: to both sides of a correction the new masks agree with those from before (see `keep_rest`). Before
     its turn has come {ahead, wait_seconds}: runs of others that have to end first, and seconds until then (null where
     nobody knows). direction: both, forward or backward; model, size and memory as in `estimate`. scope: how far
@@ -302,14 +309,16 @@ def propagate(
     chosen = _settings(model, size, direction, pause_at_cuts, memory)
     track.check_ready(session)
     workspace.clear_stop()
+    note = ""
     for _, latest in track.compute(session, chosen, workspace, start_over=start_over, scope=scope):
         told.looked_on(workspace)
+        note = latest.note
         if latest.total:
             done = {"done": latest.done, "total": latest.total, "seconds": round(latest.seconds, 2)}
             yield done | {"agrees": latest.agrees}
         elif latest.ahead:
             yield {"ahead": latest.ahead, "wait_seconds": latest.wait_seconds}
-    yield describe(studio.session_of(request))
+    yield describe(studio.session_of(request)) | {"note": note}
 
 
 def keep_rest(request: gr.Request) -> dict:

@@ -9,9 +9,10 @@ import pytest
 
 from tests.demo.demo_clips import write_clip
 from tests.hostile import gif
+from tests.video.clips import write_clip as write_any_clip
 from xmem.engine.propagator import Propagator
 from xmem.errors import InputError
-from xmem.limits import PROFILES, Limits, check_shape, inference_size, limits, profile_of, put
+from xmem.limits import PROFILES, Limits, TooLong, check_shape, inference_size, limits, profile_of, put
 from xmem.review.preflight import preflight
 from xmem.session import Session, TrackSettings
 from xmem.video.source import DEMUXERS, SOUND_DECODERS, VIDEO_DECODERS
@@ -116,6 +117,30 @@ def test_long_videos_and_many_objects_are_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="2 objects at most, not 3"):
         session.set_key_frame(1, mask)
     assert len(session.key_frames) == 1
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "libx264"), ("avi", "mpeg4")])
+@pytest.mark.parametrize(("allowed", "count"), [({"seconds": 1}, 25), ({"frames": 30}, 30), ({"frames": 100}, 40)])
+def test_of_a_video_that_is_too_long_its_beginning_is_taken(tmp_path, monkeypatch, suffix, codec, allowed, count):
+    for place in ("xmem.limits", "xmem.video.index", "xmem.session.session"):
+        monkeypatch.setattr(f"{place}.limits", lambda: Limits(**allowed))
+    images = [np.full((48, 64, 3), 20 + 5 * i, np.uint8) for i in range(40)]
+    path = write_any_clip(tmp_path / f"long.{suffix}", images, codec=codec, options={"g": "7"})
+    if count < 40:
+        with pytest.raises(TooLong) as refused:
+            Session.create(path, tmp_path / "refused")
+        assert refused.value.part == ("1 seconds" if "seconds" in allowed else "30 frames")
+    session = Session.create(path, tmp_path / "session", fit=True)
+    assert (session.frame_count, session.last) == (count, count - 1)
+    assert session.info.frame_count == count and session.info.duration == pytest.approx(count / 25, abs=0.05)
+    assert abs(int(session.image(count - 1)[20, 20, 0]) - (20 + 5 * (count - 1))) < 4
+    with session.access() as access:
+        assert [frame.index for frame in access.forward(0, count - 1)] == list(range(count))
+        with pytest.raises(InputError, match=f"no frame {count}"):
+            access.frame(count)
+        assert access.finished == (count == 40), "else an export would have the sound of all of it"
+    bundle = session.save_bundle(tmp_path / "work.zip")
+    assert Session.open_bundle(bundle, tmp_path / "again").info == session.info
 
 
 def test_shapes_at_and_above_the_limit(monkeypatch):

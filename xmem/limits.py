@@ -18,6 +18,22 @@ PROFILE = "XMEM_PROFILE"
 _PREFIX = "XMEM_LIMIT_"
 
 
+class TooLong(InputError):
+    """A video of more frames or seconds than are read, of which a part can be taken.
+
+    by_time: whether it is the seconds that are too many, not the frames.
+    """
+
+    def __init__(self, sentence: str, by_time: bool) -> None:
+        super().__init__(sentence)
+        self.by_time = by_time
+
+    @property
+    def part(self) -> str:
+        """What is allowed: "10 minutes", "18,000 frames"."""
+        return _clock(limits().seconds) if self.by_time else f"{limits().frames:,} frames"
+
+
 @dataclass(frozen=True)
 class Limits:
     """Each may be set by an environment variable, e.g. XMEM_LIMIT_FRAME_PIXELS; the defaults are those of one's own
@@ -181,20 +197,28 @@ def check_stack(width: int, height: int, what: str) -> None:
 
 
 def check_frames(count: int, name: str) -> None:
-    """Refuse a video of more frames than `limits()` allows. name: of its file. Raises InputError."""
+    """Refuse a video of more frames than `limits()` allows. name: of its file. Raises TooLong."""
     if count > limits().frames:
-        raise InputError(
-            f"{name!r} has more than the {limits().frames:,} frames that are read here; give a part of it."
-        )
+        sentence = f"{name!r} has more than the {limits().frames:,} frames that are read here; give a part of it."
+        raise TooLong(sentence, by_time=False)
 
 
 def check_seconds(seconds: float, name: str) -> None:
-    """Refuse a video that is longer than `limits()` allows. name: of its file. Raises InputError."""
+    """Refuse a video that is longer than `limits()` allows. name: of its file. Raises TooLong."""
     if seconds > limits().seconds:
-        raise InputError(
+        raise TooLong(
             f"{name!r} is {_clock(seconds)} long, and videos up to {_clock(limits().seconds)} are read here: "
-            "cut it to the part that you need."
+            "cut it to the part that you need.",
+            by_time=True,
         )
+
+
+def check_length(frames: int, seconds: float, name: str) -> None:
+    """Both of the above, first the one that allows less of it; 0 for what is not known. Raises TooLong."""
+    if frames * limits().seconds < seconds * limits().frames:
+        check_seconds(seconds, name)
+    check_frames(frames, name)
+    check_seconds(seconds, name)
 
 
 def check_objects(count: int) -> None:

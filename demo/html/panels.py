@@ -31,6 +31,11 @@ def message(text: str, kind: str = "note") -> str:
     return f'<p class="message {kind}" role="{role}">{escape(text)}</p>'
 
 
+def offer(part: str) -> str:
+    """A button beside a refusal: of a video that is too long, the part ("10 minutes") that is not."""
+    return f'<button type="button" class="offer" data-part>Take its first {escape(part)}</button>'
+
+
 def hint(text: str) -> str:
     """What is good to know, small."""
     return f'<p class="hint">{escape(text)}</p>'

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import gradio as gr
 from gradio.events import Dependency
 
-from demo.failures import in_words
+from demo.failures import in_words, sentence_of
 from demo.html import allowed, panels
 from demo.runs import preflight, settings
 from demo.runs.track import TrackStep, outcome
@@ -19,7 +19,7 @@ from demo.stage.paint import PaintStep
 from demo.visit import canvas, scene, studio
 from demo.visit.asked import uploaded
 from demo.wiring import PRIVATE, QUIET, SETTLE, Counters, stamp
-from xmem.limits import limits
+from xmem.limits import TooLong, limits
 from xmem.review.preflight import preflight as describe
 from xmem.session import Session, TrackSettings
 from xmem.video import VideoInfo
@@ -36,6 +36,8 @@ UNTOUCHED = (gr.skip(),) * 13
 
 # Files that a chooser offers; what can be read is found out by reading.
 KINDS = ["video", ".zip", ".gif", ".ts", ".mts", ".m2ts"]
+# The note comes anew with each refusal: the listener is not the button's.
+PART = 'element.addEventListener("click", (event) => { if (event.target.closest("[data-part]")) trigger("part"); });'
 ADDRESS = "() => [location.search]"  # session=KEY or gallery=NAME, and perhaps frame=NUMBER
 
 
@@ -56,7 +58,7 @@ class TrimStep:
 
 def build_head() -> tuple[gr.HTML, gr.Button]:
     """What is known of the clip, and the way to another one: in the page's first line."""
-    note = gr.HTML(elem_id="video-note")
+    note = gr.HTML(js_on_load=PART, elem_id="video-note")
     return note, gr.Button("Another clip", size="sm", min_width=110, scale=0, elem_id="another")
 
 
@@ -110,13 +112,15 @@ def wire(
     ]
     chosen = track.settings
     minimal = {"show_progress": "minimal", "show_progress_on": step.note, **PRIVATE}
-    uploaded = step.upload.upload(load, step.upload, [*shown, *chosen.controls], **minimal)
+    too_long = gr.State()  # the file that was refused, of which a part is offered
+    loaded = step.upload.upload(load, step.upload, [*shown, *chosen.controls, too_long], **minimal)
+    cut = step.note.part(load_part, too_long, [*shown, *chosen.controls, too_long], **minimal)
     step.another.click(take_away, None, shown, js=SETTLE, **QUIET)
     step.another.click(preflight.nothing, None, estimate.outputs, **QUIET)
     key = gr.Textbox(visible=False)
     came_back = page.load(come_back, key, [step.recent, *shown, *chosen.controls], js=ADDRESS, **minimal)
     recent.wire(step.recent, changed)
-    preflight.wire(estimate, [uploaded], chosen, changed)
+    preflight.wire(estimate, [loaded, cut], chosen, changed)
     gr.on(
         [ends.first.release, ends.last.release],
         trim,
@@ -131,24 +135,38 @@ def wire(
 # What the controls do
 
 
-def _refused(sentence: str, _file: str | None, request: gr.Request) -> tuple[Any, ...]:
-    """The page as it was, without the file that was chosen. Updates of (*opened, *settings)."""
-    said = panels.message(sentence, "bad")
+def _refused(sentence: str, file: str | None, request: gr.Request, offer: str = "") -> tuple[Any, ...]:
+    """The page as it was, without the file that was chosen. offer: a button beside the sentence. Updates of
+    (*opened, *settings, the file where it is too long)."""
+    said = panels.message(sentence, "bad") + offer
+    kept = file if offer else None
     if studio.has_session(request):
-        return *shown_again(studio.session_of(request), said), *_kept_settings()
-    return *nothing(said), *_kept_settings()
+        return *shown_again(studio.session_of(request), said), *_kept_settings(), kept
+    return *nothing(said), *_kept_settings(), kept
 
 
 @in_words(_refused, raises=False)
 def load(file: str | None, request: gr.Request) -> tuple[Any, ...]:
     """A video was chosen: a new session with its first frame on the canvas; or a bundle: go on where it was saved.
-    Updates of (*opened, *settings)."""
+    Updates of (*opened, *settings, the file where it is too long)."""
     path = uploaded(file, request)
     if path.suffix.lower() == ".zip":
         session = studio.resume_session(request, path)
-        return *shown_again(session, _as_you_left_it(session)), *_settings_of(session)
-    session = studio.begin_session(request, path)
-    return *opened(session, facts(session.info)), *_kept_settings()
+        return *shown_again(session, _as_you_left_it(session)), *_settings_of(session), None
+    try:
+        session = studio.begin_session(request, path)
+    except TooLong as error:
+        return _refused(sentence_of(error), file, request, panels.offer(error.part))
+    return *opened(session, facts(session.info)), *_kept_settings(), None
+
+
+@in_words(_refused, raises=False)
+def load_part(file: str | None, request: gr.Request) -> tuple[Any, ...]:
+    """The offer was taken: a new session with the beginning of a video that is too long. Updates as of `load`."""
+    session = studio.begin_session(request, uploaded(file, request), fit=True)
+    count = session.frame_count
+    said = panels.message(f"Its first {count:,} frames were taken.", "good")
+    return *opened(session, facts(session.info) + said), *_kept_settings(), None
 
 
 def take_away(request: gr.Request) -> Opened:

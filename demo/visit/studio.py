@@ -79,10 +79,15 @@ def editing(request: gr.Request | None) -> Iterator[Session]:
         yield session_of(request)
 
 
-def begin_session(request: gr.Request | None, source: str | Path, name: str | None = None) -> Session:
-    """Begin a session with a video; the one before stays as it is. Raises InputError for what is no video."""
+def begin_session(
+    request: gr.Request | None, source: str | Path, name: str | None = None, fit: bool = False
+) -> Session:
+    """Begin a session with a video; the one before stays as it is. fit: take of one that is too long what is allowed.
+
+    Raises InputError for what is no video, and TooLong.
+    """
     name = name or download_stem(source)
-    return _begin(request, lambda folder: Session.create(source, folder, name))
+    return _begin(request, lambda folder: Session.create(source, folder, name, fit))
 
 
 def resume_session(request: gr.Request | None, bundle: str | Path) -> Session:

@@ -26,6 +26,7 @@ MARKERS = {  # (x, y) by video size
 }
 MARKER_COLOR = (255, 0, 255)
 START_SECONDS = 400
+MOST_FRAMES = 400  # of a video
 VIEWPORT = {"width": 1000, "height": 760}
 
 
@@ -43,6 +44,7 @@ def server(tmp_path_factory) -> Iterator[str]:
     temporary.mkdir()
     model = write_tiny_model(folder / "tiny.safetensors")
     own = {"XMEM_MODEL": str(model), "TMPDIR": str(temporary), "XMEM_SESSIONS": str(folder / "kept")}
+    own["XMEM_LIMIT_FRAMES"] = str(MOST_FRAMES)
     environment = {**os.environ, **own, "no_proxy": "127.0.0.1"}
     environment.pop("GRADIO_TEMP_DIR", None)
     with open(folder / "log", "w") as log:

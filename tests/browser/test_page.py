@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from demo.stage.video import SAMPLE_MASK, SAMPLE_VIDEO
+from tests.browser.conftest import MOST_FRAMES, write_plain_clip
 from xmem import Session
 
 pytestmark = pytest.mark.browser
@@ -418,6 +419,23 @@ def test_a_bundle_is_resumed(page, clips, tmp_path):
     page.wait_for_selector("[aria-label='Paint Marker']")
     area, x, y = painted(page)["red"]
     assert (area, x, y) == (1600, 179.5, 119.5)
+
+
+def test_of_a_clip_that_is_too_long_the_beginning_is_taken_by_a_click(page, tmp_path):
+    path = write_plain_clip(tmp_path / "long.mp4", 320, 180, MOST_FRAMES + 20)
+    page.set_input_files("#video input[type=file]", str(path))
+    says(page, "#video-note", f"more than the {MOST_FRAMES} frames")
+    assert page.is_visible("#video"), "another clip can be chosen as well"
+    for width, height in ((390, 844), (1000, 760)):
+        page.set_viewport_size({"width": width, "height": height})
+        left, _, right, _ = page.evaluate(
+            "(b => [b.left, b.top, b.right, b.bottom])(document.querySelector('.offer').getBoundingClientRect())"
+        )
+        assert 0 <= left < right <= width, "the sentence and its offer are seen on a phone as well"
+    page.click(f"button:has-text('Take its first {MOST_FRAMES} frames')")
+    shows(page, 0)
+    says(page, "#video-note", f"Its first {MOST_FRAMES} frames were taken.")
+    assert not page.is_visible(".offer")
 
 
 def test_an_uploaded_mask_is_on_the_canvas_in_its_place(page, clips, tmp_path):

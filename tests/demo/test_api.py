@@ -20,6 +20,7 @@ NAMES = (
         "open_sample",
         "open_gallery",
         "open_bundle",
+        "open_part",
         "describe_session",
         "set_trim",
         "estimate",

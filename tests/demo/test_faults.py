@@ -206,6 +206,8 @@ def test_a_video_that_is_damaged_at_frame_500_gives_what_is_before_the_damage(
     session.set_key_frame(486, index_of((1, 10, 30, 10, 40), size=(48, 64)))
     said = "".join(track.run(visitor, "neighbours", *chosen))
     assert "is damaged: only 49" in said and "What is before is done." in said
+    *_, told = api.propagate(visitor, chosen[0], 48, memory=chosen[3])
+    assert "is damaged: only 49" in told["note"], "programs are told the same"
     assert done(visitor)[:11] == list(range(485, 496))
     with rendering.rendered(studio.session_of(visitor), studio.workspace_of(visitor)) as path:
         assert path.stat().st_size

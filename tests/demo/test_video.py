@@ -7,11 +7,13 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from demo import api
 from demo.html import panels
 from demo.runs import preflight, rendering, settings, track
 from demo.runs.models import ModelCache
 from demo.stage import paint, video
 from demo.visit import studio
+from xmem.limits import Limits
 from xmem.render.post import PostProcessing
 
 
@@ -27,6 +29,18 @@ def test_a_video_puts_its_first_frame_on_the_canvas_and_says_what_it_is(visitor,
 def test_a_bad_video_is_a_sentence_and_leaves_nothing_behind(visitor, tmp_path):
     upload, scene, note, *_ = video.load(not_a_video(tmp_path), visitor)
     assert upload is None and scene["empty"] and 'role="alert"' in note
+
+
+def test_of_a_video_that_is_too_long_its_beginning_is_offered_and_taken(visitor, clip, monkeypatch):
+    for place in ("xmem.limits", "xmem.video.index", "xmem.session.session"):
+        monkeypatch.setattr(f"{place}.limits", lambda: Limits(frames=9))
+    _, scene, note, *_, kept = video.load(str(clip), visitor)
+    assert scene["empty"] and "more than the 9 frames" in note and "Take its first 9 frames" in note
+    assert kept == str(clip)
+    _, scene, note, *_, kept = video.load_part(kept, visitor)
+    assert scene["frames"] == 9 and "Its first 9 frames were taken." in note and kept is None
+    assert api.open_part(str(clip), visitor)["frames"] == 9
+    assert video.load(str(clip), visitor)[1]["frames"] == 9, "what is there stays when another one is refused"
 
 
 def test_a_bad_video_beside_own_work_brings_that_back(visitor, session, tmp_path):

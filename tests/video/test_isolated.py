@@ -20,7 +20,7 @@ from tests.video.clips import flat_images, write_clip
 from tests.video.test_access import assert_same, moving_images
 from xmem import leaving
 from xmem.errors import InputError
-from xmem.limits import Limits
+from xmem.limits import Limits, TooLong
 from xmem.video import FrameAccess, confinement, isolated
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +121,24 @@ def test_refusals_and_warnings_come_through(tmp_path, caplog):
     caplog.set_level(logging.INFO, "xmem")
     with FrameAccess(write_clip(tmp_path / "old.avi", codec="mpeg4")):
         assert "old.avi is decoded once" in caplog.text
+
+
+def test_a_part_of_a_video_is_taken_and_what_is_too_long_says_what_fits(clip, monkeypatch):
+    with FrameAccess(clip, most=7) as access:
+        assert (access.frame_count, access.info.frame_count) == (7, 7)
+        assert [frame.index for frame in access.forward(0, 6)] == list(range(7))
+        table = access.index
+    with FrameAccess(clip, table) as access:
+        assert access.frame_count == 7 and access.frame(6).index == 6
+    isolated.isolate(False)
+    monkeypatch.setenv("XMEM_LIMIT_FRAMES", "7")
+    isolated.isolate()
+    with pytest.raises(TooLong, match="more than the 7 frames") as refused:
+        FrameAccess(clip)
+    assert not refused.value.by_time
+    isolated.isolate(False)
+    monkeypatch.undo()
+    isolated.isolate()
 
 
 @pytest.mark.parametrize("how", [signal.SIGSEGV, signal.SIGKILL])

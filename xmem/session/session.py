@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from xmem.checkpoints import REGISTRY, load_model
 from xmem.errors import InputError
-from xmem.limits import check_key_frames, check_objects
+from xmem.limits import check_key_frames, check_objects, limits
 from xmem.networks import Network
 from xmem.render.matte import soft_mask
 from xmem.render.post import PostProcessing, post_process
@@ -73,14 +73,18 @@ class Session:
         self._forget()
 
     @classmethod
-    def create(cls, source: str | PathLike, folder: str | PathLike, name: str | None = None) -> Session:
+    def create(
+        cls, source: str | PathLike, folder: str | PathLike, name: str | None = None, fit: bool = False
+    ) -> Session:
         """Begin with a video file or a folder of images, which is linked or copied into `folder` (new or empty).
 
-        name: what people and downloads call the video; its file's name if left out.
+        name: what people and downloads call the video; its file's name if left out. fit: of a video that is longer than
+        allowed take as much from its beginning as is. Raises TooLong for one otherwise.
         """
         source, folder = Path(source), Path(folder)
         files.check_new(folder)
-        with FrameAccess(source) as access:  # before anything is written: it may be no video
+        most = limits().frames if fit else None
+        with FrameAccess(source, most=most) as access:  # before anything is written: it may be no video
             count = access.frame_count
             folder.mkdir(parents=True, exist_ok=True)
             video = "video" if source.is_dir() else "video" + files.plain_suffix(source)
@@ -190,7 +194,8 @@ class Session:
     def access(self) -> FrameAccess:
         """The frames of the video, in any order; a context manager."""
         index = files.read_table(self.folder / INDEX)
-        access = FrameAccess(self.video, index=index)
+        # a bundle brings none, and perhaps a video of which a part was taken
+        access = FrameAccess(self.video, index=index, most=self.frame_count)
         if index is None:
             files.write_table(self.folder / INDEX, access.index)
         return access

@@ -27,15 +27,17 @@ class FrameAccess:
     are those of a FrameReader, for a writer; finished is True once `forward` has come to the last frame of the source.
     A file whose damage shows only where it is decoded loses the frames that cannot be: frame_count and index then tell,
     and `forward` and `backward` leave them out.
+    most: without an index, frames from the beginning that are taken of a source which may be too long, as far as the
+    allowed seconds go; what is behind them is never decoded. The index keeps to them.
     Where `xmem.video.isolated` says so, another process reads it, with the same results.
     Raises InputError when nothing can be read.
     """
 
-    def __init__(self, source: str | Path, index: Mapping | None = None) -> None:
+    def __init__(self, source: str | Path, index: Mapping | None = None, most: int | None = None) -> None:
         self.path = existing_path(source)
         self.finished = False
         kind = IsolatedFrames if is_isolated() else FolderFrames if self.path.is_dir() else FileFrames
-        self._frames: Frames = kind(self.path, index)
+        self._frames: Frames = kind(self.path, index, most)
 
     @property
     def index(self) -> dict:
@@ -111,7 +113,7 @@ class FrameAccess:
             if frame is None:
                 break
             yield frame
-        self.finished = last >= self.frame_count - 1
+        self.finished = last >= self.frame_count - 1 and not self.index.get("part")
 
     def _check(self, *indices: int) -> None:
         for index in indices:

@@ -46,8 +46,8 @@ class Frames(Protocol):
 class FolderFrames:
     """Images by number. The index holds the size, so that not every header is read again."""
 
-    def __init__(self, path: Path, table: Mapping | None) -> None:
-        self._images = list_images(path)
+    def __init__(self, path: Path, table: Mapping | None, most: int | None = None) -> None:
+        self._images = list_images(path, most)
         self._names = zlib.crc32("\n".join(image.name for image in self._images).encode())
         mine = table if table is not None and table.get("names") == self._names else None
         self.info = folder_info(self._images) if mine is None else info_of_table(mine["info"])
@@ -79,9 +79,9 @@ class FolderFrames:
 class FileFrames:
     """Frames of a video file by number."""
 
-    def __init__(self, path: Path, table: Mapping | None) -> None:
+    def __init__(self, path: Path, table: Mapping | None, most: int | None = None) -> None:
         index = FrameIndex.of_table(table, path) if table is not None else None
-        self._seeker = PictureSeeker(path, index)
+        self._seeker = PictureSeeker(path, index, most)
 
     def __len__(self) -> int:
         return len(self._seeker.index)

@@ -15,8 +15,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 IMAGE_RATE = Fraction(24)  # frames per second given to a folder, which has no timing of its own
 
 
-def list_images(folder: Path) -> list[Path]:
-    """The images of a folder in natural order (frame2 before frame10).
+def list_images(folder: Path, most: int | None = None) -> list[Path]:
+    """The images of a folder in natural order (frame2 before frame10); of many, the first `most`.
 
     Raises InputError when there are none, or when two share a name, since masks are named after them.
     """
@@ -27,8 +27,8 @@ def list_images(folder: Path) -> list[Path]:
     ]
     if not images:
         raise InputError(f"The folder {folder.name!r} holds no images; it needs {', '.join(IMAGE_SUFFIXES)} files.")
-    check_frames(len(images), folder.name)
-    images = natsorted(images, key=lambda path: path.name, alg=ns.IGNORECASE)
+    check_frames(len(images) if most is None else min(len(images), most), folder.name)
+    images = natsorted(images, key=lambda path: path.name, alg=ns.IGNORECASE)[:most]
     seen: dict[str, str] = {}
     for path in images:
         if path.stem in seen:

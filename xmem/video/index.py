@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,7 @@ import numpy as np
 from av import VideoFrame
 
 from xmem import leaving
-from xmem.limits import check_frames
+from xmem.limits import check_frames, limits
 from xmem.video.decode import VideoDecoder
 from xmem.video.probe import VideoInfo, file_info
 from xmem.video.source import open_container, video_stream
@@ -35,7 +36,8 @@ class FrameIndex:
     info: with their exact count. bytes: the file's size, by which an index is known to be of another file.
     stamps: int64 [N], the file's own ticks, _NO_STAMP where it has none; times: int64 [N], ticks from the first frame.
     keys: int64 [K], frames at which decoding may begin, ascending. checks: int64 [N], a sum of each decoded picture,
-    where stamps do not tell frames apart safely; None where they do: there they ascend.
+    where stamps do not tell frames apart safely; None where they do: there they ascend. is_part: the file has more
+    frames behind these.
     """
 
     info: VideoInfo
@@ -44,6 +46,7 @@ class FrameIndex:
     times: np.ndarray
     keys: np.ndarray
     checks: np.ndarray | None
+    is_part: bool = False
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -69,6 +72,18 @@ class FrameIndex:
         (places,) = np.nonzero(self.checks == checksum(picture, stamp))
         return int(places[0]) if len(places) == 1 else None
 
+    def first(self, most: int, time_base: Fraction) -> FrameIndex:
+        """Of the first `most` frames, as far as they are within the allowed seconds. time_base: seconds of a tick."""
+        count = min(most, int(np.searchsorted(self.times, math.ceil(limits().seconds / time_base))))
+        if count >= len(self):
+            return self
+        end = int(self.times[count]) * time_base
+        info = replace(self.info, frame_count=count, duration=float(end))
+        checks = None if self.checks is None else self.checks[:count]
+        keys = self.keys[self.keys < count]
+        stamps, times = self.stamps[:count], self.times[:count]
+        return FrameIndex(info, self.bytes, stamps, times, keys, checks, is_part=True)
+
     def table(self) -> dict:
         """As plain values for a JSON file; small where the rate is constant."""
         return {
@@ -79,6 +94,7 @@ class FrameIndex:
             "times": _packed(self.times),
             "keys": self.keys.tolist(),
             "checks": None if self.checks is None else self.checks.tolist(),
+            "part": self.is_part,
         }
 
     @classmethod
@@ -94,29 +110,42 @@ class FrameIndex:
             times=_unpacked(table["times"]),
             keys=np.array(table["keys"], np.int64),
             checks=checks,
+            is_part=table.get("part") is True,
         )
 
 
-def index_file(decoder: VideoDecoder) -> FrameIndex:
-    """Index an opened file by its packets, which is quick; where they cannot tell its frames, by decoding it once."""
-    path, info = decoder.path, file_info(decoder)
+def index_file(decoder: VideoDecoder, most: int | None = None) -> FrameIndex:
+    """Index an opened file by its packets, which is quick; where they cannot tell its frames, by decoding it once.
+
+    most: frames from its beginning that are wanted of a file that may be too long, as far as they are within the
+    allowed seconds; without it all are, and it has to be within the limits.
+    """
+    path, info = decoder.path, file_info(decoder, is_whole=most is None)
     found = _by_packets(path)
     if found is None:
         _log.info("%s is decoded once, since its packets do not tell its frames.", path.name)
-        return index_by_decoding(path, info)
-    stamps, keys = found
-    info = replace(info, frame_count=len(stamps), frame_count_exact=True)
-    return FrameIndex(info, path.stat().st_size, stamps, stamps - stamps[0], keys, None)
+        index = index_by_decoding(path, info, most)
+    else:
+        stamps, keys = found
+        info = replace(info, frame_count=len(stamps), frame_count_exact=True)
+        index = FrameIndex(info, path.stat().st_size, stamps, stamps - stamps[0], keys, None)
+    return index if most is None else index.first(most, decoder.time_base)
 
 
-def index_by_decoding(path: Path, info: VideoInfo) -> FrameIndex:
-    """Index a file from all its pictures; none is kept. info: as the packets tell it."""
+def index_by_decoding(path: Path, info: VideoInfo, most: int | None = None) -> FrameIndex:
+    """Index a file from its pictures, of which none is kept. info: as the packets tell it. most: as in `index_file`,
+    and one more, which tells where they end."""
     stamps, times, checks, keys = [], [], [], []
+    is_beyond = False
     decoder = VideoDecoder(path, warns=False)
     try:
         for frame, timed in enumerate(decoder):
             leaving.ask()
-            check_frames(frame + 1, path.name)
+            if most is None:
+                check_frames(frame + 1, path.name)
+            elif frame > most or is_beyond:
+                break
+            is_beyond = timed.time >= limits().seconds
             stamp = decoder.stamp(timed.picture)
             if timed.picture.key_frame and stamp is not None:
                 keys.append(frame)
@@ -125,12 +154,12 @@ def index_by_decoding(path: Path, info: VideoInfo) -> FrameIndex:
             checks.append(checksum(timed.picture, decoder.lasting_stamp(timed.picture)))
     finally:
         decoder.close()
-    told = info.exact_frame_count
+    told = info.exact_frame_count if most is None else None
     if told is not None and told > len(stamps):
         _log.warning("%s is cut or damaged: %d of %d frames could be read.", path.name, len(stamps), told)
     info = replace(info, frame_count=len(stamps), frame_count_exact=True)
-    columns = (np.array(column, np.int64) for column in (stamps, times, keys, checks))
-    return FrameIndex(info, path.stat().st_size, *columns)
+    first, second, third, fourth = (np.array(column, np.int64) for column in (stamps, times, keys, checks))
+    return FrameIndex(info, path.stat().st_size, first, second, third, fourth)
 
 
 def info_table(info: VideoInfo) -> dict:

@@ -29,7 +29,7 @@ import numpy as np
 
 from xmem import leaving
 from xmem.errors import InputError
-from xmem.limits import check_frames, check_shape, limits
+from xmem.limits import TooLong, check_frames, check_shape, limits
 from xmem.video.colour import Colour
 from xmem.video.index import FrameIndex, info_of_table
 from xmem.video.probe import VideoInfo
@@ -163,8 +163,8 @@ class IsolatedFrames:
     """Frames by number (see `xmem.video.frames.Frames`), read by a process of their own, which is there while it is
     needed. Raises InputError where that breaks down or takes too long."""
 
-    def __init__(self, path: Path, table: Mapping | None) -> None:
-        self._path, self._table = path, table
+    def __init__(self, path: Path, table: Mapping | None, most: int | None = None) -> None:
+        self._path, self._table, self._most = path, table, most
         self._reader: _Reader | None = None
         known = FrameIndex.of_table(table, path) if table is not None and path.is_file() else None
         if known is None:
@@ -226,7 +226,7 @@ class IsolatedFrames:
 
     def _there(self) -> _Reader:
         if self._reader is None or self._reader.is_closed:
-            self._reader = reader = _Reader(self._path, self._table)
+            self._reader = reader = _Reader(self._path, self._table, self._most)
             self._known, self._count = reader.info, reader.count
             if self._table is None:
                 self._table, self._table_count = reader.table, reader.count
@@ -255,7 +255,7 @@ class _Reader:
     info, count, table, time_base, colour, sample_aspect, start: as a FrameAccess tells them. What comes is not trusted.
     """
 
-    def __init__(self, path: Path, table: Mapping | None) -> None:
+    def __init__(self, path: Path, table: Mapping | None, most: int | None) -> None:
         self._path = path
         self._name = secrets.token_bytes(NAME_BYTES)
         self._coming: deque[_Ticket] = deque()
@@ -265,7 +265,8 @@ class _Reader:
         size = path.stat().st_size if path.is_file() else 0
         seconds = SECONDS + SECONDS_PER_MEGABYTE * size / 1e6
         self._connection.settimeout(_WAITING * seconds)
-        wanted = {"path": str(path), "table": table, "seconds": seconds, "bytes": limits().reader_bytes}
+        wanted: dict[str, Any] = {"path": str(path), "table": table, "most": most, "seconds": seconds}
+        wanted["bytes"] = limits().reader_bytes
         try:
             self._begin(wanted)
         except BaseException:
@@ -381,6 +382,8 @@ class _Reader:
                 _log.log(int(level), "%s", line)
             if "failed" in answer:
                 raise ValueError(answer["failed"])
+        if "by_time" in answer:
+            raise TooLong(str(answer["error"]), bool(answer["by_time"]))
         if "error" in answer:
             raise InputError(str(answer["error"]))
         return answer

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 
 from xmem import leaving
-from xmem.limits import check_frames, check_seconds
+from xmem.limits import check_length
 from xmem.video.decode import VideoDecoder, stream_rate
 from xmem.video.images import IMAGE_RATE, check_sizes, list_images
 from xmem.video.source import existing_path, open_container, sound_stream, video_stream
@@ -75,8 +75,11 @@ def folder_info(images: list[Path]) -> VideoInfo:
     )
 
 
-def file_info(decoder: VideoDecoder) -> VideoInfo:
-    """Describe the file of an opened decoder, from a scan of its packets that decodes nothing."""
+def file_info(decoder: VideoDecoder, is_whole: bool = True) -> VideoInfo:
+    """Describe the file of an opened decoder, from a scan of its packets that decodes nothing.
+
+    is_whole: all of it is to be read, so that it must not be too long.
+    """
     with open_container(decoder.path) as container:
         stream = video_stream(container, decoder.path)
         scan = _scan(container, stream)
@@ -87,8 +90,8 @@ def file_info(decoder: VideoDecoder) -> VideoInfo:
     count = scan.packets if scan.complete else told
     if told and scan.packets + scan.hidden < told:  # the file is cut; the reader will say so
         count = told
-    check_frames(count or 0, decoder.path.name)
-    check_seconds(float(duration or 0), decoder.path.name)
+    if is_whole:
+        check_length(count or 0, float(duration or 0), decoder.path.name)
     exact = count is not None and decoder.codec in _PACKET_IS_FRAME
     if count and not duration:
         duration = count / decoder.rate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,9 +25,10 @@ class PictureSeeker:
 
     Each is checked against `index`. Where seeks lead astray, pictures are found by decoding from the start. Where that
     contradicts an index that packets told, the file is damaged: it is decoded once for a new one, which may be shorter.
+    most: without an index, how many frames from the beginning are wanted (see `index_file`).
     """
 
-    def __init__(self, path: Path, index: FrameIndex | None = None) -> None:
+    def __init__(self, path: Path, index: FrameIndex | None = None, most: int | None = None) -> None:
         self._path = path
         self._decoder: VideoDecoder | None = None
         self._pictures: Iterator[VideoFrame] = iter(())
@@ -35,7 +37,7 @@ class PictureSeeker:
         self._can_seek = True
         self._warns = True  # of damage, once
         self._current: tuple[int, VideoFrame | None] | None = None
-        self.index = index or index_file(self.decoder)
+        self.index = index or index_file(self.decoder, most)
 
     @property
     def decoder(self) -> VideoDecoder:
@@ -67,7 +69,9 @@ class PictureSeeker:
             found = self._from_start(frame)
         if found is None and self.index.checks is None:
             _log.warning("%s is damaged; it is decoded once to see which frames it has.", self._path.name)
-            self.index = index_by_decoding(self._path, self.index.info)
+            known = self.index
+            found_anew = index_by_decoding(self._path, known.info, len(known))
+            self.index = replace(found_anew.first(len(known), self.decoder.time_base), is_part=known.is_part)
             found = self._from_start(frame)
         return found
 

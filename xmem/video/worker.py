@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from xmem.errors import InputError
+from xmem.limits import TooLong
 from xmem.video import confinement
 from xmem.video.frames import FileFrames, FolderFrames, Frames
 from xmem.video.index import info_table
@@ -60,7 +61,7 @@ def _serve(connection: socket.socket) -> None:
     try:
         wanted, _ = receive(connection, _MAX_REQUEST)
         confinement.confine(wanted["bytes"])
-        reading = _Reading(Path(wanted["path"]), wanted["table"], wanted["seconds"])
+        reading = _Reading(Path(wanted["path"]), wanted["table"], wanted["seconds"], wanted["most"])
         _answer(connection, said, reading.about)
         while True:
             request, descriptors = receive(connection, _MAX_REQUEST)
@@ -75,6 +76,8 @@ def _answer(connection: socket.socket, said: _Said, work: Any) -> None:
     """Send what `work` gives, or why it cannot."""
     try:
         found = work()
+    except TooLong as error:
+        found = {"error": str(error), "by_time": error.by_time}
     except InputError as error:
         found = {"error": str(error)}
     except Exception as error:  # whatever libraries run into, for lack of memory, say
@@ -85,8 +88,8 @@ def _answer(connection: socket.socket, said: _Said, work: Any) -> None:
 class _Reading:
     """One file, and the memory in which its pictures are handed over. seconds: of processor time for each answer."""
 
-    def __init__(self, path: Path, table: dict | None, seconds: float) -> None:
-        self._path, self._table, self._seconds = path, table, seconds
+    def __init__(self, path: Path, table: dict | None, seconds: float, most: int | None) -> None:
+        self._path, self._table, self._seconds, self._most = path, table, seconds, most
         self._frames: Frames | None = None
         self._backward: Iterator[Frame] = iter(())
         self._memory: np.ndarray | None = None  # uint8 [bytes]
@@ -95,7 +98,7 @@ class _Reading:
         """All that a FrameAccess tells of a file."""
         confinement.allow_seconds(self._seconds)
         kind = FolderFrames if self._path.is_dir() else FileFrames
-        self._frames = frames = kind(self._path, self._table)
+        self._frames = frames = kind(self._path, self._table, self._most)
         colour = frames.colour
         return {
             "info": info_table(frames.info),
