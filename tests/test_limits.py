@@ -141,6 +141,10 @@ def test_of_a_video_that_is_too_long_its_beginning_is_taken(tmp_path, monkeypatc
         assert access.finished == (count == 40), "else an export would have the sound of all of it"
     bundle = session.save_bundle(tmp_path / "work.zip")
     assert Session.open_bundle(bundle, tmp_path / "again").info == session.info
+    for place in ("xmem.limits", "xmem.video.index", "xmem.session.session"):
+        monkeypatch.setattr(f"{place}.limits", lambda: Limits(frames=9))
+    with pytest.raises(InputError, match="more than the 9 frames"):
+        Session.open_bundle(bundle, tmp_path / "elsewhere")
 
 
 def test_shapes_at_and_above_the_limit(monkeypatch):

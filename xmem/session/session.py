@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from xmem.checkpoints import REGISTRY, load_model
 from xmem.errors import InputError
-from xmem.limits import check_key_frames, check_objects, limits
+from xmem.limits import check_frames, check_key_frames, check_objects, limits
 from xmem.networks import Network
 from xmem.render.matte import soft_mask
 from xmem.render.post import PostProcessing, post_process
@@ -194,7 +194,8 @@ class Session:
     def access(self) -> FrameAccess:
         """The frames of the video, in any order; a context manager."""
         index = files.read_table(self.folder / INDEX)
-        # a bundle brings none, and perhaps a video of which a part was taken
+        if index is None:  # a bundle brings none, and perhaps a video of which a part was taken
+            check_frames(self.frame_count, self.name)
         access = FrameAccess(self.video, index=index, most=self.frame_count)
         if index is None:
             files.write_table(self.folder / INDEX, access.index)
