@@ -9,7 +9,7 @@ SPACE ?= space
 demo: $(VENV)/demo.installed
 	$(VENV)/bin/python app.py $(ARGS)
 
-# Two tests at a time, files as a whole: a browser and what waits for it leave a core free.
+# Two files at a time, the longest first; all tests of the browser are one: it and what waits for it leave a core free.
 PYTEST = $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 test: $(VENV)/test.installed

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,43 @@ import xmem  # noqa: F401 - before torch: it decides how torch's threads wait
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+BROWSER = "tests/browser/"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")  # as browser/install.sh looks for them
+
+
+def unit_of(nodeid: str) -> str:
+    """What one of several workers runs as a whole: a file; but all tests that share the server and the browser."""
+    return BROWSER if nodeid.startswith(BROWSER) else nodeid.split("::", 1)[0]
+
+
+def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
+    """What takes longest first, so that all workers end together: the browser's tests, what is marked as long, and
+    the other files by how many tests they have."""
+    units = [unit_of(item.nodeid) for item in items]
+    counts = Counter(units)
+    long = {unit for unit, item in zip(units, items, strict=True) if item.get_closest_marker("long")}
+    order = {unit: (unit != BROWSER, unit not in long, -counts[unit], unit) for unit in counts}
+    return sorted(items, key=lambda item: order[unit_of(item.nodeid)])
+
+
+def pytest_collection_modifyitems(items):
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items[:] = in_order(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Of `--dist loadfile`: hand out units in the order of collection."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class LongestFirst(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return unit_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return LongestFirst(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

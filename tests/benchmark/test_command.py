@@ -59,6 +59,7 @@ def test_a_benchmark_of_another_machine_is_not_gone_on_with(tmp_path, here):
         run(arguments(tmp_path, "--resume"))
 
 
+@pytest.mark.long
 def test_a_stopped_benchmark_keeps_its_rows_and_goes_on_to_a_table_a_json_and_a_picture(
     tmp_path, here, monkeypatch, capsys, caplog
 ):

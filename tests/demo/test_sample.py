@@ -25,6 +25,7 @@ def test_the_sample_is_small_and_carries_its_licence():
     assert "(c) 2008 Blender Foundation" in licence and "CC BY 3.0" in licence
 
 
+@pytest.mark.long
 @pytest.mark.skipif(checkpoints.find("xmem-lite") is None, reason="the embedded model is not here")
 def test_the_embedded_model_follows_the_samples_object_at_the_pages_size(tmp_path):
     """Against masks drawn by hand on four later frames."""

@@ -93,6 +93,7 @@ def _children(process: int) -> list[int]:
     ]
 
 
+@pytest.mark.long
 def test_a_killed_server_loses_seconds_of_a_run_and_one_that_is_ended_none(tmp_path):
     """kill -9 in mid-run, a new server that goes on with it, and SIGTERM in mid-run."""
     (tmp_path / "tmp").mkdir()

@@ -37,6 +37,7 @@ def highest_growth(steps, settled: int) -> tuple[int, int]:
     return count, growth
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc")
 def test_a_clip_of_2000_frames_is_tracked_and_corrected_in_its_middle_in_flat_memory(tmp_path):
     image = np.full((48, 64, 3), 90, np.uint8)
