@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from xmem.errors import InputError
-from xmem.render.masks import read_mask, write_index_mask
+from xmem.render.masks import read_index_mask, read_mask, write_compact_mask, write_index_mask
 from xmem.render.palette import DAVIS_PALETTE, OBJECT_COLORS, color_of
 
 WIDTH, HEIGHT = 160, 120
@@ -63,6 +63,18 @@ class TestIndexMasks:
             assert image.mode == "P"
             assert np.array_equal(np.array(image.getpalette()).reshape(-1, 3), DAVIS_PALETTE)
         assert np.array_equal(_read(path)[0], index)
+
+    @pytest.mark.parametrize("ids", [(), (1,), (2, 3), (1, 9, 15), (16, 255)], ids=str)
+    @pytest.mark.parametrize("width", [1, 29, 64])
+    def test_a_compact_mask_is_an_ordinary_picture(self, tmp_path, ids, width):
+        """To Pillow and to OpenCV alike, in the colours of the palette."""
+        index = np.random.default_rng(0).choice(np.array([0, *ids], np.uint8), (5, width))
+        path = tmp_path / "mask.png"
+        write_compact_mask(path, index)
+        assert np.array_equal(read_index_mask(path), index)
+        with Image.open(path) as image:
+            assert image.mode == "P" and np.array_equal(np.array(image.convert("RGB")), DAVIS_PALETTE[index])
+        assert np.array_equal(cv2.imread(str(path))[..., ::-1], DAVIS_PALETTE[index])
 
     def test_void_is_left_out(self):
         image = Image.fromarray(np.where(_two_discs() == 2, 255, _two_discs()).astype(np.uint8)).convert("P")

@@ -200,14 +200,14 @@ def test_stopped_in_either_pass_its_threads_end_before_the_video_is_closed(sessi
 
 def test_a_disk_that_is_full_stops_the_run_and_what_is_written_stays(session, network, monkeypatch):
     session.set_key_frame(0, square(4))
-    real = results.write_index_mask
+    real = results.write_compact_mask
 
     def full(path, mask):
         if int(path.stem) >= 5:
             raise OSError(28, "No space left on device")
         real(path, mask)
 
-    monkeypatch.setattr(results, "write_index_mask", full)
+    monkeypatch.setattr(results, "write_compact_mask", full)
     with pytest.raises(InputError, match="disk is full: free some space"):
         run(session, network)
     monkeypatch.undo()

@@ -179,7 +179,7 @@ def test_a_full_disk_is_a_sentence_and_no_state_claims_what_is_not_written(sessi
     from xmem.session import results as store
 
     beside, written = threading.Event(), []
-    plain = store.write_index_mask
+    plain = store.write_compact_mask
 
     def fails(path, mask):
         frame = int(path.stem)
@@ -192,7 +192,7 @@ def test_a_full_disk_is_a_sentence_and_no_state_claims_what_is_not_written(sessi
         plain(path, mask)
 
     monkeypatch.setattr(store, "allowed_cores", lambda: 2)
-    monkeypatch.setattr(store, "write_index_mask", fails)
+    monkeypatch.setattr(store, "write_compact_mask", fails)
     with_key_frames(session, 0)
     with pytest.raises(InputError, match="disk is full"):
         run(session, network, FORWARD)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -54,9 +54,9 @@ class View:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         step = max(1, int(0.5 / scale))  # whole pixels left out first: averaging all of a large frame takes as long as
         image = np.ascontiguousarray(image[::step, ::step])  # ...
-        if min(image.shape[:2]) >= 2 * min(size):  # averages of four are quick, and less is left for those of parts
+        if min(image.shape[:2]) >= 2 * min(size):  # averages of four are quick; what is left is less than halved
             image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-        self.image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        self.image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
         self.mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
 
     @cached_property
@@ -67,9 +67,7 @@ class View:
     def colours(self) -> np.ndarray:
         """The bin of each pixel's colour, int [h, w]."""
         lab = cv2.cvtColor(cv2.GaussianBlur(self.image, (0, 0), 0.8), cv2.COLOR_RGB2LAB)
-        light = lab[..., 0] // 43
-        a, b = (np.clip((lab[..., c].astype(np.int16) - 64) // 11, 0, _BINS[c] - 1) for c in (1, 2))
-        return (light.astype(np.int16) * _BINS[1] + a) * _BINS[2] + b
+        return cv2.transform(cv2.LUT(lab, _bins_of_levels()), np.ones((1, 3), np.float32)).astype(np.int16)
 
     def usual(self, where: np.ndarray) -> np.ndarray:
         """The share of each colour among some pixels, bool [h, w] -> float [bins]."""
@@ -94,7 +92,7 @@ class Witness:
     _painted: dict[int, dict[int, _Painted]] = field(default_factory=dict)  # object -> frame -> colours
     _views: dict[int, View] = field(default_factory=dict)  # of the last two frames
     _flow: cv2.DISOpticalFlow = field(
-        default_factory=lambda: cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        default_factory=lambda: cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     )
 
     def painted(self, frame: int, image: np.ndarray, mask: np.ndarray) -> None:
@@ -132,9 +130,8 @@ class Witness:
             return None
         # where each pixel is on the neighbouring frame; OpenCV's stub knows no None
         flow = self._flow.calc(view.grey, before.grey, None)  # type: ignore[call-overload]  # [h, w, 2]
-        height, width = view.grey.shape
-        across, down = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-        return cv2.remap(before.mask, across + flow[..., 0], down + flow[..., 1], cv2.INTER_NEAREST)
+        came_from = cv2.add(_places(*view.grey.shape), flow)
+        return cv2.remap(before.mask, came_from, None, cv2.INTER_NEAREST)  # type: ignore[call-overload]
 
     def _of(self, i: int, view: View, carried: np.ndarray | None, passes: float | None) -> Evidence:
         own = view.mask == i
@@ -170,6 +167,22 @@ class Witness:
 
 
 _CROSS = np.ones((3, 3), np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _bins_of_levels() -> np.ndarray:
+    """What each level of L, a and b adds to the number of a colour's bin, float32 [1, 256, 3]."""
+    levels = np.arange(256)
+    steps = levels // 43, *(np.clip((levels - 64) // 11, 0, _BINS[c] - 1) for c in (1, 2))
+    weights = _BINS[1] * _BINS[2], _BINS[2], 1
+    return np.stack([step * weight for step, weight in zip(steps, weights, strict=True)], 1)[None].astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _places(height: int, width: int) -> np.ndarray:
+    """(x, y) of each pixel, float32 [h, w, 2]; not to be changed."""
+    rows, columns = np.indices((height, width), np.float32)
+    return np.dstack([columns, rows])
 
 
 def _inner(mask: np.ndarray) -> np.ndarray:

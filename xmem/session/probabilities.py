@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib.format import write_array_header_1_0
 from torch import Tensor
 
 from xmem.errors import InputError
@@ -42,7 +43,10 @@ _MAX_WINDOW = 23  # a power of two of bytes that decompressing may hold; files o
 def sixteen_bits(prob: Tensor) -> Tensor:
     """Probabilities [..] from 0 to 1 -> whole numbers of 16 bits, as int16 with the bits of uint16, which not every
     device has; made where they are, they are half as much to fetch."""
-    return (prob.float() * STEPS).round_().to(torch.int32).to(torch.int16)
+    steps = (prob.float() * STEPS).round_()
+    if steps.device.type == "cpu":  # which converts to it in one go
+        return steps.to(torch.uint16).view(torch.int16)
+    return steps.to(torch.int32).to(torch.int16)
 
 
 def bits_of(values: np.ndarray) -> np.ndarray:
@@ -83,12 +87,14 @@ def all_files(folder: Path) -> list[Path]:
 
 def packed(stacked: np.ndarray) -> bytes:
     """What `read` reads, of uint16 or int16 [O, h, w]."""
-    bits, low_and_high = stacked.view(np.uint16), np.empty((2, *stacked.shape), np.uint8)
+    file = np.empty(_HEADER_BYTES + 2 * stacked.size, np.uint8)
+    header = BytesIO()
+    write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2, *stacked.shape)})
+    file[:_HEADER_BYTES] = np.frombuffer(header.getbuffer(), np.uint8)
+    bits, low_and_high = stacked.view(np.uint16), file[_HEADER_BYTES:].reshape(2, *stacked.shape)
     np.bitwise_and(bits, 255, out=low_and_high[0], casting="unsafe")
     np.right_shift(bits, 8, out=low_and_high[1], casting="unsafe")
-    file = BytesIO()
-    np.save(file, low_and_high, allow_pickle=False)
-    return zstd.compress(file.getbuffer(), _LEVEL)
+    return zstd.compress(file.data, _LEVEL)
 
 
 def shape_of(path: Path, objects: int) -> tuple[int, int]:

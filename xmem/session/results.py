@@ -24,7 +24,7 @@ from xmem.engine.pipeline import Behind
 from xmem.engine.transfers import Fetched
 from xmem.errors import InputError
 from xmem.limits import MIN_SIZE, scaled
-from xmem.render.masks import read_index_mask, write_index_mask
+from xmem.render.masks import read_index_mask, write_compact_mask
 from xmem.session import probabilities as soft
 from xmem.session.evidence import Evidence, Witness, disagreement
 from xmem.session.schema import read_json
@@ -229,7 +229,7 @@ class ResultWriter:
             elif before is not None:
                 os.replace(before, aside / before.name)
             _replace(soft.path_of(written, frame), lambda path: path.write_bytes(encoded))
-            _replace(self._folder / "masks" / f"{frame:05d}.png", lambda path: write_index_mask(path, mask()))
+            _replace(self._folder / "masks" / f"{frame:05d}.png", lambda path: write_compact_mask(path, mask()))
 
     def _measure(
         self, frame: int, mask: Fetched, probabilities: Fetched, neighbour: Fetched | None, shown: Shown | None

@@ -93,13 +93,15 @@ def _expected_overlap(probabilities: np.ndarray, channel: int) -> float:
     least = min(_TRACE, 0.5 / (1 + len(probabilities)))  # the highest of O + 1 that sum to one is above 1 / (O + 1)
     x, y, width, height = cv2.boundingRect((whole > least).view(np.uint8))  # most of a frame is far from an object
     near = probabilities[:, y : y + height, x : x + width]
-    probability, background = near[channel], 1 - near.sum(axis=0)  # [h, w]
-    mask = (probability >= near.max(axis=0)) & (probability > background)  # the pixels that are its own
+    probability = near[channel]  # [h, w]
+    mask = probability > 1 - near.sum(axis=0)  # above the background: the pixels that are its own, where it is alone
+    if len(near) > 1:
+        mask &= probability >= near.max(axis=0)
     area = np.count_nonzero(mask)
     if area == 0:
         return 1 - float(whole.max(initial=0))
-    intersection = float(np.sum(probability, where=mask))
-    outside = float(np.sum(probability, where=~mask & (probability > _TRACE)))
+    intersection = float(np.vdot(probability, mask))
+    outside = float(np.vdot(probability, ~mask & (probability > _TRACE)))
     return min(1.0, intersection / (area + outside))
 
 
@@ -108,12 +110,11 @@ def _shape(mask: np.ndarray) -> tuple[int, tuple[int, int, int, int] | None, tup
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     if width == 0:
         return 0, None, None
-    inside = mask[y : y + height, x : x + width]
-    columns, rows = np.count_nonzero(inside, axis=0), np.count_nonzero(inside, axis=1)
-    area = int(columns.sum())
-    centre_x = x + float(columns @ np.arange(width)) / area
-    centre_y = y + float(rows @ np.arange(height)) / area
-    return area, (x, y, width, height), (round(centre_x, 2), round(centre_y, 2))
+    inside = mask[y : y + height, x : x + width].view(np.uint8)
+    sums = cv2.moments(inside, binaryImage=True)
+    area = int(sums["m00"])
+    centroid = round(x + sums["m10"] / area, 2), round(y + sums["m01"] / area, 2)
+    return area, (x, y, width, height), centroid
 
 
 def _overlap(mask: np.ndarray, area: int, box: tuple[int, int, int, int] | None, previous: np.ndarray) -> float:
