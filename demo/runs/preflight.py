@@ -43,7 +43,7 @@ class EstimateRow:
 def build() -> EstimateRow:
     with gr.Row(elem_id="estimate-row"):
         card = gr.HTML(elem_id="estimate")
-        ask = gr.Button("Estimate time and memory", size="sm", min_width=150, elem_id="estimate-button")
+        ask = gr.Button("Estimate time and memory", size="sm", visible=False, min_width=150, elem_id="estimate-button")
         use_size = gr.Button("Use", size="sm", visible=False, min_width=120, elem_id="use-size")
     return EstimateRow(card, use_size, gr.Number(visible=False), ask)
 

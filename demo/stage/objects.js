@@ -78,6 +78,7 @@ export class Objects {
 
   drawFree(hasObjects) {
     const free = this.freeColors(), active = this.fresh[this.brush];
+    const focus = this.free.contains(document.activeElement) ? document.activeElement.dataset.color : null;
     this.free.replaceChildren(...free.map((color) => {
       const [name, code] = this.canvas.scene().palette[color];
       const dot = button("p-dot", `Paint a new object in ${name}`, "");
@@ -87,6 +88,7 @@ export class Objects {
       dot.onclick = () => this.start(color);
       return dot;
     }));
+    if (focus !== null) (this.free.querySelector(`[data-color="${focus}"]`) ?? this.free.firstChild)?.focus();
     this.root.querySelector(".p-new").hidden = !free.length;
     this.root.querySelector(".p-new-text").textContent = hasObjects ? "New object" : "Pick a colour and paint";
   }

@@ -78,6 +78,11 @@ def test_an_open_clip_is_read_and_worked_by_everybody(page, server):
     parts = [part for part in dict.fromkeys(part for _, part in stops) if part]
     assert parts == [".p-view", ".p-bar", ".p-frames", ".p-objects", ".p-free"], "the order of the work"
 
+    page.focus(".p-dot")
+    for _ in range(2):  # and back again
+        page.evaluate("document.querySelector('.p-eye').click()")
+        assert page.evaluate("document.activeElement.className") == "p-dot", "what is drawn anew keeps the focus"
+
     page.focus(".p-view")
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
