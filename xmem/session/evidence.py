@@ -54,9 +54,9 @@ class View:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         step = max(1, int(0.5 / scale))  # whole pixels left out first: averaging all of a large frame takes as long as
         image = np.ascontiguousarray(image[::step, ::step])  # ...
-        if min(image.shape[:2]) >= 2 * min(size):  # averages of four are quick; what is left is less than halved
+        if min(image.shape[:2]) >= 2 * min(size):  # averages of four are quick, and less is left for those of parts
             image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-        self.image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        self.image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         self.mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
 
     @cached_property
