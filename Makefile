@@ -10,7 +10,7 @@ demo: $(VENV)/demo.installed
 	$(VENV)/bin/python app.py $(ARGS)
 
 # Two files at a time, the longest first; all tests of the browser are one: it and what waits for it leave a core free.
-PYTEST = $(VENV)/bin/python -m pytest -n 3 --dist loadfile
+PYTEST = $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 test: $(VENV)/test.installed
 	$(PYTEST) $(ARGS)

@@ -29,6 +29,7 @@ const state = {
   scene: null,        // the latest complete scene
   labels: null,       // Uint8Array [H * W], the index mask
   waiting: null,      // a scene that arrived during a stroke
+  dot: null,          // the frame on which the latest stroke of the brush was a mere dot
   tool: "click", opacity: 0.46,
   pointers: new Map(), pinching: null,
 };
@@ -322,8 +323,9 @@ paper.addEventListener("contextmenu", (event) => { if (state.tool === "click") e
 function finishStroke() {
   const stroke = brush.finish();
   if (!stroke) return;
+  state.dot = state.tool === "brush" && !stroke.moved ? state.scene.frame : null;  // of the latest stroke
   commit();
-  if (state.tool === "brush" && !stroke.moved) hint("That is a dot. With Click (C), one click takes the whole object.");
+  hint();
   const scene = state.waiting;
   state.waiting = null;
   if (scene && scene.frame !== state.scene.frame) receive(scene);
@@ -358,10 +360,12 @@ function setTool(tool) {
   refreshTools();
 }
 
-function hint(sentence) {
+function hint() {
   const isEmpty = state.scene && !state.labels.some((id) => id);
-  const said = sentence ?? (state.tool === "polygon" ? "Click corner after corner; click the first one, double-click, or press Enter, to close."
-    : state.tool === "click" && isEmpty && !clicking.group ? "Click the object, or drag a box around it." : "");
+  const isDot = state.tool === "brush" && state.scene && state.dot === state.scene.frame && !isEmpty;
+  const said = isDot ? "That is a dot. With Click (C), one click takes the whole object."
+    : state.tool === "polygon" ? "Click corner after corner; click the first one, double-click, or press Enter, to close."
+    : state.tool === "click" && isEmpty && !clicking.group ? "Click the object, or drag a box around it." : "";
   find(".p-hint").textContent = said;
   find(".p-hint").hidden = !said;
 }

@@ -71,4 +71,10 @@ def test_a_dot_of_paint_says_that_one_may_click(bunny):
     page = bunny
     press(page, "[data-tool=brush]")
     page.mouse.click(*at(page, *BUNNY))
-    says(page, ".p-hint", "one click takes the whole object")
+    settled(page)
+    assert "one click takes the whole object" in page.inner_text(".p-hint"), "also once the server has the dot"
+    page.mouse.down()
+    page.mouse.move(*at(page, *EAR), steps=3)
+    page.mouse.up()
+    settled(page)
+    assert page.inner_text(".p-hint") == "", "a stroke is no dot"
