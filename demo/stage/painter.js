@@ -29,7 +29,7 @@ const state = {
   scene: null,        // the latest complete scene
   labels: null,       // Uint8Array [H * W], the index mask
   waiting: null,      // a scene that arrived during a stroke
-  dot: null,          // the frame on which the latest stroke of the brush was a mere dot
+  dot: null,          // the frame on which the latest stroke began an object as a mere dot
   tool: "click", opacity: 0.46,
   pointers: new Map(), pinching: null,
 };
@@ -323,7 +323,8 @@ paper.addEventListener("contextmenu", (event) => { if (state.tool === "click") e
 function finishStroke() {
   const stroke = brush.finish();
   if (!stroke) return;
-  state.dot = state.tool === "brush" && !stroke.moved ? state.scene.frame : null;  // of the latest stroke
+  const isDot = state.tool === "brush" && !stroke.moved && !stroke.before.includes(objects.brush);
+  state.dot = isDot ? state.scene.frame : null;
   commit();
   hint();
   const scene = state.waiting;

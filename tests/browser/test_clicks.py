@@ -78,3 +78,6 @@ def test_a_dot_of_paint_says_that_one_may_click(bunny):
     page.mouse.up()
     settled(page)
     assert page.inner_text(".p-hint") == "", "a stroke is no dot"
+    page.mouse.click(*at(page, *BUNNY))
+    settled(page)
+    assert page.inner_text(".p-hint") == "", "nor is a touch to what is painted"
