@@ -19,6 +19,7 @@ from demo.runs.settings import SettingsPanel
 from demo.stage import check, clicks, gallery, paint, video
 from demo.visit import studio
 from demo.visit.asked import of_kind, uploaded, whole
+from demo.visit.given import GivenPainting
 from demo.wiring import ESTIMATES, RENDERINGS, RUNS
 from xmem import leaving
 from xmem.render.masks import read_mask, write_index_mask
@@ -54,7 +55,7 @@ def build(chosen: SettingsPanel) -> None:
 
 def _one_shot(chosen: SettingsPanel) -> None:
     clip = gr.Video(label="video", sources=["upload"])
-    painting = gr.ImageEditor(type="numpy", image_mode="RGBA", format="png", label="painting")
+    painting = GivenPainting(label="painting")
     fill = gr.Checkbox(True, label="fill_outlines")
     opacity = gr.Slider(0, 1, 0.5, label="opacity")
     inputs = [clip, painting, fill, chosen.model, chosen.device, chosen.size, opacity, gr.JSON({}, label="memory")]

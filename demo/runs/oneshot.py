@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,6 +19,7 @@ from demo.visit.asked import uploaded
 from demo.visit.workspace import download_stem
 from xmem.export import EXPORTS, export
 from xmem.session import Session
+from xmem.video.stills import read_still
 
 
 @in_words(lambda sentence, *_, **__: (panels.failed(sentence), None, None))
@@ -43,7 +45,7 @@ def track(
     workspace = studio.workspace_of(request)
     with workspace.new_run() as folder:
         session = Session.create(uploaded(video, request), folder / "session", download_stem(video))
-        set_painting(session, painting, fill_outlines)
+        set_painting(session, _with_pictures(painting, request), fill_outlines)
         session.set_style(replace(session.style, opacity=float(opacity)))
         for panel, progress in compute(session, chosen, workspace, is_visitors=False):  # noqa: B007
             yield panel, None, None
@@ -66,3 +68,15 @@ def set_painting(session: Session, painting: dict[str, Any] | None, fill: bool) 
     if not mask.any():
         raise xmem.InputError("Nothing is painted yet: paint the object on the first frame, or choose a mask file.")
     session.set_key_frame(0, mask, {int(i): int(i) - 1 for i in np.unique(mask[mask > 0])})
+
+
+def _with_pictures(painting: dict[str, Any] | None, request: gr.Request) -> dict[str, Any] | None:
+    """A painting with its layers as uint8 [H, W, 4], of which the page hands on files. Raises InputError."""
+    if painting is None:
+        return None
+    layers = painting.get("layers") or []
+    return painting | {"layers": [_layer(uploaded(x, request)) if isinstance(x, str) else x for x in layers]}
+
+
+def _layer(path: Path) -> np.ndarray:
+    return np.array(read_still(path, "The painting", "give a PNG").convert("RGBA"))

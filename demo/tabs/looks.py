@@ -22,6 +22,7 @@ from demo.runs.follow import follow
 from demo.runs.track import TrackStep
 from demo.tabs import common as tabs
 from demo.visit import studio
+from demo.visit.given import GivenImage
 from demo.wiring import QUIET, RENDERINGS, Counters
 from xmem.export import ExportProgress, export
 from xmem.render.styles import STYLES, Style, StyleRenderer
@@ -135,7 +136,7 @@ def _controls(style: Style) -> tuple[gr.Slider, gr.Slider, gr.ColorPicker, gr.Im
     background = gr.ColorPicker(
         style.background, label="Background colour", visible=shown["background"], elem_id="looks-background"
     )
-    image = gr.Image(
+    image = GivenImage(
         type="filepath",
         sources=["upload"],
         label="Background picture",

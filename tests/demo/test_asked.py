@@ -10,7 +10,8 @@ import gradio as gr
 import PIL.EpsImagePlugin
 import pytest
 from gradio import processing_utils
-from gradio.data_classes import ImageData
+from gradio.components.image_editor import EditorData
+from gradio.data_classes import FileData, ImageData
 from PIL import Image
 
 from demo import api
@@ -189,11 +190,22 @@ def test_no_program_is_started_for_a_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:Image size")
-def test_gradios_own_readers_refuse_huge_images_by_their_header(tmp_path, monkeypatch):
-    """Layers of a painting and background pictures are opened by Gradio: 13,000 x 13,000 pixels are not decoded."""
+def test_gradio_opens_no_picture_that_is_given_and_keeps_none(tmp_path, monkeypatch):
+    """Its own components for pictures do open them, and its editor keeps whatever anybody sends, without end. Should
+    another one come, then huge images are refused by their header."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-    build_demo()
+    page, _ = build_demo()
     path = png(tmp_path / "huge.png", 13_000, 13_000)
+    inputs = {block for event in page.fns.values() for block in event.inputs}
+    with monkeypatch.context() as patched:
+        patched.setattr(Image, "open", lambda *_args, **_named: pytest.fail("a picture was opened"))
+        for block in inputs:
+            if isinstance(block, gr.Image):
+                assert block.preprocess(ImageData(path=str(path), orig_name="huge.png")) == str(path)
+            if isinstance(block, gr.ImageEditor):
+                given = EditorData(background=None, layers=[FileData(path=str(path))], composite=None)
+                assert block.preprocess(given)["layers"] == [str(path)] and not block.server_fns
+    assert {type(block).__name__ for block in inputs} >= {"GivenImage", "GivenPainting"}
 
     def attempt() -> None:
         with pytest.raises(Image.DecompressionBombError):

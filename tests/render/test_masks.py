@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from xmem.errors import InputError
-from xmem.render.masks import read_index_mask, read_mask, write_compact_mask, write_index_mask
+from xmem.render.masks import read_index_mask, read_mask, write_index_mask
 from xmem.render.palette import DAVIS_PALETTE, OBJECT_COLORS, color_of
+from xmem.render.plain_png import read_plain_png, write_compact_mask
 
 WIDTH, HEIGHT = 160, 120
 
@@ -59,6 +60,7 @@ class TestIndexMasks:
         index = np.array([0, *ids], np.uint8)[_two_discs()]
         path = tmp_path / "mask.png"
         write_index_mask(path, index)
+        assert np.array_equal(read_plain_png(path), index)
         with Image.open(path) as image:
             assert image.mode == "P"
             assert np.array_equal(np.array(image.getpalette()).reshape(-1, 3), DAVIS_PALETTE)
@@ -71,7 +73,7 @@ class TestIndexMasks:
         index = np.random.default_rng(0).choice(np.array([0, *ids], np.uint8), (5, width))
         path = tmp_path / "mask.png"
         write_compact_mask(path, index)
-        assert np.array_equal(read_index_mask(path), index)
+        assert np.array_equal(read_plain_png(path), index) and np.array_equal(read_index_mask(path), index)
         with Image.open(path) as image:
             assert image.mode == "P" and np.array_equal(np.array(image.convert("RGB")), DAVIS_PALETTE[index])
         assert np.array_equal(cv2.imread(str(path))[..., ::-1], DAVIS_PALETTE[index])

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,10 +45,12 @@ def in_process(path: Path) -> FrameAccess:
 
 
 def readers() -> list[int]:
-    """The processes that read a file each."""
+    """The processes that read a file each; the next one has no bound on its memory yet."""
     waiting = isolated._MODE.waiting._process.pid
     children = Path(f"/proc/{waiting}/task/{waiting}/children").read_text().split()
-    return [int(child) for child in children if Path(f"/proc/{child}/cmdline").read_bytes()]
+    there = [child for child in children if Path(f"/proc/{child}/cmdline").read_bytes()]
+    bounded = r"Max address space +\d+"
+    return [int(child) for child in there if re.search(bounded, Path(f"/proc/{child}/limits").read_text())]
 
 
 def gone(pid: int) -> bool:
@@ -158,7 +161,7 @@ def test_a_reader_that_hangs_is_ended(clip):
         access.frame(0)
         (reader,) = readers()
         os.kill(reader, signal.SIGSTOP)
-        access._frames._reader._connection.settimeout(0.05)
+        access._frames._reader._other._connection.settimeout(0.05)
         with pytest.raises(InputError, match="more memory or time than allowed"):
             access.frame(1)
         assert gone(reader)
@@ -255,7 +258,8 @@ def confined(*attempts: str) -> list[str]:
             thread.start()
             thread.join()
 
-        confinement.confine(300_000_000)
+        confinement.confine()
+        confinement.bound_memory(300_000_000)
         for attempt in json.loads(sys.argv[1]):
             try:
                 eval(attempt)

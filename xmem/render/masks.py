@@ -1,7 +1,5 @@
 """Mask files: writing index masks, and reading whatever people call a mask."""
 
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -11,6 +9,7 @@ from PIL import Image
 
 from xmem.errors import InputError
 from xmem.render.palette import DAVIS_PALETTE
+from xmem.render.plain_png import read_plain_png
 from xmem.render.regions import Regions, grey_regions, regions_of
 from xmem.video.stills import read_still
 
@@ -71,38 +70,14 @@ def write_index_mask(path: str | Path | IO[bytes], mask: np.ndarray) -> None:
     image.save(path, format="PNG", compress_level=3)  # flat areas: higher levels cost time and save nothing
 
 
-def write_compact_mask(path: Path, mask: np.ndarray) -> None:
-    """Write uint8 [H, W] ids as a palette PNG of as few bits a pixel as they need: for what is written at every frame.
-
-    Every reader of PNGs shows it as it shows those of `write_index_mask`, whose palette however has all colours. Pillow
-    takes five times as long, most of it to pack the bits.
-    """
-    height, width = mask.shape
-    last = int(mask.max(initial=0))
-    depth = next(bits for bits in (1, 2, 4, 8) if last < 1 << bits)
-    together = 8 // depth  # pixels a byte
-    spread = np.zeros((height, -(-width // together) * together), np.uint8)
-    spread[:, :width] = mask
-    rows = np.zeros((height, 1 + spread.shape[1] // together), np.uint8)  # each begins with its filter: none
-    if depth == 1:
-        rows[:, 1:] = np.packbits(spread, axis=1)
-    else:
-        for place in range(together):
-            rows[:, 1:] |= spread[:, place::together] << (8 - depth * (place + 1))
-    size = struct.pack(">2I5B", width, height, depth, 3, 0, 0, 0)  # a palette image
-    palette = DAVIS_PALETTE.tobytes()[: 3 << depth]
-    chunks = (b"IHDR" + size, b"PLTE" + palette, b"IDAT" + zlib.compress(rows.data, 1), b"IEND")
-    with open(path, "wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
-        for chunk in chunks:
-            file.write(struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)))
-
-
 def read_index_mask(path: Path) -> np.ndarray:
     """uint8 [H, W] of a file that `write_index_mask` or `write_compact_mask` wrote.
 
     Raises InputError where it is damaged, or another one.
     """
+    plain = read_plain_png(path)
+    if plain is not None:
+        return plain
     image = read_still(path, f"The mask {path.name!r}", "the work's own files must stay as they are")
     if image.mode not in ("P", "L"):
         raise InputError(f"The mask {path.name!r} is no index mask; the work's own files must stay as they are.")

@@ -20,7 +20,7 @@ from xmem.errors import InputError
 from xmem.render.masks import read_mask
 from xmem.scoring.evaluation import ObjectMeans, ObjectScore
 from xmem.scoring.metrics import boundary_accuracy, region_similarity
-from xmem.video.stills import read_still
+from xmem.video.stills import CheckSize, StillReader
 from xmem.zips import UNREADABLE, TooManyFiles, open_zip
 
 log = logging.getLogger("xmem")
@@ -57,7 +57,10 @@ class QualityReport(ObjectMeans):
 
     def truth(self, frame: int) -> np.ndarray:
         """The known mask of a scored frame, uint8 [H, W], under the ids of the result's objects; read anew."""
-        return self._truth.index(frame)
+        try:
+            return self._truth.index(frame)
+        finally:
+            self._truth.rest()
 
     def worst(self, count: int = 8) -> list[int]:
         """The frames of the lowest J, means over the objects, the worst first."""
@@ -140,6 +143,10 @@ class Truth:
             table[i] = object_id
         return table[own]
 
+    def rest(self) -> None:
+        """End what decodes; a later look begins it again."""
+        self._archive.stills.close()
+
     def own(self, frame: int) -> np.ndarray:
         """uint8 [H, W] of the ids in the file. Raises InputError where it is no mask of the result's size."""
         leaving.ask()
@@ -153,7 +160,7 @@ class Truth:
                     "give masks of the video's size."
                 )
 
-        image = read_still(io.BytesIO(self._archive.read(name)), what, "give PNGs", check)
+        image = self._archive.image(name, what, check)
         return np.zeros(self._shape, np.uint8) if _is_empty(image) else read_mask(image, *image.size).index
 
 
@@ -199,13 +206,15 @@ def _matching(predicted: Callable[[int], np.ndarray], masks: Truth, frames: Sequ
 
 
 class _Archive:
-    """The masks of a ZIP by name, with folders; its table of contents is read once, and again after `close`."""
+    """The masks of a ZIP by name, with folders; its table of contents is read once, and again after `close`, and one
+    process decodes them, where another one does."""
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise InputError(f"There is no file {path.name!r}: {_HOW_TO}.")
         self._path = path
         self._zip: zipfile.ZipFile | None = None
+        self.stills = StillReader()
         entries = self._open().infolist()
         if any(entry.flag_bits & 1 for entry in entries):
             raise InputError("The ZIP is encrypted: make one without a password.")
@@ -213,7 +222,11 @@ class _Archive:
         self._entries = {entry.filename.replace("\\", "/"): entry for entry in masks}
         self.names = _masks_among(list(self._entries))
 
-    def read(self, name: str) -> bytes:
+    def image(self, name: str, what: str, check: CheckSize) -> Image.Image:
+        """One that `check` takes (see `xmem.video.stills.read_still`). Raises InputError."""
+        return self.stills.read(io.BytesIO(self._read(name)), what, "give PNGs", check)
+
+    def _read(self, name: str) -> bytes:
         """As much as a mask may have, whatever size the entry says that it has. Raises InputError."""
         try:
             with self._open().open(self._entries[name]) as file:
@@ -225,6 +238,7 @@ class _Archive:
         return data
 
     def close(self) -> None:
+        self.stills.close()
         if self._zip is not None:
             self._zip.close()
             self._zip = None

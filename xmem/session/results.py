@@ -24,7 +24,8 @@ from xmem.engine.pipeline import Behind
 from xmem.engine.transfers import Fetched
 from xmem.errors import InputError
 from xmem.limits import MIN_SIZE, scaled
-from xmem.render.masks import read_index_mask, write_compact_mask
+from xmem.render.masks import read_index_mask
+from xmem.render.plain_png import write_compact_mask
 from xmem.session import probabilities as soft
 from xmem.session.evidence import Evidence, Witness, disagreement
 from xmem.session.schema import read_json
@@ -32,7 +33,7 @@ from xmem.session.settings import SCOPES, WHOLE
 from xmem.session.spans import Span, SpanTable, span_as_json, span_of_table
 from xmem.session.stats import ObjectStats, StatsFile, measure, read_stats
 from xmem.session.suspended import STATE
-from xmem.video.stills import still_size
+from xmem.video.stills import png_header
 
 PROBABILITIES = "probabilities"
 ASIDE = "aside"  # folder of what one pass alone gave, for the other one to be blended with
@@ -139,7 +140,7 @@ class SpanResult:
             raise InputError("The table of a result is damaged (its inference size): save the bundle again.")
         expected = scaled(width, height, size)
         for path in sorted((self.folder / "masks").glob("*.png")):
-            if still_size(path, f"The mask {path.name!r}", soft.ADVICE) != (width, height):
+            if png_header(path)[:2] != (width, height):
                 raise soft.damaged(path)
         for path in soft.all_files(self.folder / PROBABILITIES):
             found = soft.shape_of(path, len(self.span.objects))

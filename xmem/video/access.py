@@ -10,7 +10,8 @@ from types import TracebackType
 from xmem.errors import InputError
 from xmem.video.colour import Colour
 from xmem.video.frames import FileFrames, FolderFrames, Frames
-from xmem.video.isolated import IsolatedFrames, is_isolated
+from xmem.video.isolated import is_isolated
+from xmem.video.isolated_frames import IsolatedFrames
 from xmem.video.probe import VideoInfo
 from xmem.video.reader import Frame
 from xmem.video.source import existing_path

@@ -54,15 +54,19 @@ def describe() -> str:
     return "Files are read in a process with bounds on memory and time, which can reach no network and write no file."
 
 
-def confine(more_bytes: int) -> None:
-    """For this process, for good. more_bytes: of memory, beyond what it has now."""
+def confine() -> None:
+    """Give up all that reading does not need: for this process, for good."""
     _bound(resource.RLIMIT_CORE, 0)
     _bound(resource.RLIMIT_FSIZE, 0)
     _bound(resource.RLIMIT_NOFILE, _OPEN_FILES)
-    with suppress(OSError), open(_PAGES) as file:  # Linux alone both tells and bounds it
-        _bound(resource.RLIMIT_AS, int(file.read().split()[0]) * resource.getpagesize() + more_bytes)
     if pyseccomp is not None:
         _refuse(pyseccomp)
+
+
+def bound_memory(more_bytes: int) -> None:
+    """From now on, for good, this process may have so much memory beyond what it has."""
+    with suppress(OSError), open(_PAGES) as file:  # Linux alone both tells and bounds it
+        _bound(resource.RLIMIT_AS, int(file.read().split()[0]) * resource.getpagesize() + more_bytes)
 
 
 def allow_seconds(seconds: float) -> None:

@@ -7,23 +7,20 @@ answers on that; pictures go through a piece of memory that both share.
 from __future__ import annotations
 
 import logging
-import mmap
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numpy as np
+from PIL import Image
 
 from xmem.errors import InputError
 from xmem.limits import TooLong
 from xmem.video import confinement
-from xmem.video.frames import FileFrames, FolderFrames, Frames
-from xmem.video.index import info_table
-from xmem.video.reader import Frame
+from xmem.video.readings import READINGS
 from xmem.video.talk import BEGIN, END, NAME_BYTES, receive, send
 
 _MAX_REQUEST = 256 << 20
@@ -34,6 +31,7 @@ def main(control: socket.socket) -> None:
     """Wait for files to read, until nobody is left who could want one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     children: dict[bytes, int] = {}
+    spare = _Spare(control)
     while True:
         message, sockets, _, _ = socket.recv_fds(control, 1 + NAME_BYTES, 1)
         if not message:
@@ -44,37 +42,64 @@ def main(control: socket.socket) -> None:
         if kind == END and name in children:
             os.kill(children[name], signal.SIGKILL)
         if kind == BEGIN and sockets:
-            child = os.fork()
-            if child == 0:
-                control.close()
-                try:
-                    _serve(socket.socket(fileno=sockets[0]))
-                finally:
-                    os._exit(0)
+            if not spare.take(sockets[0]):  # somebody ended it
+                spare = _Spare(control)
+                spare.take(sockets[0])
             os.close(sockets[0])
-            children[name] = child
+            children[name] = spare.child
+            spare = _Spare(control)
+
+
+class _Spare:
+    """The next process to read a file, which has given up its rights already: that takes longer than many a mask."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._line, theirs = socket.socketpair()
+        self.child = os.fork()
+        if self.child:
+            theirs.close()
+            return
+        try:
+            control.close()
+            self._line.close()
+            confinement.confine()
+            _, sockets, _, _ = socket.recv_fds(theirs, 1, 1)
+            if sockets:
+                _serve(socket.socket(fileno=sockets[0]))
+        finally:
+            os._exit(0)
+
+    def take(self, connection: int) -> bool:
+        """Have it serve whoever is at the other end of a connection; whether it was there."""
+        with self._line:
+            try:
+                socket.send_fds(self._line, [BEGIN], [connection])
+            except OSError:
+                return False
+        return True
 
 
 def _serve(connection: socket.socket) -> None:
-    """Read one file for whoever is at the other end, until they leave."""
+    """Read for whoever is at the other end, until they leave."""
     said = _Said()
     try:
         wanted, _ = receive(connection, _MAX_REQUEST)
-        confinement.confine(wanted["bytes"])
-        reading = _Reading(Path(wanted["path"]), wanted["table"], wanted["seconds"], wanted["most"])
-        _answer(connection, said, reading.about)
+        confinement.bound_memory(wanted["bytes"])
+        reading, seconds = READINGS[wanted["kind"]](wanted), wanted["seconds"]
+        _answer(connection, said, seconds, reading.about)
         while True:
             request, descriptors = receive(connection, _MAX_REQUEST)
             if descriptors:
                 request["descriptor"] = descriptors[0]
-            _answer(connection, said, lambda request=request: reading.answer(request))
+            _answer(connection, said, seconds, partial(reading.answer, request))
     except (EOFError, OSError):
         return
 
 
-def _answer(connection: socket.socket, said: _Said, work: Any) -> None:
-    """Send what `work` gives, or why it cannot."""
+def _answer(connection: socket.socket, said: _Said, seconds: float, work: Callable[[], dict[str, Any]]) -> None:
+    """Send what `work` gives in so many seconds of processor time, or why it cannot."""
     try:
+        confinement.allow_seconds(seconds)
         found = work()
     except TooLong as error:
         found = {"error": str(error), "by_time": error.by_time}
@@ -83,62 +108,6 @@ def _answer(connection: socket.socket, said: _Said, work: Any) -> None:
     except Exception as error:  # whatever libraries run into, for lack of memory, say
         found = {"failed": f"{type(error).__name__}: {error}"[:_MAX_WORDS]}
     send(connection, found | {"said": said.taken()})
-
-
-class _Reading:
-    """One file, and the memory in which its pictures are handed over. seconds: of processor time for each answer."""
-
-    def __init__(self, path: Path, table: dict | None, seconds: float, most: int | None) -> None:
-        self._path, self._table, self._seconds, self._most = path, table, seconds, most
-        self._frames: Frames | None = None
-        self._backward: Iterator[Frame] = iter(())
-        self._memory: np.ndarray | None = None  # uint8 [bytes]
-
-    def about(self) -> dict[str, Any]:
-        """All that a FrameAccess tells of a file."""
-        confinement.allow_seconds(self._seconds)
-        kind = FolderFrames if self._path.is_dir() else FileFrames
-        self._frames = frames = kind(self._path, self._table, self._most)
-        colour = frames.colour
-        return {
-            "info": info_table(frames.info),
-            "table": frames.table(),
-            "count": len(frames),
-            "time_base": str(frames.time_base),
-            "colour": [int(number) for number in (colour.matrix, colour.primaries, colour.transfer)],
-            "sample_aspect": str(frames.sample_aspect),
-            "start": str(frames.start),
-        }
-
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        confinement.allow_seconds(self._seconds)
-        assert self._frames is not None
-        if "descriptor" in request:  # of the memory for pictures
-            self._memory = np.frombuffer(mmap.mmap(request["descriptor"], request["bytes"]), np.uint8)
-            os.close(request["descriptor"])
-            return {}
-        if "frame" in request:
-            found = self._frames.frame(request["frame"])
-        elif "backward" in request:
-            self._backward = iter(self._frames.backward(*request["backward"]))
-            return {}
-        elif "next" in request:
-            found = next(self._backward, None)
-        else:
-            return {"table": self._frames.table(), "info": info_table(self._frames.info)}
-        return {"count": len(self._frames)} | ({} if found is None else self._handed(found, request["at"]))
-
-    def _handed(self, frame: Frame, at: int) -> dict[str, Any]:
-        pixels = frame.image.reshape(-1)
-        assert self._memory is not None
-        self._memory[at : at + len(pixels)] = pixels
-        return {
-            "index": frame.index,
-            "time": str(frame.time),
-            "duration": str(frame.duration),
-            "name": frame.name,
-            "shape": frame.image.shape,
-        }
 
 
 class _Said(logging.Handler):
@@ -162,4 +131,5 @@ class _Said(logging.Handler):
 
 def begin() -> None:
     """The program: `sys.argv[1]` is the number of its socket."""
+    Image.init()  # Pillow's readers, which each copy would have to load again
     main(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,114 @@
+"""What a process that reads for another one can be asked: see `xmem.video.worker`, and `xmem.video.isolated` for the
+other side.
+
+A reading is made of what is wanted. `about` answers that, `answer` each request; both give plain values, and raise
+InputError.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from xmem.video.frames import FileFrames, FolderFrames, Frames
+from xmem.video.index import info_table
+from xmem.video.reader import Frame
+from xmem.video.stills import info_of, load_still, open_still
+
+
+class Reading(Protocol):
+    def about(self) -> dict[str, Any]: ...
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]: ...
+
+
+class FramesReading:
+    """A video file or folder of images, and the memory in which its pictures are handed over."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        self._path, self._table, self._most = Path(wanted["path"]), wanted["table"], wanted["most"]
+        self._frames: Frames | None = None
+        self._backward: Iterator[Frame] = iter(())
+        self._memory: np.ndarray | None = None  # uint8 [bytes]
+
+    def about(self) -> dict[str, Any]:
+        """All that a FrameAccess tells of a file."""
+        kind = FolderFrames if self._path.is_dir() else FileFrames
+        self._frames = frames = kind(self._path, self._table, self._most)
+        colour = frames.colour
+        return {
+            "info": info_table(frames.info),
+            "table": frames.table(),
+            "count": len(frames),
+            "time_base": str(frames.time_base),
+            "colour": [int(number) for number in (colour.matrix, colour.primaries, colour.transfer)],
+            "sample_aspect": str(frames.sample_aspect),
+            "start": str(frames.start),
+        }
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._frames is not None
+        if "descriptor" in request:  # of the memory for pictures
+            self._memory = _memory_of(request)
+            return {}
+        if "frame" in request:
+            found = self._frames.frame(request["frame"])
+        elif "backward" in request:
+            self._backward = iter(self._frames.backward(*request["backward"]))
+            return {}
+        elif "next" in request:
+            found = next(self._backward, None)
+        else:
+            return {"table": self._frames.table(), "info": info_table(self._frames.info)}
+        return {"count": len(self._frames)} | ({} if found is None else self._handed(found, request["at"]))
+
+    def _handed(self, frame: Frame, at: int) -> dict[str, Any]:
+        pixels = frame.image.reshape(-1)
+        assert self._memory is not None
+        self._memory[at : at + len(pixels)] = pixels
+        return {
+            "index": frame.index,
+            "time": str(frame.time),
+            "duration": str(frame.duration),
+            "name": frame.name,
+            "shape": frame.image.shape,
+        }
+
+
+class StillsReading:
+    """Images one after the other: first the header of one, which whoever asks may find too large, then its pixels."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        self._image: Image.Image | None = None
+
+    def about(self) -> dict[str, Any]:
+        return {}
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "what" in request:
+            self._words = request["what"], request["advice"]
+            self._upright = request["upright"]
+            self._image = open_still(os.fdopen(request["descriptor"], "rb"), *self._words)
+            return {"size": self._image.size, "mode": self._image.mode}
+        assert self._image is not None
+        image, self._image = self._image, None
+        loaded = load_still(image, *self._words, self._upright)
+        pixels = loaded.tobytes()
+        _memory_of(request)[: len(pixels)] = np.frombuffer(pixels, np.uint8)
+        return info_of(loaded)
+
+
+READINGS: dict[str, Callable[[dict[str, Any]], Reading]] = {"frames": FramesReading, "stills": StillsReading}
+
+
+def _memory_of(request: dict[str, Any]) -> np.ndarray:
+    """uint8 [bytes] that came with a request."""
+    try:
+        return np.frombuffer(mmap.mmap(request["descriptor"], request["bytes"]), np.uint8)
+    finally:
+        os.close(request["descriptor"])
