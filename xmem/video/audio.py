@@ -1,59 +1,56 @@
 """The source's sound beside the new video: copied where browsers play it in MP4, else re-encoded to AAC."""
 
-import logging
-from collections.abc import Generator
+from __future__ import annotations
+
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 
-from xmem.video.source import open_container, sound_stream
-from xmem.video.timeline import Timeline
+from xmem.video.sound_source import Piece, Sound, SoundSource, open_sound
 
-_log = logging.getLogger("xmem")
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # hertz
 _AAC_LAYOUTS = ("mono", "stereo", "5.1")
 _BITS_PER_CHANNEL = 96_000  # per second
-# A decoder needs the packet or two before the first audible one (AAC priming, Opus preskip); an edit list hides them.
-_PREROLL = Fraction(1, 20)  # seconds
+_ENCODERS = {  # of what is copied, by its decoder
+    "aac": "aac",
+    "mp3": "libmp3lame",
+    "mp3float": "libmp3lame",
+    "opus": "libopus",
+    "libopus": "libopus",
+    "vorbis": "libvorbis",
+    "libvorbis": "libvorbis",
+}
 
 
 class AudioTrack:
-    """Feeds one sound stream of `path` into an output container, as far as the video has come, packet by packet.
+    """Feeds one sound into an output container, as far as the video has come, piece by piece."""
 
-    Times count from `origin`, seconds on the source's clock. Earlier sound is left out.
-    """
+    is_decoded: bool  # what it wants of its source
 
     @classmethod
-    def open(cls, path: Path, output: OutputContainer, origin: Fraction) -> "AudioTrack | None":
-        """The track for the best sound stream of a file, or None (and a warning) where it cannot be read."""
-        container = open_container(path)
-        stream = sound_stream(container)
-        if stream is None:
-            _log.warning("The sound of %s cannot be read; the result has none.", path.name)
-            container.close()
-            return None
-        return (_CopiedTrack if _plays_in_mp4(stream) else _EncodedTrack)(container, stream, output, origin)
+    def open(cls, path: Path, output: OutputContainer, origin: Fraction) -> AudioTrack | None:
+        """The track for the best sound of a file, or None (and a warning) where it cannot be read.
 
-    def __init__(
-        self, container: InputContainer, source: AudioStream, output: OutputContainer, origin: Fraction
-    ) -> None:
-        self._container = container
-        self._source = source
-        self._output = output
-        self._origin = origin
-        self._base = source.time_base or Fraction(1, source.rate)  # seconds per tick
+        Times count from `origin`, seconds on the file's clock; earlier sound is left out.
+        """
+        return open_track(path, output, origin, _plays_in_mp4, EncodedTrack)
+
+    def __init__(self, source: SoundSource, output: OutputContainer) -> None:
+        self._source, self._output = source, output
+        self._sound = source.sound
         self._target = self._add_stream()
-        self._packets = self._timed()
-        self._pending = next(self._packets, None)
+        self._pieces = source.pieces(self.is_decoded)
+        self._pending = next(self._pieces, None)
 
     def advance(self, until: Fraction | None) -> None:
         """Write the sound that starts before `until` (seconds of output time); all of it for None."""
-        while self._pending is not None and (until is None or self._pending[0] < until):
-            self._take(*self._pending)
-            self._pending = next(self._packets, None)
+        while self._pending is not None and (until is None or self._pending.time < until):
+            self._take(self._pending)
+            self._pending = next(self._pieces, None)
 
     def finish(self, end: Fraction | None) -> None:
         """Write what is left up to `end` (seconds), or up to the source's own end for None."""
@@ -61,46 +58,51 @@ class AudioTrack:
 
     def close(self) -> None:
         """Free the source file."""
-        self._packets.close()
-        self._container.close()
+        self._pieces.close()
+        self._source.close()
 
     def _add_stream(self) -> AudioStream:
         raise NotImplementedError
 
-    def _take(self, time: Fraction, packet: av.Packet) -> None:
+    def _take(self, piece: Piece) -> None:
         raise NotImplementedError
 
-    def _timed(self) -> Generator[tuple[Fraction, av.Packet], None, None]:
-        """Packets with their start in output time (seconds), strictly increasing."""
-        timeline = Timeline(self._base, Fraction(1024, self._source.rate))
-        try:
-            for packet in self._container.demux(self._source):
-                if packet.size == 0:
-                    continue
-                stamp = timeline.place(packet.dts if packet.pts is None else packet.pts)
-                time = stamp * self._base - self._origin
-                if time + (packet.duration or 0) * self._base > -_PREROLL:
-                    yield time, packet
-        except (av.error.FFmpegError, OSError) as error:
-            _log.warning("The sound ends early: its file is damaged or cut (%s).", error.strerror)
 
+class CopiedTrack(AudioTrack):
+    """The sound as it is."""
 
-class _CopiedTrack(AudioTrack):
+    is_decoded = False
+
     def _add_stream(self) -> AudioStream:
-        return self._output.add_stream_from_template(self._source)
+        """By an encoder of the kind, which never encodes: it announces what the source's decoder wants to know."""
+        stream = self._output.add_stream(_ENCODERS[self._sound.codec], rate=self._sound.rate)
+        assert isinstance(stream, AudioStream)
+        context = stream.codec_context
+        context.layout = self._sound.layout
+        context.open()
+        context.extradata = self._sound.extra or None
+        stream.time_base = self._sound.time_base
+        return stream
 
-    def _take(self, time: Fraction, packet: av.Packet) -> None:
-        packet.pts = packet.dts = round(time / self._base)
-        packet.time_base = self._base
+    def _take(self, piece: Piece) -> None:
+        packet = av.Packet(piece.data)
+        packet.pts = packet.dts = round(piece.time / self._sound.time_base)
+        packet.duration = piece.duration
+        packet.time_base = self._sound.time_base
+        packet.is_keyframe = True
         packet.stream = self._target
         self._output.mux(packet)
 
 
-class _EncodedTrack(AudioTrack):
+class EncodedTrack(AudioTrack):
+    """The sound encoded again, in step with the clock."""
+
+    is_decoded = True
+
     def _add_stream(self) -> AudioStream:
-        rate = self._source.rate if self._source.rate in _AAC_RATES else 48_000
-        name = self._source.layout.name
-        layout = name if name in _AAC_LAYOUTS else "mono" if self._source.channels == 1 else "stereo"
+        rate = self._sound.rate if self._sound.rate in _AAC_RATES else 48_000
+        name = self._sound.layout
+        layout = name if name in _AAC_LAYOUTS else "mono" if self._sound.channels == 1 else "stereo"
         stream = self._output.add_stream("aac", rate=rate)
         stream.layout = layout
         stream.bit_rate = _BITS_PER_CHANNEL * stream.channels
@@ -108,16 +110,12 @@ class _EncodedTrack(AudioTrack):
         self._graph: av.filter.Graph | None = None
         return stream
 
-    def _take(self, time: Fraction, packet: av.Packet) -> None:
-        try:
-            frames = self._source.decode(packet)
-        except av.error.FFmpegError:
-            return  # one damaged packet of sound; the filter fills its place with silence
-        stamp = packet.dts if packet.pts is None else packet.pts
-        for frame in frames:
-            if frame.pts is not None and stamp is not None:
-                shift = time - stamp * self._base
-                frame.pts = round((frame.pts * (frame.time_base or self._base) + shift) * frame.sample_rate)
+    def _take(self, piece: Piece) -> None:
+        base = self._sound.time_base
+        for frame in piece.frames:
+            if frame.pts is not None and piece.stamp is not None:
+                shift = piece.time - piece.stamp * base
+                frame.pts = round((frame.pts * (frame.time_base or base) + shift) * frame.sample_rate)
                 frame.time_base = Fraction(1, frame.sample_rate)
             if self._graph is None:
                 self._graph = self._make_graph(frame)
@@ -162,7 +160,40 @@ class _EncodedTrack(AudioTrack):
                 self._output.mux(packet)
 
 
-def _plays_in_mp4(stream: AudioStream) -> bool:
+def open_track(
+    path: Path,
+    output: OutputContainer,
+    origin: Fraction,
+    is_copied: Callable[[Sound], bool],
+    encoded: type[EncodedTrack],
+) -> AudioTrack | None:
+    """See `AudioTrack.open`. is_copied: whether the container can hold a sound as it is; else `encoded` encodes it."""
+    source = open_sound(path, origin)
+    if source is None:
+        return None
+    try:
+        is_copied_here = is_copied(source.sound) and _can_be_announced(source.sound)
+        return (CopiedTrack if is_copied_here else encoded)(source, output)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _can_be_announced(sound: Sound) -> bool:
+    """Whether there is an encoder of its kind that would take its rate and channels: see CopiedTrack."""
+    try:
+        context = av.CodecContext.create(_ENCODERS[sound.codec], "w")
+        assert isinstance(context, av.AudioCodecContext)
+        context.sample_rate, context.layout = sound.rate, sound.layout
+        formats = context.codec.audio_formats
+        if formats:
+            context.format = formats[0]
+        context.open()
+    except (av.error.FFmpegError, ValueError, LookupError):
+        return False
+    return True
+
+
+def _plays_in_mp4(sound: Sound) -> bool:
     """Whether every browser plays this sound from an MP4, so that it can be copied as it is."""
-    name = stream.codec_context.name
-    return name in ("aac", "opus", "libopus") or (name in ("mp3", "mp3float") and stream.rate >= 16_000)
+    return sound.codec in ("aac", "opus", "libopus") or (sound.codec in ("mp3", "mp3float") and sound.rate >= 16_000)

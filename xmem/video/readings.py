@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from PIL import Image
 from xmem.video.frames import FileFrames, FolderFrames, Frames
 from xmem.video.index import info_table
 from xmem.video.reader import Frame
+from xmem.video.sound_source import FileSound, handed, sound_table
 from xmem.video.stills import info_of, load_still, open_still
 
 
@@ -103,7 +105,31 @@ class StillsReading:
         return info_of(loaded)
 
 
-READINGS: dict[str, Callable[[dict[str, Any]], Reading]] = {"frames": FramesReading, "stills": StillsReading}
+class SoundReading:
+    """The sound of a file: first the memory for it, with whether it is to be decoded, then pieces of it by turns."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        self._path, self._origin = Path(wanted["path"]), Fraction(wanted["origin"])
+
+    def about(self) -> dict[str, Any]:
+        try:
+            self._source = FileSound(self._path, self._origin)
+        except LookupError:
+            return {"there": False}
+        return sound_table(self._source.sound)
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "descriptor" in request:
+            self._pieces = handed(self._source.pieces(request["decoded"]), _memory_of(request))
+            return {}
+        return {"pieces": next(self._pieces)}
+
+
+READINGS: dict[str, Callable[[dict[str, Any]], Reading]] = {
+    "frames": FramesReading,
+    "stills": StillsReading,
+    "sound": SoundReading,
+}
 
 
 def _memory_of(request: dict[str, Any]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,10 +9,8 @@ import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
-from xmem.video.audio import AudioTrack, _CopiedTrack, _EncodedTrack
-from xmem.video.source import open_container, sound_stream
+from xmem.video.audio import AudioTrack, EncodedTrack, open_track
 
-_log = logging.getLogger("xmem")
 _OPUS_RATE = 48_000  # hertz
 _OPUS_BITS_PER_CHANNEL = 64_000  # per second
 _OPUS_SAMPLES = 960  # per packet
@@ -21,32 +18,20 @@ _OPUS_SAMPLES = 960  # per packet
 
 def open_for_webm(path: Path, output: OutputContainer, origin: Fraction) -> AudioTrack | None:
     """Opus and Vorbis as they are, anything else as Opus; see `AudioTrack.open`."""
-    return _open(path, output, origin, ("opus", "libopus", "vorbis"), _OpusTrack)
+    copied = ("opus", "libopus", "vorbis", "libvorbis")
+    return open_track(path, output, origin, lambda sound: sound.codec in copied, _OpusTrack)
 
 
 def open_for_mov(path: Path, output: OutputContainer, origin: Fraction) -> AudioTrack | None:
     """AAC as it is, anything else as PCM of 16 bits, which every editor reads; see `AudioTrack.open`."""
-    return _open(path, output, origin, ("aac",), _PcmTrack)
+    return open_track(path, output, origin, lambda sound: sound.codec == "aac", _PcmTrack)
 
 
-def _open(
-    path: Path, output: OutputContainer, origin: Fraction, copied: tuple[str, ...], encoded: type[_EncodedTrack]
-) -> AudioTrack | None:
-    container = open_container(path)
-    stream = sound_stream(container)
-    if stream is None:
-        _log.warning("The sound of %s cannot be read; the result has none.", path.name)
-        container.close()
-        return None
-    track = _CopiedTrack if stream.codec_context.name in copied else encoded
-    return track(container, stream, output, origin)
-
-
-class _OpusTrack(_EncodedTrack):
+class _OpusTrack(EncodedTrack):
     def _add_stream(self) -> AudioStream:
         self._prepare()
         stream = self._output.add_stream("libopus", rate=_OPUS_RATE)
-        stream.layout = "mono" if self._source.channels == 1 else "stereo"
+        stream.layout = "mono" if self._sound.channels == 1 else "stereo"
         stream.bit_rate = _OPUS_BITS_PER_CHANNEL * stream.channels
         return stream
 
@@ -73,6 +58,6 @@ class _OpusTrack(_EncodedTrack):
 class _PcmTrack(_OpusTrack):
     def _add_stream(self) -> AudioStream:
         self._prepare()
-        stream = self._output.add_stream("pcm_s16le", rate=self._source.rate)
-        stream.layout = "mono" if self._source.channels == 1 else "stereo"
+        stream = self._output.add_stream("pcm_s16le", rate=self._sound.rate)
+        stream.layout = "mono" if self._sound.channels == 1 else "stereo"
         return stream
