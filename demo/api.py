@@ -22,6 +22,7 @@ from demo.visit.asked import of_kind, uploaded, whole
 from demo.visit.given import GivenPainting
 from demo.wiring import ESTIMATES, RENDERINGS, RUNS
 from xmem import leaving
+from xmem.checkpoints.catalogue import CLICK
 from xmem.render.masks import read_mask, write_index_mask
 from xmem.render.post import PostProcessing
 from xmem.render.refine import polygon_mask
@@ -224,10 +225,17 @@ def add_polygon(frame: int, object: int, points: list[list[float]], request: gr.
 
 
 def click(
-    frame: int, object: int, points: list[list[float]], request: gr.Request, box: list[float] | None = None
+    frame: int,
+    object: int,
+    points: list[list[float]],
+    request: gr.Request,
+    box: list[float] | None = None,
+    model: str = CLICK,
+    words: str = "",
 ) -> dict:
     """Give an object the mask that clicks mean; one that it has on the frame is corrected. points: [[x, y, of], ...] in
-    pixels, of: 1 on the object, 0 on what is not of it; box: left, top, right, bottom; object: an id, or a new one."""
+    pixels, of: 1 on the object, 0 on what is not of it; box: left, top, right, bottom; object: an id, or a new one;
+    model: the network that answers clicks; words: what is corrected is what they name, with no points that itself."""
 
     def change(session: Session) -> None:
         whole(object, "object", 1, 255)
@@ -237,7 +245,9 @@ def click(
         before = mask == object
         around = None if box is None else (box[0], box[1], box[2], box[3])
         places = [(x, y, of > 0) for x, y, of in points]
-        found = clicks.answer(session, frame, places, around, before if before.any() else None)
+        previous = before if before.any() else None
+        question = clicks.Question(places, around, previous, model=model, words=words.strip())
+        found = clicks.answer(session, frame, question)
         if not found.any():
             raise xmem.InputError("Nothing was found there: click in the middle of the object, or give a box.")
         paint.paint(session, frame, np.where(found, np.uint8(object), np.where(before, np.uint8(0), mask)))

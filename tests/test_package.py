@@ -86,7 +86,7 @@ def test_the_engine_imports_nothing_that_it_does_not_depend_on():
     distributions = packages_distributions()
     others = imported(ROOT / "xmem") - set(sys.stdlib_module_names) - {"xmem", "compression"}  # in 3.14's library
     needed = {name.lower() for module in others for name in distributions.get(module, [module])}
-    assert needed <= names([*PROJECT["dependencies"], *EXTRAS["plots"], *EXTRAS["ray"]])
+    assert needed <= names([*PROJECT["dependencies"], *EXTRAS["plots"], *EXTRAS["ray"], *EXTRAS["helpers"]])
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from xmem.checkpoints import load_model
-from xmem.click import Clicker
+from xmem.click import Clicker, Words
 from xmem.config import MemoryConfig
 from xmem.engine.propagator import Propagator
 from xmem.engine.segment import FrameResult, segment_video
@@ -30,6 +30,7 @@ __all__ = [
     "Propagator",
     "Session",
     "TrackSettings",
+    "Words",
     "family_config",
     "load_model",
     "segment_video",

@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.components import Component
 
 from demo.html import panels
-from demo.runs import memory, models
+from demo.runs import helpers, memory, models
 from demo.visit.asked import whole
 from demo.wiring import QUIET
 from xmem.limits import MIN_SIZE
@@ -53,6 +53,7 @@ def build() -> SettingsPanel:
         direction, pause = _directions()
         with gr.Accordion("Memory", open=False, elem_id="memory"):
             memories = memory.control(chosen)
+        _clicks()
     return SettingsPanel(model, device, size, model_note, accuracy, memories, direction, pause)
 
 
@@ -81,6 +82,22 @@ def _directions() -> tuple[gr.Radio, gr.Checkbox]:
         elem_id="pause",
     )
     return direction, pause
+
+
+def _clicks() -> None:
+    """Which network answers clicks: the canvas tells it with each click, and the server keeps nothing of it."""
+    choices = helpers.clickers()
+    if len(choices) == 1:
+        gr.HTML(panels.hint(helpers.HOW_TO_GET), elem_id="clicker-note")
+        return
+    clicker = gr.Dropdown(
+        choices,
+        value=choices[0][1],
+        label="Clicks",
+        info="SAM 2.1 was trained on far more pictures, and takes seconds for each new one without a GPU.",
+        elem_id="clicker",
+    )
+    clicker.input(None, clicker, None, js="(name) => { window.xmemClicker = name; }", **QUIET)
 
 
 def wire(step: SettingsPanel, status: gr.HTML) -> None:

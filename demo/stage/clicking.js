@@ -1,16 +1,18 @@
-// Clicks on the picture: what a click would take is shown while the pointer moves, and each click is painted at once.
+// Clicks on the picture, and words for what is on it: what a click would take is shown while the pointer moves, and each
+// click is painted at once.
 //
 // Clicks belong together while they are about one object on one frame: the server answers all of them with one mask, which
 // takes the place of what the object had on the frame before the first of them.
 
 const DRAG_PIXELS = 8;  // on the screen: what moves further is a box
 const HOVER_MS = 70;    // between two questions of a pointer that moves
+const LATER_MS = 1000;  // between two questions while the server fetches a helper that is to answer
 
 export class Clicking {
   /** canvas: what the painter lends: ask(asked), token(), frame(), brush(), labels(), size(), color(), show(labels), commit(),
-   * settled(), marks(), say(sentence), and proposal, a canvas over the picture. */
+   * settled(), marks(), say(sentence, kind), model(), the network that answers, and proposal, a canvas over the picture. */
   constructor(canvas) {
-    Object.assign(this, { canvas, group: null, minus: false, pressed: null, asking: false, wanted: null, turn: Promise.resolve(), busy: 0, hidden: 0 });
+    Object.assign(this, { canvas, group: null, minus: false, pressed: null, asking: false, wanted: null, turn: Promise.resolve(), busy: 0, hidden: 0, later: false });
     this.pen = canvas.proposal.getContext("2d");
   }
 
@@ -44,23 +46,32 @@ export class Clicking {
   current() {
     const { frame, brush, labels } = this.canvas;
     if (this.group?.frame !== frame() || this.group.id !== brush())
-      this.group = { frame: frame(), id: brush(), before: labels().slice(), clicks: [], box: null, previous: maskOf(labels(), brush(), this.canvas.size()) };
+      this.group = { frame: frame(), id: brush(), before: labels().slice(), clicks: [], box: null, words: "", undos: [], previous: maskOf(labels(), brush(), this.canvas.size()) };
     return this.group;
   }
 
-  /** A click or a box more, after those before it were answered. */
-  add(what) {
+  /** A click or a box more, after those before it were answered; or words, with which something new begins. */
+  add({ click, box, words }) {
     this.hide();
-    const group = this.current();
-    if (what.box) group.box = what.box; else group.clicks.push(what.click);
-    group.last = [...(group.last ?? []), what.box ? "box" : "click"];
+    if (words) this.group = null;
+    const group = this.current(), before = group.box;
+    if (click) group.clicks.push(click); else if (box) group.box = box; else group.words = words;
+    group.undos.push(() => { if (click) group.clicks.pop(); else if (box) group.box = before; });
     this.canvas.marks();
     this.busy++;
     this.turn = this.turn.then(() => this.take(group)).catch((error) => this.canvas.say(String(error))).finally(() => { this.busy--; });
   }
 
   async take(group) {
-    const found = await this.ask(group, group.clicks, false);
+    if (group.words && !group.clicks.length) this.canvas.say("Looking for it…", "note");
+    let found = await this.ask(group, group.clicks, false);
+    while (found.later && this.group === group) {
+      this.canvas.say(found.later, "note");
+      this.later = true;
+      await new Promise((done) => setTimeout(done, LATER_MS));
+      if (this.group === group) found = await this.ask(group, group.clicks, false);
+    }
+    this.later = false;
     if (this.group !== group) return;
     if (found.refused || !found.width) {
       this.undo();
@@ -76,15 +87,25 @@ export class Clicking {
   }
 
   ask(group, clicks, quick) {
-    const { token, frame, ask } = this.canvas;
-    return ask({ token: token(), frame: frame(), clicks, box: group?.box ?? null, previous: group?.previous ?? null, quick });
+    const { token, frame, model, ask } = this.canvas;
+    const { box = null, words = "", previous = null } = group ?? {};
+    return ask({ token: token(), frame: frame(), clicks, box, words, previous: words ? null : previous, quick, model: model() });
+  }
+
+  /** Wait no longer for a helper that the server fetches; whether that was so. What it was to answer is forgotten. */
+  giveUp() {
+    if (!this.later) return false;
+    this.later = false;
+    this.group = null;
+    this.canvas.say("");
+    this.canvas.marks();
+    return true;
   }
 
   /** Forget the latest click or box of the group; what it painted is undone by the server. */
   undo() {
-    const last = this.group?.last?.pop();
-    if (last === "box") this.group.box = null; else if (last) this.group.clicks.pop();
-    if (!this.group?.last?.length) this.group = null;
+    this.group?.undos.pop()?.();
+    if (!this.group?.undos.length) this.group = null;
     this.hide();
     this.canvas.marks();
   }

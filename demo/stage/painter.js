@@ -85,7 +85,8 @@ const clicking = new Clicking({
   commit: () => commit(),
   settled: () => actions.settled(),
   marks: () => { if (state.scene) drawMarks(); hint(); },
-  say: (sentence) => say(sentence, "bad"),
+  say: (sentence, kind = "bad") => say(sentence, kind),
+  model: () => window.xmemClicker ?? "xmem-click",
 });
 
 /** Nothing is drawn, and nothing is on its way. */
@@ -137,6 +138,7 @@ function arrived(frames) {
 
 window.xmemSettled = async () => {
   finishStroke();
+  clicking.giveUp();
   await clicking.turn;
   await actions.settled();
 };
@@ -348,7 +350,7 @@ paper.addEventListener("dblclick", () => { if (polygon.corners.length >= 3) poly
 
 // Tools and keys
 
-const refreshTools = rove(find(".p-bar"), "button", () => find("[data-tool][aria-pressed=true]"));
+const refreshTools = rove(find(".p-bar"), "button, .p-words input", () => find("[data-tool][aria-pressed=true]"));
 
 function setTool(tool) {
   state.tool = tool;
@@ -406,6 +408,13 @@ for (const each of root.querySelectorAll("[data-tool]")) each.onclick = () => se
 find(".p-size").oninput = (event) => { setRadius(event.target.value); if (state.scene) drawMarks([state.scene.width / 2, state.scene.height / 2]); };
 find(".p-size").onchange = () => state.scene && drawMarks();
 find(".p-minus").onclick = (event) => { clicking.minus = !clicking.minus; event.currentTarget.setAttribute("aria-pressed", clicking.minus); };
+find(".p-words")?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const field = find(".p-words input"), words = field.value.trim();
+  if (!words || !mayPaint()) return;
+  view.focus({ preventScroll: true });
+  clicking.add({ words });
+});
 find(".p-fill").onclick = (event) => { brush.fill = !brush.fill; event.currentTarget.setAttribute("aria-pressed", brush.fill); };
 find(".p-refine").onclick = () => state.scene && send("refine", { frame: state.scene.frame, object: objects.brush });
 find(".p-clear").onclick = () => { if (!mayPaint()) return; clicking.end(); state.labels.fill(0); redrawAll(); commit(); };
@@ -475,6 +484,7 @@ onKeys(element, {
 
 /** A step back, or forward again; a click that is undone is no longer one of those that belong together. */
 async function undo(again) {
+  if (clicking.giveUp()) return;
   await clicking.turn;
   if (again) clicking.end(); else clicking.undo();
   send(again ? "redo" : "undo", { frame: state.scene.frame });

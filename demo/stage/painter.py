@@ -6,8 +6,11 @@ once; here the mask is a translucent index mask at the video's own size, and eac
 
 import gradio as gr
 
+from demo.runs import helpers
 from demo.stage import clicks, feed
 from demo.stage.parts import part, script
+
+WORDS_HERE = "<!-- words -->"
 
 
 def painter(elem_id: str) -> gr.HTML:
@@ -19,7 +22,7 @@ def painter(elem_id: str) -> gr.HTML:
     """
     return gr.HTML(
         value={"empty": True},
-        html_template=part("painter.html"),
+        html_template=part("painter.html").replace(WORDS_HERE, part("words.html") if helpers.has_words() else ""),
         js_on_load=script("painter.js"),
         server_functions=[*feed.FUNCTIONS, clicks.propose],
         apply_default_css=False,

@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 
 from tests.click.conftest import picture
-from xmem.click import Clicker, clicker
+from xmem.click import Clicker
+from xmem.click.held import without_specks
+from xmem.click.looks import MOST_VIEWS
 from xmem.click.simulate import next_click
 from xmem.errors import InputError
 from xmem.resources import SAMPLE_VIDEO
@@ -49,11 +51,11 @@ def test_the_same_clicks_give_the_same_mask_after_others_and_in_another_hold(ran
 
 
 def test_what_is_kept_of_an_image_is_bounded(random_clicker, monkeypatch):
-    monkeypatch.setattr(clicker, "MOST_ANSWERS", 3)
+    monkeypatch.setattr("xmem.click.held.MOST_ANSWERS", 3)
     held = random_clicker.image(picture()[0])
     for x in range(8):
         held.mask([(10 + x, 30, True)])
-    assert len(held._answers) == 3 and len(held._views) <= clicker.MOST_VIEWS
+    assert len(held._answers) == 3 and len(held._views) <= MOST_VIEWS
 
 
 def test_a_small_object_is_looked_at_closer_once_and_no_more_than_it_must(random_clicker, monkeypatch):
@@ -71,9 +73,9 @@ def test_a_small_object_is_looked_at_closer_once_and_no_more_than_it_must(random
 def test_specks_are_dropped_but_where_somebody_clicked_on_them():
     mask = np.zeros((60, 80), bool)
     mask[10:40, 10:50], mask[50:53, 60:63], mask[50:53, 70:73] = True, True, True
-    kept = clicker.without_specks(mask, [(61, 51, True), (71, 51, False)])
+    kept = without_specks(mask, [(61, 51, True), (71, 51, False)])
     assert kept[20, 20] and kept[51, 61] and not kept[51, 71]
-    assert not clicker.without_specks(np.zeros((4, 4), bool), []).any()
+    assert not without_specks(np.zeros((4, 4), bool), []).any()
 
 
 def test_an_object_that_fills_the_image_is_not_looked_at_again(random_clicker):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from xmem.errors import InputError
 
 EMBEDDED = "xmem-lite"
 CLICK = "xmem-click"
+WORDS = "clipseg"
 RELEASES = "https://github.com/hkchengrex/XMem/releases/download/v1.0/"
 SOURCE = "https://github.com/hkchengrex/XMem"
 PAPER = "https://arxiv.org/abs/2207.07115"
 DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+HUB = "https://huggingface.co/"
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,10 @@ class Checkpoint:
 
     name: by which users choose it; file_name: in the checkpoint folder.
     url: where it is fetched from; None for the embedded one, which comes with the project.
-    size_bytes: of the file, None where not known for certain; parameters: weights that training learned.
+    files: of a checkpoint that is a folder, which `file_name` names then, as `url` the folder that they are fetched
+        from; the weights are the last.
+    size_bytes: of the file, None where not known for certain (of a folder: of its weights, to the megabyte);
+        parameters: weights that training learned.
     family, variant: of its network, as `xmem.families.FAMILIES` and `Network.variant` name them.
     md5: of the file, where its authors state it.
     figures: J&F (YouTube-VOS: its own mean G) by data set, in percent; published, but for HELD_BACK, which is measured
@@ -43,6 +48,7 @@ class Checkpoint:
     figures: Mapping[str, float] = field(default_factory=dict)
     family: str = "xmem"
     md5: str | None = None
+    files: tuple[str, ...] = ()
 
 
 def _released(
@@ -182,6 +188,80 @@ CLICKERS: dict[str, Checkpoint] = {
     )
 }
 
+SAM2, CLIPSEG = "sam2", "clipseg"
+_WEIGHTS = "model.safetensors"
+
+
+def _helper(
+    name: str,
+    repository: str,
+    revision: str,
+    family: str,
+    files: tuple[str, ...],
+    megabytes: int,
+    parameters: int,
+    licence: str,
+    paper: str,
+    description: str,
+) -> Checkpoint:
+    """A repository of the Hugging Face Hub at one commit, which cannot change."""
+    return Checkpoint(
+        name=name,
+        file_name=name,
+        url=f"{HUB}{repository}/resolve/{revision}/",
+        size_bytes=megabytes * 1_000_000,
+        parameters=parameters,
+        variant="",
+        licence=licence,
+        source=HUB + repository,
+        paper=paper,
+        description=description,
+        family=family,
+        files=("config.json", "preprocessor_config.json", *files, _WEIGHTS),
+    )
+
+
+def _sam2(size: str, revision: str, megabytes: int, parameters: int) -> Checkpoint:
+    return _helper(
+        f"sam2.1-{size}",
+        f"facebook/sam2.1-hiera-{size}",
+        revision,
+        SAM2,
+        ("processor_config.json",),
+        megabytes,
+        parameters,
+        "Apache-2.0",
+        "https://arxiv.org/abs/2408.00714",
+        "SAM 2.1: a mask from clicks or a box, in xmem-click's place; needs the extra 'helpers', and does not track",
+    )
+
+
+# Networks of the library `transformers`, of the extra "helpers": they help with the first mask, and nothing needs them.
+HELPERS: dict[str, Checkpoint] = {
+    record.name: record
+    for record in (
+        _sam2("tiny", "de431c4043854a71d8101e17995dfe596bf101a5", 156, 38_962_498),
+        _sam2("small", "ee5bba1d82bb8749febdf90f45e84b687142ba03", 184, 46_060_354),
+        _helper(
+            WORDS,
+            "CIDAS/clipseg-rd64-refined",
+            "999e0328d9e10b484360c477313983f9afdd7050",
+            CLIPSEG,
+            ("tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"),
+            603,
+            150_747_746,
+            "Apache-2.0 by its page on the Hub; its authors' repository licenses the code alone (MIT)",
+            "https://arxiv.org/abs/2112.10003",
+            "CLIPSeg: finds what English words name, for a first mask; needs the extra 'helpers', and does not track",
+        ),
+    )
+}
+
+
+def record_of(name: str) -> Checkpoint | None:
+    """What is known of a name, of whatever kind."""
+    return REGISTRY.get(name) or CLICKERS.get(name) or HELPERS.get(name)
+
 
 def default_model() -> str:
     """The checkpoint to use where the user chose none: XMEM_MODEL, or the embedded one."""
@@ -193,7 +273,7 @@ def comes_along(name: str) -> bool:
     return (name in REGISTRY and REGISTRY[name].url is None) or name in CLICKERS
 
 
-def unknown(name: str) -> InputError:
-    close = difflib.get_close_matches(name, REGISTRY, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(REGISTRY)}, or the path of a file."
+def unknown(name: str, among: Collection[str] = REGISTRY.keys()) -> InputError:
+    close = difflib.get_close_matches(name, among, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(among)}, or the path of a file."
     return InputError(f"There is no checkpoint '{name}': {hint}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,11 +17,9 @@ from xmem.checkpoints.files import network_of
 from xmem.checkpoints.store import (
     fetch,
     fetch_with_bar,
-    file_hash,
     find,
     is_at_hand,
-    record_hash,
-    recorded_hash,
+    unchanged,
     with_bar,
 )
 from xmem.device import choose_precision, select_device
@@ -145,25 +143,16 @@ def _load_registered(record: Checkpoint) -> Network:
         path = fetch_with_bar(record.name)
     if record.url is None:  # it changes with the project, which keeps its history
         return network_of(path, record)
-    digest, known = file_hash(path), recorded_hash(path)
-    if known not in (None, digest):
-        raise InputError(
-            f"{path.name!r} is not the file that was fetched or used at first (SHA-256 {digest[:12]}…, not "
-            f"{known[:12]}…): delete it to fetch it again, or run 'python -m xmem models --accept {record.name}' if "
-            "you replaced it."
-        )
-    model = network_of(path, record)
-    if known is None:
-        record_hash(path, digest)
-    return model
+    with unchanged(path, record.name):
+        return network_of(path, record)
 
 
-def locate(source: str | os.PathLike) -> Path:
-    """The file that a user means by something that is no registered name."""
+def locate(source: str | os.PathLike, among: Collection[str] = REGISTRY.keys()) -> Path:
+    """The file that a user means by something that is no registered name. among: names to propose instead."""
     path = Path(source).expanduser()
     if path.is_file():
         return path
     by_hand = find(source) if isinstance(source, str) and Path(source).name == source else None
     if by_hand is None:
-        raise unknown(os.fspath(source))
+        raise unknown(os.fspath(source), among)
     return by_hand

@@ -13,12 +13,13 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
-from xmem.checkpoints.catalogue import CLICKERS, REGISTRY, Checkpoint, unknown
+from xmem.checkpoints.catalogue import CLICKERS, HELPERS, REGISTRY, Checkpoint, record_of, unknown
 from xmem.checkpoints.download import FetchProgress, download, hold, release
 from xmem.checkpoints.files import network_of
 from xmem.errors import InputError
@@ -37,14 +38,17 @@ def folder() -> Path:
 
 
 def find(name: str) -> Path | None:
-    """The file of the checkpoint `name`, None where it is not at hand.
+    """The file (or folder) of the checkpoint `name`, None where it is not at hand.
 
     A registered name stands for its own file; any other for a file that was put into the folder by hand, with or
     without its suffix ("mine" finds mine.safetensors). Raises InputError for a name that could leave the folder.
     """
     if Path(name).name != name:
         raise InputError(f"'{name}' is not the name of a checkpoint: give a name without folders.")
-    record = REGISTRY.get(name) or CLICKERS.get(name)
+    record = record_of(name)
+    if record is not None and record.files:
+        place = folder() / record.file_name
+        return place if all((place / file).is_file() for file in record.files) else None
     if record is not None:
         folders = [folder()] if record.url else [folder(), EMBEDDED_CHECKPOINTS]
         candidates = [place / record.file_name for place in folders]
@@ -55,7 +59,13 @@ def find(name: str) -> Path | None:
 
 def is_at_hand(name: str) -> bool:
     """Whether a checkpoint can be loaded without fetching it; of a file's path, always."""
-    return name not in REGISTRY or REGISTRY[name].url is None or find(name) is not None
+    record = record_of(name)
+    return record is None or record.url is None or find(name) is not None
+
+
+def size_at_hand(path: Path) -> int:
+    """Bytes of what `find` found."""
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
 
 
 def own_files() -> list[Path]:
@@ -73,13 +83,31 @@ def fetch(name: str, url: str | None = None) -> Iterator[FetchProgress]:
     is kept for the next attempt. Several processes may fetch at once: one does, the others wait and see its progress.
     url: another address of the same file. Raises InputError with one sentence per way to fail.
     """
-    record = REGISTRY.get(name)
+    record = record_of(name)
     if record is None:
-        raise unknown(name)
+        raise unknown(name, (*REGISTRY, *HELPERS))
     address = url or record.url
     if address is None:
         raise InputError(f"{name} comes with the project and is not fetched: {RESTORE}.")
     place = folder() / record.file_name
+    if not record.files:
+        yield from _bring(record, address, place)
+        return
+    done = 0
+    try:
+        for file in record.files:
+            for progress in _bring(record, address + file, place / file):
+                total = progress.total_bytes if file == record.files[-1] else None
+                yield FetchProgress(done + progress.done_bytes, total and done + total)
+            done += (place / file).stat().st_size
+    finally:
+        with suppress(OSError):
+            place.rmdir()  # where nothing came
+
+
+def _bring(record: Checkpoint, address: str, place: Path) -> Iterator[FetchProgress]:
+    """One file of a checkpoint."""
+    name = record.name
     if place.is_file():
         size = place.stat().st_size
         yield FetchProgress(size, size)
@@ -118,14 +146,17 @@ def fetch_with_bar(name: str) -> Path:
     """`fetch` with a progress bar on standard error; returns the file."""
     for _ in with_bar(name):
         pass
-    return folder() / REGISTRY[name].file_name
+    place = find(name)
+    assert place is not None
+    return place
 
 
 def _take_place(record: Checkpoint, part: Path, place: Path) -> None:
     """Verify a fetched file, note its hash and give it its place; a file that fails is thrown away."""
     digest = file_hash(part)
     try:
-        network_of(part, record)
+        if not record.files:  # else the library that reads them says what is wrong with them
+            network_of(part, record)
         if record.md5 not in (None, file_hash(part, "md5")):
             raise InputError(
                 f"Its authors state another MD5 sum, {record.md5}: fetch it again, or put it there by hand."
@@ -147,9 +178,28 @@ def _take_place(record: Checkpoint, part: Path, place: Path) -> None:
 
 def accept(name: str) -> None:
     """Forget the hash recorded for the checkpoint `name`: its file, or its next fetch, is taken as it is then."""
-    if name not in REGISTRY:
-        raise unknown(name)
-    _hash_file(folder() / REGISTRY[name].file_name).unlink(missing_ok=True)
+    record = REGISTRY.get(name) or HELPERS.get(name)
+    if record is None:
+        raise unknown(name, (*REGISTRY, *HELPERS))
+    place = folder() / record.file_name
+    for path in [place / file for file in record.files] or [place]:
+        _hash_file(path).unlink(missing_ok=True)
+
+
+@contextmanager
+def unchanged(path: Path, name: str) -> Iterator[None]:
+    """Around the reading of a file of the checkpoint `name`: InputError where it is not the one that was fetched, or
+    first read without an error, which is noted."""
+    digest, known = file_hash(path), recorded_hash(path)
+    if known not in (None, digest):
+        raise InputError(
+            f"{path.name!r} is not the file that was fetched or used at first (SHA-256 {digest[:12]}…, not "
+            f"{known[:12]}…): delete it to fetch it again, or run 'python -m xmem models --accept {name}' if "
+            "you replaced it."
+        )
+    yield
+    if known is None:
+        record_hash(path, digest)
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:

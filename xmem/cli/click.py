@@ -1,4 +1,4 @@
-"""`click`: a mask from clicks on an image."""
+"""`click`: a mask from clicks on an image, or from words."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from xmem.checkpoints.catalogue import CLICK
-from xmem.click import Clicker
+from xmem.click import NAMES, Clicker, Words
 from xmem.device import DEVICES
 from xmem.errors import InputError
 from xmem.render.masks import write_index_mask
 from xmem.video.stills import read_still
 
-HELP = "make a mask from clicks on an image"
-DESCRIPTION = "Make the mask of an object from clicks on it, or a box around it: a palette PNG that `segment` takes."
+HELP = "make a mask from clicks on an image, or from words"
+DESCRIPTION = (
+    "Make the mask of an object from clicks, a box around it, or words for it: a palette PNG that `segment` takes."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, dest=name, type=_numbers(2), action="append", default=[], metavar="X,Y", help=text)
     box = "the object lies within: left, top, right, bottom, in pixels"
     parser.add_argument("--box", type=_numbers(4), metavar="X,Y,X,Y", help=box)
+    words = "what the object is, in English (by the extra 'helpers'); clicks and a box correct what is found"
+    parser.add_argument("--words", metavar="WORDS", help=words)
     parser.add_argument("--output", metavar="MASK.png", type=Path, required=True, help="the mask: 0 and 1")
-    parser.add_argument("--model", metavar="NAME|PATH", default=CLICK, help="click network (default: %(default)s)")
+    model = f"click network: {', '.join(NAMES)}, or a path (default: %(default)s)"
+    parser.add_argument("--model", metavar="NAME|PATH", default=CLICK, help=model)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where to run (default: %(default)s)")
 
 
@@ -38,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     image = read_still(args.image, f"The image {args.image.name!r}", "choose another one", upright=True)
     held = Clicker(args.model, args.device).image(np.asarray(image.convert("RGB")))
     clicks = [(x, y, True) for x, y in args.at] + [(x, y, False) for x, y in args.away]
-    mask = held.mask(clicks, args.box)
+    mask = Words(device=args.device).mask(held, args.words) if args.words is not None else None
+    if clicks or args.box or mask is None:
+        mask = held.mask(clicks, args.box, mask)
     if not mask.any():
         raise InputError("Nothing was found there: click in the middle of the object, or give a box.")
     write_index_mask(args.output, mask.astype(np.uint8))

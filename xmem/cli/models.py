@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from xmem import checkpoints
-from xmem.checkpoints.catalogue import CLICKERS
+from xmem.checkpoints.catalogue import CLICKERS, HELPERS
 from xmem.checkpoints.download import megabytes
+from xmem.checkpoints.store import size_at_hand
 
 HELP = "list checkpoints and which are at hand"
 DESCRIPTION = "List the checkpoints, and which of them are at hand."
@@ -34,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _list_models() -> None:
     print(f"{'name':<16} {'at hand':<8} {'size':>9} {'parameters':>11} {'DAVIS 2017':>11}  licence, description")
-    for record in (*checkpoints.REGISTRY.values(), *CLICKERS.values()):
+    for record in (*checkpoints.REGISTRY.values(), *CLICKERS.values(), *HELPERS.values()):
         path = checkpoints.find(record.name)
-        size = path.stat().st_size if path else record.size_bytes
+        size = size_at_hand(path) if path else record.size_bytes
         figure = record.figures.get("DAVIS 2017 val")
         print(
             f"{record.name:<16} {'yes' if path else 'no':<8} {megabytes(size) if size else '-':>9} "

@@ -1,5 +1,7 @@
-"""Click the object: a mask from a few clicks on an image."""
+"""Click the object: a mask from a few clicks on an image, or from words."""
 
-from xmem.click.clicker import Clicker, Held
+from xmem.click.clicker import NAMES, Clicker
+from xmem.click.held import Box, Click, Held
+from xmem.click.words import Words
 
-__all__ = ["Clicker", "Held"]
+__all__ = ["NAMES", "Box", "Click", "Clicker", "Held", "Words"]

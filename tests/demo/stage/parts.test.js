@@ -102,7 +102,7 @@ test("actions go one at a time, and only the latest stroke of a frame is sent", 
 test("what a click would take is not shown once the pointer has left", async () => {
   let answer;
   const proposal = { dataset: {}, getContext: () => ({ clearRect() {} }) }, shown = [];
-  const clicking = new Clicking({ proposal, ask: () => new Promise((done) => { answer = done; }), token: () => "", frame: () => 3, brush: () => 1 });
+  const clicking = new Clicking({ proposal, ask: () => new Promise((done) => { answer = done; }), token: () => "", frame: () => 3, brush: () => 1, model: () => "" });
   clicking.propose = async (found) => shown.push(found);
   for (const leaves of [true, false]) {
     const asked = clicking.hover([5, 5], false);
@@ -111,4 +111,34 @@ test("what a click would take is not shown once the pointer has left", async () 
     await asked;
   }
   assert.equal(shown.length, 1);
+});
+
+function canvas(answers) {
+  const asked = [], said = [], labels = new Uint8Array(4);
+  const proposal = { dataset: {}, getContext: () => ({ clearRect() {} }) };
+  const lent = { proposal, token: () => "", frame: () => 3, brush: () => 1, model: () => "small", marks() {}, labels: () => labels, size: () => ({ width: 2, height: 2 }) };
+  return { asked, said, ...lent, say: (sentence) => said.push(sentence), ask: async (what) => { asked.push(what); return answers.shift(); } };
+}
+
+test("words begin anew, and what a helper has to be fetched for is asked again until it answers", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const lent = canvas([{ later: "1 of 2 MB" }, { later: "2 of 2 MB" }, { refused: "Nothing is a car." }]), clicking = new Clicking(lent);
+  clicking.group = { frame: 3, id: 1, clicks: [[1, 1, true]], undos: [() => {}] };
+  clicking.add({ words: "a car" });
+  const done = clicking.turn;
+  for (let i = 0; i < 40; i++) { await null; context.mock.timers.tick(1000); }
+  await done;
+  assert.deepEqual(lent.asked.map(({ words, clicks, previous, model }) => [words, clicks.length, previous, model]), Array(3).fill(["a car", 0, null, "small"]));
+  assert.deepEqual(lent.said.slice(1), ["1 of 2 MB", "2 of 2 MB", "Nothing is a car."]);
+  assert.equal(clicking.group, null, "words for nothing are forgotten");
+});
+
+test("whoever does not want to wait for a helper undoes it, and nothing else", async () => {
+  const lent = canvas(Array(9).fill({ later: "1 of 2 MB" })), clicking = new Clicking(lent);
+  assert.equal(clicking.giveUp(), false);
+  clicking.add({ words: "a car" });
+  while (!clicking.later) await new Promise((done) => setTimeout(done));
+  assert.deepEqual([clicking.giveUp(), clicking.giveUp(), clicking.group], [true, false, null]);
+  await clicking.turn;
+  assert.deepEqual([lent.asked.length, lent.said.at(-1)], [1, ""]);
 });
