@@ -46,7 +46,7 @@ def build(chosen: SettingsPanel) -> None:
     gr.api(in_words()(of_kind(propagate)), api_name="propagate", **RUNS)
     with gr.Column(visible=False):
         _endpoint(open_video, [gr.File(label="video")], [gr.JSON()])
-        _endpoint(open_part, [gr.File(label="video")], [gr.JSON()])
+        _endpoint(open_part, [gr.File(label="video")], [gr.JSON()], **RENDERINGS)
         _endpoint(open_bundle, [gr.File(label="bundle")], [gr.JSON()])
         _endpoint(set_key_frame, [gr.Number(0, precision=0), gr.File(label="mask")], [gr.JSON()])
         _endpoint(read_frame, [gr.Number(0, precision=0)], [gr.JSON(), gr.File(label="image"), gr.File(label="mask")])
@@ -123,9 +123,15 @@ def open_video(clip: str | None, request: gr.Request) -> dict[str, Any]:
     return describe(studio.begin_session(request, uploaded(clip, request)))
 
 
-def open_part(clip: str | None, request: gr.Request) -> dict[str, Any]:
-    """As `open_video`, with as much from the beginning of the video as is allowed where it is too long."""
-    return describe(studio.begin_session(request, uploaded(clip, request), fit=True))
+def open_part(clip: str | None, request: gr.Request) -> Iterator[dict[str, Any]]:
+    """As `open_video`, with what is allowed of a video that is too long or too large: as much from its beginning, and
+    made smaller. Where a smaller copy is made, yields {done, total} in frames about once per second; at last the
+    session."""
+    made: list[Session] = []
+    for latest in video.fitted(request, uploaded(clip, request), made):
+        if latest is not None:
+            yield {"done": latest.done, "total": latest.total}
+    yield describe(made[0])
 
 
 def open_bundle(bundle: str | None, request: gr.Request) -> dict[str, Any]:

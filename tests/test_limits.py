@@ -12,7 +12,18 @@ from tests.hostile import gif
 from tests.video.clips import write_clip as write_any_clip
 from xmem.engine.propagator import Propagator
 from xmem.errors import InputError
-from xmem.limits import PROFILES, Limits, TooLong, check_shape, inference_size, limits, profile_of, put
+from xmem.limits import (
+    PROFILES,
+    Limits,
+    TooLarge,
+    TooLong,
+    check_shape,
+    inference_size,
+    limits,
+    profile_of,
+    put,
+    smaller,
+)
 from xmem.review.preflight import preflight
 from xmem.session import Session, TrackSettings
 from xmem.video.source import DEMUXERS, SOUND_DECODERS, VIDEO_DECODERS
@@ -129,7 +140,8 @@ def test_of_a_video_that_is_too_long_its_beginning_is_taken(tmp_path, monkeypatc
     if count < 40:
         with pytest.raises(TooLong) as refused:
             Session.create(path, tmp_path / "refused")
-        assert refused.value.part == ("1 seconds" if "seconds" in allowed else "30 frames")
+        part = "1 seconds" if "seconds" in allowed else "30 frames"
+        assert refused.value.offer == f"Take its first {part}"
     session = Session.create(path, tmp_path / "session", fit=True)
     assert (session.frame_count, session.last) == (count, count - 1)
     assert session.info.frame_count == count and session.info.duration == pytest.approx(count / 25, abs=0.05)
@@ -145,6 +157,40 @@ def test_of_a_video_that_is_too_long_its_beginning_is_taken(tmp_path, monkeypatc
         monkeypatch.setattr(f"{place}.limits", lambda: Limits(frames=9))
     with pytest.raises(InputError, match="more than the 9 frames"):
         Session.open_bundle(bundle, tmp_path / "elsewhere")
+
+
+def test_of_a_video_that_is_too_large_a_smaller_copy_is_made_with_its_times_and_sound(tmp_path, monkeypatch):
+    """Frames grow brighter, at times of their own; a part of them is taken at once where they are too many."""
+    for place in ("xmem.limits", "xmem.session.session"):
+        monkeypatch.setattr(f"{place}.limits", lambda: Limits(frame_pixels=2000, shrunk_pixels=48 * 64, frames=9))
+    images = [np.full((48, 64, 3), 20 + 10 * i, np.uint8) for i in range(12)]
+    times = [0, 1, 2, 4, 7, 8, 9, 11, 12, 13, 14, 15]
+    path = write_any_clip(tmp_path / "large.mp4", images, times=times, audio="aac")
+    with pytest.raises(TooLarge, match=r"64x48, more than the 0.002 megapixels") as refused:
+        Session.create(path, tmp_path / "refused")
+    assert refused.value.offer == "Make it smaller (50x38)"
+    session = Session.create(path, tmp_path / "session", fit=True)
+    assert (session.info.width, session.info.height, session.frame_count) == (50, 38, 9) and session.info.has_audio
+    with session.access() as access:
+        frames = list(access.forward(0, 8))
+    assert [round(float(frame.time) * 25) for frame in frames] == times[:9]
+    assert [abs(int(frame.image.mean()) - (20 + 10 * i)) < 4 for i, frame in enumerate(frames)] == [True] * 9
+    assert session.name == "large" and [item.name for item in session.folder.glob("video*")] == ["video.mp4"]
+    larger = write_any_clip(tmp_path / "huge.mp4", [np.zeros((48, 66, 3), np.uint8)] * 3)
+    with pytest.raises(InputError, match=r"66x48, more than the 0\.002 megapixels") as beyond:
+        Session.create(larger, tmp_path / "huge", fit=True)
+    assert not isinstance(beyond.value, TooLarge), "what is beyond the larger bound stays refused, without an offer"
+
+
+def test_smaller_keeps_the_shape_within_1280x720(monkeypatch):
+    monkeypatch.setattr("xmem.limits.limits", lambda: Limits.of({"XMEM_PROFILE": "space"}))
+    assert [smaller(*size) for size in ((7680, 4320), (4320, 7680), (5000, 5000), (8000, 2000), (3840, 2160))] == [
+        (1280, 720),
+        (720, 1280),
+        (720, 720),
+        (1280, 320),
+        (3840, 2160),
+    ]
 
 
 def test_shapes_at_and_above_the_limit(monkeypatch):
@@ -175,3 +221,11 @@ def test_the_documents_name_every_container_and_decoder():
     ]
     containers, pictures, sound = (tuple(re.split(r",\s+", part)) for part in lists[-3:])
     assert (containers, pictures, sound) == (DEMUXERS, VIDEO_DECODERS, SOUND_DECODERS)
+
+
+def test_a_video_with_as_many_pixels_as_are_allowed_is_read(tmp_path, monkeypatch):
+    """Its pictures are coded in whole blocks, and so a little larger."""
+    for place in ("xmem.limits", "xmem.video.source"):
+        monkeypatch.setattr(f"{place}.limits", lambda: Limits(frame_pixels=300 * 300))
+    path = write_any_clip(tmp_path / "exact.mp4", [np.full((300, 300, 3), 90, np.uint8)] * 3)
+    assert Session.create(path, tmp_path / "session").frame_count == 3

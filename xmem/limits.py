@@ -7,19 +7,43 @@ keep, before any work begins.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from functools import cache
 
 from xmem.errors import InputError
 
 MIN_SIZE = 16  # pixels of the shorter side for inference: one element of the networks' grid
+SMALLER = (1280, 720)  # pixels, longer and shorter side, within which frames are that were too large
 PROFILE = "XMEM_PROFILE"
 _PREFIX = "XMEM_LIMIT_"
 
 
-class TooLong(InputError):
-    """A video of more frames or seconds than are read, of which a part can be taken.
+class TooMuch(InputError):
+    """A video of which what is allowed can be taken. offer: what can be done, in words for a button."""
+
+    @property
+    def offer(self) -> str:
+        raise NotImplementedError
+
+
+class TooLarge(TooMuch):
+    """A video with more pixels a frame than are read, though not too many to be made smaller. width, height: pixels."""
+
+    def __init__(self, sentence: str, width: int, height: int) -> None:
+        super().__init__(sentence)
+        self.width, self.height = width, height
+
+    @property
+    def offer(self) -> str:
+        width, height = smaller(self.width, self.height)
+        return f"Make it smaller ({width}x{height})"
+
+
+class TooLong(TooMuch):
+    """A video of more frames or seconds than are read.
 
     by_time: whether it is the seconds that are too many, not the frames.
     """
@@ -29,9 +53,9 @@ class TooLong(InputError):
         self.by_time = by_time
 
     @property
-    def part(self) -> str:
-        """What is allowed: "10 minutes", "18,000 frames"."""
-        return _clock(limits().seconds) if self.by_time else f"{limits().frames:,} frames"
+    def offer(self) -> str:
+        allowed = _clock(limits().seconds) if self.by_time else f"{limits().frames:,} frames"
+        return f"Take its first {allowed}"
 
 
 @dataclass(frozen=True)
@@ -40,6 +64,7 @@ class Limits:
     machine, for which they are generous.
 
     frame_pixels: of a frame, an image or a mask; the default is 8K (8192 x 4320) and a little more.
+    shrunk_pixels: of a frame of a video that is made smaller before it is read.
     aspect: longer side over shorter side.
     frames: of a video; the default is ten hours at 55 per second.
     seconds: of a video.
@@ -58,6 +83,7 @@ class Limits:
     """
 
     frame_pixels: int = 36_000_000
+    shrunk_pixels: int = 144_000_000
     aspect: int = 20
     frames: int = 2_000_000
     seconds: int = 36_000
@@ -96,6 +122,7 @@ class Limits:
 # Two cores and 16 GB, for everybody.
 _SPACE = {
     "frame_pixels": 9_000_000,
+    "shrunk_pixels": 36_000_000,
     "frames": 18_000,
     "seconds": 600,
     "inference_pixels": 1_000_000,
@@ -170,23 +197,59 @@ def limits() -> Limits:
     return Limits.of(os.environ)
 
 
+_SHRINKS: ContextVar[bool] = ContextVar("shrinks", default=False)
+
+
+@contextmanager
+def shrinking() -> Iterator[None]:
+    """Within, frames of videos may have up to `shrunk_pixels`: whoever decodes them makes them smaller at once."""
+    token = _SHRINKS.set(True)
+    try:
+        yield
+    finally:
+        _SHRINKS.reset(token)
+
+
+def shrinks() -> bool:
+    """Whether this is within `shrinking`."""
+    return _SHRINKS.get()
+
+
+def pixels_read() -> int:
+    """Of a frame at most, as things are."""
+    return max(limits().frame_pixels, limits().shrunk_pixels) if shrinks() else limits().frame_pixels
+
+
+def smaller(width: int, height: int) -> tuple[int, int]:
+    """Width and height (pixels, even) to which frames of that size are made smaller; of those that fit, their own."""
+    if width * height <= limits().frame_pixels:
+        return width, height
+    fits = (limits().frame_pixels / (width * height)) ** 0.5
+    scale = min(SMALLER[0] / max(width, height), SMALLER[1] / min(width, height), fits)
+    return max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
+
+
 def check_shape(width: int, height: int, what: str) -> None:
     """Refuse pictures that are too large or too narrow, by their header.
 
-    width, height: pixels. what: the beginning of a sentence, such as "The mask 'a.png' is". Raises InputError.
+    width, height: pixels. what: the beginning of a sentence, such as "The mask 'a.png' is". Raises InputError, and
+    TooLarge where the frames of a video could be made smaller.
     """
     allowed = limits()
     if width < 1 or height < 1:
         raise InputError(f"{what} {width}x{height}, without a pixel; give one with a picture.")
-    if width * height > allowed.frame_pixels:
-        raise InputError(
-            f"{what} {width}x{height}, more than the {_millions(allowed.frame_pixels)} megapixels that are read here; "
-            "give a smaller copy."
-        )
     if max(width, height) > allowed.aspect * min(width, height):
         raise InputError(
             f"{what} {width}x{height}, but a side may be at most {allowed.aspect} times as long as the other; crop it."
         )
+    if width * height > pixels_read():
+        sentence = (
+            f"{what} {width}x{height}, more than the {_millions(allowed.frame_pixels)} megapixels that are read here; "
+            "give a smaller copy."
+        )
+        if width * height <= allowed.shrunk_pixels:
+            raise TooLarge(sentence, width, height)
+        raise InputError(sentence)
 
 
 def check_stack(width: int, height: int, what: str) -> None:

@@ -31,9 +31,16 @@ def message(text: str, kind: str = "note") -> str:
     return f'<p class="message {kind}" role="{role}">{escape(text)}</p>'
 
 
-def offer(part: str) -> str:
-    """A button beside a refusal: of a video that is too long, the part ("10 minutes") that is not."""
-    return f'<button type="button" class="offer" data-part>Take its first {escape(part)}</button>'
+def offer(what: str) -> str:
+    """A button beside a refusal of what is too much, for what is allowed of it."""
+    return f'<button type="button" class="offer" data-part>{escape(what)}</button>'
+
+
+def fitting(share: float | None) -> str:
+    """A video is made smaller, or its beginning is taken; share: how much is done (0 to 1), where that is known."""
+    said = "Opening…" if share is None else f"Making it smaller: {100 * share:.0f} %"
+    bar, stop = _bar(share), '<button type="button" data-halt>Stop</button>'
+    return f'<div class="fitting" role="status"><strong>{said}</strong>{bar}{stop}</div>'
 
 
 def hint(text: str) -> str:

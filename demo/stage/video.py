@@ -1,6 +1,6 @@
 """Choose a video or a bundle, open a stored session, or come back to one; what it is; which part of it is worked on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,20 @@ from gradio.events import Dependency
 from demo.failures import in_words, sentence_of
 from demo.html import allowed, panels
 from demo.runs import preflight, settings
+from demo.runs.follow import follow
 from demo.runs.track import TrackStep, outcome
 from demo.stage import gallery, recent
 from demo.stage.check import CheckStep
 from demo.stage.paint import PaintStep
 from demo.visit import canvas, scene, studio
 from demo.visit.asked import uploaded
-from demo.wiring import PRIVATE, QUIET, SETTLE, Counters, stamp
-from xmem.limits import TooLong, limits
+from demo.wiring import PRIVATE, QUIET, RENDERINGS, SETTLE, Counters, stamp
+from xmem.errors import InputError
+from xmem.limits import TooMuch, limits
 from xmem.review.preflight import preflight as describe
 from xmem.session import Session, TrackSettings
 from xmem.video import VideoInfo
+from xmem.video.fitting import Fitting
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 SAMPLE_VIDEO = SAMPLES / "big-buck-bunny.mp4"
@@ -36,8 +39,11 @@ UNTOUCHED = (gr.skip(),) * 13
 
 # Files that a chooser offers; what can be read is found out by reading.
 KINDS = ["video", ".zip", ".gif", ".ts", ".mts", ".m2ts"]
-# The note comes anew with each refusal: the listener is not the button's.
-PART = 'element.addEventListener("click", (event) => { if (event.target.closest("[data-part]")) trigger("part"); });'
+# The note comes anew with each refusal: the listener is not the buttons'.
+ASKED = """element.addEventListener("click", (event) => {
+  for (const what of ["part", "halt"]) if (event.target.closest(`[data-${what}]`)) trigger(what);
+});"""
+ANOTHER = "another"  # why a video that is made smaller is not wanted any more
 ADDRESS = "() => [location.search]"  # session=KEY or gallery=NAME, and perhaps frame=NUMBER
 
 
@@ -58,7 +64,7 @@ class TrimStep:
 
 def build_head() -> tuple[gr.HTML, gr.Button]:
     """What is known of the clip, and the way to another one: in the page's first line."""
-    note = gr.HTML(js_on_load=PART, elem_id="video-note")
+    note = gr.HTML(js_on_load=ASKED, elem_id="video-note")
     return note, gr.Button("Another clip", size="sm", min_width=110, scale=0, elem_id="another")
 
 
@@ -112,9 +118,10 @@ def wire(
     ]
     chosen = track.settings
     minimal = {"show_progress": "minimal", "show_progress_on": step.note, **PRIVATE}
-    too_long = gr.State()  # the file that was refused, of which a part is offered
-    loaded = step.upload.upload(load, step.upload, [*shown, *chosen.controls, too_long], **minimal)
-    cut = step.note.part(load_part, too_long, [*shown, *chosen.controls, too_long], **minimal)
+    too_much = gr.State()  # the file that was refused, and what is offered of it
+    loaded = step.upload.upload(load, step.upload, [*shown, *chosen.controls, too_much], **minimal)
+    cut = step.note.part(load_part, too_much, [*shown, *chosen.controls, too_much], **QUIET, **RENDERINGS)
+    step.note.halt(halt, None, None, queue=False, **QUIET)
     step.another.click(take_away, None, shown, js=SETTLE, **QUIET)
     step.another.click(preflight.nothing, None, estimate.outputs, **QUIET)
     key = gr.Textbox(visible=False)
@@ -135,11 +142,11 @@ def wire(
 # What the controls do
 
 
-def _refused(sentence: str, file: str | None, request: gr.Request, offer: str = "") -> tuple[Any, ...]:
-    """The page as it was, without the file that was chosen. offer: a button beside the sentence. Updates of
-    (*opened, *settings, the file where it is too long)."""
-    said = panels.message(sentence, "bad") + offer
-    kept = file if offer else None
+def _refused(sentence: str, file: Any, request: gr.Request, offer: str = "") -> tuple[Any, ...]:
+    """The page as it was, without the file that was chosen. offer: in words for a button beside the sentence. Updates
+    of (*opened, *settings, the file where it is too much, with the offer)."""
+    said = panels.message(sentence, "bad") + (panels.offer(offer) if offer else "")
+    kept = (file, offer) if offer else None
     if studio.has_session(request):
         return *shown_again(studio.session_of(request), said), *_kept_settings(), kept
     return *nothing(said), *_kept_settings(), kept
@@ -148,25 +155,73 @@ def _refused(sentence: str, file: str | None, request: gr.Request, offer: str = 
 @in_words(_refused, raises=False)
 def load(file: str | None, request: gr.Request) -> tuple[Any, ...]:
     """A video was chosen: a new session with its first frame on the canvas; or a bundle: go on where it was saved.
-    Updates of (*opened, *settings, the file where it is too long)."""
+    Updates of (*opened, *settings, the file where it is too much, with the offer)."""
+    studio.workspace_of(request).stop_opening(ANOTHER)
     path = uploaded(file, request)
     if path.suffix.lower() == ".zip":
         session = studio.resume_session(request, path)
         return *shown_again(session, _as_you_left_it(session)), *_settings_of(session), None
     try:
         session = studio.begin_session(request, path)
-    except TooLong as error:
-        return _refused(sentence_of(error), file, request, panels.offer(error.part))
+    except TooMuch as error:
+        return _refused(sentence_of(error), file, request, error.offer)
     return *opened(session, facts(session.info)), *_kept_settings(), None
 
 
 @in_words(_refused, raises=False)
-def load_part(file: str | None, request: gr.Request) -> tuple[Any, ...]:
-    """The offer was taken: a new session with the beginning of a video that is too long. Updates as of `load`."""
-    session = studio.begin_session(request, uploaded(file, request), fit=True)
-    count = session.frame_count
-    said = panels.message(f"Its first {count:,} frames were taken.", "good")
-    return *opened(session, facts(session.info) + said), *_kept_settings(), None
+def load_part(offered: tuple[str, str], request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    """The offer was taken: a new session with what is allowed of a video that is too long or too large. Yields updates
+    as of `load`, the last for the outcome."""
+    file, offer = offered
+    path, latest, made = uploaded(file, request), None, list[Session]()
+    with studio.workspace_of(request).opening() as why:
+
+        def check() -> None:
+            if why():
+                raise _NotWanted(why())
+
+        try:
+            for latest in fitted(request, path, made, check):
+                yield _only_note(panels.fitting(latest.done / latest.total if latest else None))
+        except _NotWanted as end:
+            stopped = _refused("Stopped: nothing was opened.", file, request, offer)
+            yield _only_note(gr.skip()) if str(end) == ANOTHER else stopped
+            return
+    said = panels.message(_what_was_taken(latest, made[0].frame_count), "good")
+    yield *opened(made[0], facts(made[0].info) + said), *_kept_settings(), None
+
+
+class _NotWanted(InputError):
+    """A video that is made smaller is not wanted any more, for the reason that it says."""
+
+
+def fitted(
+    request: gr.Request, path: Path, made: list[Session], check: Callable[[], object] = lambda: None
+) -> Iterator[Fitting | None]:
+    """Begin a session with what is allowed of a video, which is put into `made`; yields how far a smaller copy is about
+    once per second (None where there is none). Closing it leaves nothing, as does what `check` raises."""
+
+    def steps() -> Generator[Fitting, None, None]:
+        made.append((yield from studio.beginning(request, path, check)))
+
+    return follow(steps())
+
+
+def halt(request: gr.Request) -> None:
+    """The video that is being made smaller is not wanted any more."""
+    studio.workspace_of(request).stop_opening("halt")
+
+
+def _only_note(note: Any) -> tuple[Any, ...]:
+    """The page as it is, but for the note. Updates as of `load`."""
+    return *UNTOUCHED[:2], note, *UNTOUCHED[3:], *_kept_settings(), gr.skip()
+
+
+def _what_was_taken(latest: Fitting | None, count: int) -> str:
+    if latest is None:
+        return f"Its first {count:,} frames were taken."
+    part = f", and its first {count:,} frames were taken" if latest.is_part else ""
+    return f"It was made smaller, {latest.width}x{latest.height}{part}."
 
 
 def take_away(request: gr.Request) -> Opened:

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from demo.visit.workspace import Workspace, download_stem
 from xmem import leaving
 from xmem.limits import limits
 from xmem.session import Session
+from xmem.video.fitting import Fitting
 
 RUN = "track-"  # how the folder of a run that changes the work begins
 WAIT_SECONDS = 5  # for another click of the same visitor to be done
@@ -79,25 +80,32 @@ def editing(request: gr.Request | None) -> Iterator[Session]:
         yield session_of(request)
 
 
-def begin_session(
-    request: gr.Request | None, source: str | Path, name: str | None = None, fit: bool = False
-) -> Session:
-    """Begin a session with a video; the one before stays as it is. fit: take of one that is too long what is allowed.
+def begin_session(request: gr.Request | None, source: str | Path, name: str | None = None) -> Session:
+    """Begin a session with a video; the one before stays as it is. Raises InputError for what is no video, and TooMuch
+    for one of which `beginning` would take what is allowed."""
+    with _new_place(request) as folder:
+        return Session.create(source, folder, name or download_stem(source))
 
-    Raises InputError for what is no video, and TooLong.
-    """
-    name = name or download_stem(source)
-    return _begin(request, lambda folder: Session.create(source, folder, name, fit))
+
+def beginning(
+    request: gr.Request | None, source: str | Path, check: Callable[[], object] = lambda: None
+) -> Generator[Fitting, None, Session]:
+    """`begin_session` with what is allowed of a video, which tells how far a smaller copy is. Closing it leaves nothing
+    of it, and the visit where it was. check: asked now and then; raises where it is to end so."""
+    with _new_place(request, check) as folder:
+        return (yield from Session.creating(source, folder, download_stem(source), fit=True))
 
 
 def resume_session(request: gr.Request | None, bundle: str | Path) -> Session:
     """Begin a session with a bundle; the one before stays as it is. Raises InputError for what is no bundle."""
-    return _begin(request, lambda folder: Session.open_bundle(bundle, folder))
+    with _new_place(request) as folder:
+        return Session.open_bundle(bundle, folder)
 
 
-def _begin(request: gr.Request | None, make: Callable[[Path], Session]) -> Session:
-    """Make a session in a folder with a key of its own, and go there once that has worked, and the visitor still waits
-    for it: else nothing of it stays."""
+@contextlib.contextmanager
+def _new_place(request: gr.Request | None, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
+    """The folder for a session with a key of its own, where the visit goes once that was made and the visitor still
+    waits for it: else nothing of it stays. check: as in `beginning`."""
     before = workspace_of(request)
     if workspaces().count_begun(_visit(request)) > limits().visitor_sessions:
         raise xmem.InputError(
@@ -106,15 +114,14 @@ def _begin(request: gr.Request | None, make: Callable[[Path], Session]) -> Sessi
     key, workspace = workspaces().new()
     workspace.path.mkdir(mode=0o700)
     try:
-        with leaving.while_wanted(before.check_here):
-            session = make(workspace.session_folder)
+        with leaving.while_wanted(lambda: (before.check_here(), check())):
+            yield workspace.session_folder
         before.check_here()
     except BaseException:
         shutil.rmtree(workspace.path, ignore_errors=True)
         raise
     _move_on(request)
     workspaces().visit(_visit(request), key)
-    return session
 
 
 def _move_on(request: gr.Request | None) -> None:

@@ -4,6 +4,7 @@
     session/                                        the work, an `xmem.Session`
     lock, run-lock                                  held by whoever changes it, and by its run
     stop, keep-rest                                 present when the visitor asked to stop, and to keep the rest
+    opening                                         present while another video is made smaller; holds why to stop
     thumbnails/                                     small pictures of frames
 <the server's temporary folder>/work/<digest>/
     run-XXXX/, render-XXXX/ ...                     one per piece of work, while it goes on
@@ -14,7 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from filelock import FileLock, Timeout
 from xmem.errors import InputError
 
 LOCK_POLL_SECONDS = 0.05
-KEEP_REST = "keep-rest"
+KEEP_REST, OPENING = "keep-rest", "opening"
 LOCKS = {"change": "lock", "run": "run-lock"}  # files
 HELD = {
     "change": "Another change of this work is being made: try again in a moment.",
@@ -86,6 +87,22 @@ class Workspace:
     def clear_stop(self) -> None:
         (self.path / KEEP_REST).unlink(missing_ok=True)
         self.stop_file.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def opening(self) -> Iterator[Callable[[], str]]:
+        """Held while another video is made smaller; gives what tells why that is to stop, or ""."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = self.path / OPENING
+        file.write_text("")
+        try:
+            yield file.read_text
+        finally:
+            file.unlink(missing_ok=True)
+
+    def stop_opening(self, why: str) -> None:
+        """Where another video is being made smaller, that is not wanted any more."""
+        if (self.path / OPENING).exists():
+            (self.path / OPENING).write_text(why)
 
     def new_run(self) -> contextlib.AbstractContextManager[Path]:
         """A fresh folder for one run, removed with all it holds when the run ends, however it ends."""

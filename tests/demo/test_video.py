@@ -1,10 +1,12 @@
 """A video, the sample of programs or a bundle becomes a session; what it is; its trim."""
 
 import shutil
+import threading
 from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
+import pytest
 from PIL import Image
 
 from demo import api
@@ -13,8 +15,10 @@ from demo.runs import preflight, rendering, settings, track
 from demo.runs.models import ModelCache
 from demo.stage import paint, video
 from demo.visit import studio
+from xmem import leaving
 from xmem.limits import Limits
 from xmem.render.post import PostProcessing
+from xmem.video import fitting
 
 
 def test_a_video_puts_its_first_frame_on_the_canvas_and_says_what_it_is(visitor, clip):
@@ -36,11 +40,59 @@ def test_of_a_video_that_is_too_long_its_beginning_is_offered_and_taken(visitor,
         monkeypatch.setattr(f"{place}.limits", lambda: Limits(frames=9))
     _, scene, note, *_, kept = video.load(str(clip), visitor)
     assert scene["empty"] and "more than the 9 frames" in note and "Take its first 9 frames" in note
-    assert kept == str(clip)
-    _, scene, note, *_, kept = video.load_part(kept, visitor)
+    assert kept == (str(clip), "Take its first 9 frames")
+    *_, (_, scene, note, *_, kept) = video.load_part(kept, visitor)
     assert scene["frames"] == 9 and "Its first 9 frames were taken." in note and kept is None
-    assert api.open_part(str(clip), visitor)["frames"] == 9
+    assert list(api.open_part(str(clip), visitor))[-1]["frames"] == 9
     assert video.load(str(clip), visitor)[1]["frames"] == 9, "what is there stays when another one is refused"
+
+
+@pytest.fixture
+def few_pixels(monkeypatch):
+    """Of the clip's frames, 320x180, too few are allowed."""
+    for place in ("xmem.limits", "xmem.session.session", "xmem.video.isolated"):
+        monkeypatch.setattr(f"{place}.limits", lambda: Limits(frame_pixels=20_000, frames=9))
+
+
+def test_of_a_video_that_is_too_large_a_smaller_copy_is_offered_and_made(visitor, clip, few_pixels):
+    _, scene, note, *_, kept = video.load(str(clip), visitor)
+    assert scene["empty"] and "320x180, more than the 0.02 megapixels" in note and "Make it smaller (188x106)" in note
+    assert kept == (str(clip), "Make it smaller (188x106)")
+    *steps, (_, scene, note, *_, kept) = video.load_part(kept, visitor)
+    assert all("data-halt" in step[2] for step in steps) and kept is None
+    assert (scene["width"], scene["height"], scene["frames"]) == (188, 106, 9)
+    assert "It was made smaller, 188x106, and its first 9 frames were taken." in note
+    *_, found = api.open_part(str(clip), visitor)
+    assert (found["width"], found["frames"]) == (188, 9)
+
+
+@pytest.mark.parametrize("how", ["halted", "closed", "another"])
+def test_making_it_smaller_is_stopped_and_leaves_nothing(visitor, workspaces, clip, few_pixels, monkeypatch, how):
+    """A frame waits until it was stopped."""
+    monkeypatch.setattr(leaving, "_ASK_SECONDS", 0)
+    stopped = threading.Event()
+    honest = fitting.VideoWriter.write
+
+    def write(*args):
+        honest(*args)
+        stopped.wait(30)
+
+    monkeypatch.setattr(fitting.VideoWriter, "write", write)
+    _, _, _, *_, kept = video.load(str(clip), visitor)
+    steps = video.load_part(kept, visitor)
+    assert "data-halt" in next(steps)[2]
+    if how == "closed":
+        studio.workspace_of(visitor).stop_opening("closed")
+        stopped.set()
+        steps.close()
+    else:
+        video.halt(visitor) if how == "halted" else video.load(str(not_a_video(workspaces.root)), visitor)
+        stopped.set()
+        *_, (_, scene, note, *_, again) = steps
+        if how == "halted":
+            assert scene["empty"] and "Stopped: nothing was opened." in note and again == kept
+    assert not studio.has_session(visitor)
+    assert not list(workspaces.root.rglob("video.mp4")) and not list(workspaces.root.rglob("*.part"))
 
 
 def test_a_bad_video_beside_own_work_brings_that_back(visitor, session, tmp_path):

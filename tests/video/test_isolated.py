@@ -21,7 +21,7 @@ from tests.video.clips import flat_images, write_clip
 from tests.video.test_access import assert_same, moving_images
 from xmem import leaving
 from xmem.errors import InputError
-from xmem.limits import Limits, TooLong
+from xmem.limits import Limits, TooLarge, TooLong, limits, shrinking
 from xmem.video import FrameAccess, confinement, isolated
 
 ROOT = Path(__file__).parents[2]
@@ -142,6 +142,27 @@ def test_a_part_of_a_video_is_taken_and_what_is_too_long_says_what_fits(clip, mo
     isolated.isolate(False)
     monkeypatch.undo()
     isolated.isolate()
+
+
+def test_frames_that_are_too_large_come_smaller_from_the_other_process(tmp_path, monkeypatch):
+    """There the larger bound holds, and nothing of that size is handed over."""
+    clip = write_clip(tmp_path / "large.mp4", flat_images(4, 96, 64))
+    isolated.isolate(False)
+    monkeypatch.setenv("XMEM_LIMIT_FRAME_PIXELS", "2000")
+    limits.cache_clear()
+    isolated.isolate()
+    try:
+        with pytest.raises(TooLarge) as refused:
+            FrameAccess(clip)
+        assert refused.value.offer == "Make it smaller (54x36)"
+        with shrinking(), FrameAccess(clip) as access:
+            assert (access.info.width, access.info.height) == (54, 36)
+            assert access.frame(3).image.shape == (36, 54, 3)
+    finally:
+        isolated.isolate(False)
+        monkeypatch.undo()
+        limits.cache_clear()
+        isolated.isolate()
 
 
 @pytest.mark.parametrize("how", [signal.SIGSEGV, signal.SIGKILL])

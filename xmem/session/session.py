@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from xmem.checkpoints import REGISTRY, load_model
 from xmem.errors import InputError
-from xmem.limits import check_frames, check_key_frames, check_objects, limits
+from xmem.limits import TooLarge, check_frames, check_key_frames, check_objects, limits
 from xmem.networks import Network
 from xmem.render.matte import soft_mask
 from xmem.render.post import PostProcessing, post_process
@@ -51,6 +51,7 @@ from xmem.session.stats import ObjectStats
 from xmem.session.suggestions import Suggestion, suggest
 from xmem.video import VideoInfo
 from xmem.video.access import FrameAccess
+from xmem.video.fitting import Fitting, write_fitting
 
 Table = dict[tuple[int, int], ObjectStats]
 
@@ -79,17 +80,39 @@ class Session:
         """Begin with a video file or a folder of images, which is linked or copied into `folder` (new or empty).
 
         name: what people and downloads call the video; its file's name if left out. fit: of a video that is longer than
-        allowed take as much from its beginning as is. Raises TooLong for one otherwise.
+        allowed take as much from its beginning as is, and make one smaller whose frames are too large: a copy then
+        takes its place. Raises TooMuch for one otherwise.
         """
+        steps = cls.creating(source, folder, name, fit)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+    @classmethod
+    def creating(
+        cls, source: str | PathLike, folder: str | PathLike, name: str | None = None, fit: bool = False
+    ) -> Generator[Fitting, None, Session]:
+        """`create`, which tells meanwhile how far a copy is, if one is made; closed early it leaves no session."""
         source, folder = Path(source), Path(folder)
         files.check_new(folder)
         most = limits().frames if fit else None
-        with FrameAccess(source, most=most) as access:  # before anything is written: it may be no video
-            count = access.frame_count
-            folder.mkdir(parents=True, exist_ok=True)
-            video = "video" if source.is_dir() else "video" + files.plain_suffix(source)
-            files.link_or_copy(source, folder / video)
-            files.write_table(folder / INDEX, access.index)
+        try:
+            with FrameAccess(source, most=most) as access:  # before anything is written: it may be no video
+                count = access.frame_count
+                folder.mkdir(parents=True, exist_ok=True)
+                video = "video" if source.is_dir() else "video" + files.plain_suffix(source)
+                files.link_or_copy(source, folder / video)
+                files.write_table(folder / INDEX, access.index)
+        except TooLarge:
+            if not fit or source.is_dir():
+                raise
+            video = "video.mp4"
+            yield from write_fitting(source, folder / video, limits().frames)
+            with FrameAccess(folder / video) as access:
+                count = access.frame_count
+                files.write_table(folder / INDEX, access.index)
         KeyMasks(folder).create()
         (folder / "spans").mkdir()
         title = (name or source.stem).encode(errors="replace").decode()[:MAX_TITLE]

@@ -29,7 +29,8 @@ class FrameAccess:
     A file whose damage shows only where it is decoded loses the frames that cannot be: frame_count and index then tell,
     and `forward` and `backward` leave them out.
     most: without an index, frames from the beginning that are taken of a source which may be too long, as far as the
-    allowed seconds go; what is behind them is never decoded. The index keeps to them.
+    allowed seconds go; what is behind them is never decoded. The index keeps to them. Within `xmem.limits.shrinking`
+    the frames of a file that are too large come smaller, also in `info`.
     Where `xmem.video.isolated` says so, another process reads it, with the same results.
     Raises InputError when nothing can be read.
     """

@@ -16,7 +16,7 @@ from av.buffer import Buffer
 from av.video.reformatter import VideoReformatter
 
 from xmem.errors import InputError
-from xmem.limits import check_shape, limits
+from xmem.limits import check_shape, limits, smaller
 from xmem.video.colour import Colour, colour_of, to_rgb
 from xmem.video.source import open_container, video_stream
 from xmem.video.timeline import Timeline
@@ -104,7 +104,7 @@ class VideoDecoder:
         self.orientation = Orientation.of(picture)
         self.colour: Colour = colour_of(picture)
         self.picture_bytes = sum(plane.buffer_size for plane in picture.planes)
-        self._size = (picture.width, picture.height)
+        self._size = smaller(picture.width, picture.height)  # itself, unless within `xmem.limits.shrinking`
         self._reformatter = VideoReformatter()
         sides = self._size[::-1] if self.orientation.transpose else self._size
         self.width, self.height = sides

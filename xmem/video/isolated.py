@@ -25,7 +25,7 @@ from typing import Any
 
 from xmem import leaving
 from xmem.errors import InputError
-from xmem.limits import TooLong, limits
+from xmem.limits import TooLarge, TooLong, limits
 from xmem.video.talk import BEGIN, END, NAME_BYTES, receive, send
 
 _log = logging.getLogger("xmem")
@@ -186,6 +186,9 @@ class Conversation:
                 _log.log(int(level), "%s", line)
             if "failed" in answer:
                 raise ValueError(answer["failed"])
+            too_large = TooLarge(str(answer["error"]), *map(int, answer["sides"])) if "sides" in answer else None
+        if too_large is not None:
+            raise too_large
         if "by_time" in answer:
             raise TooLong(str(answer["error"]), bool(answer["by_time"]))
         if "error" in answer:

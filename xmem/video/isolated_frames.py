@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xmem.limits import check_frames, check_shape
+from xmem.limits import check_frames, check_shape, shrinks
 from xmem.video.colour import Colour
 from xmem.video.index import FrameIndex, info_of_table
 from xmem.video.isolated import Conversation, shared
@@ -136,7 +136,7 @@ class _Reader:
         self._path = path
         self._coming: deque[_Ticket] = deque()
         self._memory: mmap.mmap | None = None
-        wanted = {"kind": "frames", "path": str(path), "table": table, "most": most}
+        wanted = {"kind": "frames", "path": str(path), "table": table, "most": most, "shrinks": shrinks()}
         size = path.stat().st_size if path.is_file() else 0
         self._other = Conversation(wanted, path.name, _BROKEN.format(path.name), size)
         try:

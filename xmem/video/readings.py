@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from xmem.limits import shrinking
 from xmem.video.frames import FileFrames, FolderFrames, Frames
 from xmem.video.index import info_table
 from xmem.video.reader import Frame
@@ -34,6 +36,9 @@ class FramesReading:
 
     def __init__(self, wanted: dict[str, Any]) -> None:
         self._path, self._table, self._most = Path(wanted["path"]), wanted["table"], wanted["most"]
+        self._held = ExitStack()
+        if wanted["shrinks"]:
+            self._held.enter_context(shrinking())
         self._frames: Frames | None = None
         self._backward: Iterator[Frame] = iter(())
         self._memory: np.ndarray | None = None  # uint8 [bytes]

@@ -1,5 +1,6 @@
 """Opening what a user gave: only real files, only demuxers that read nothing else, only clear refusals."""
 
+import math
 from pathlib import Path
 
 import av
@@ -9,7 +10,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from xmem.errors import InputError
-from xmem.limits import check_shape, limits
+from xmem.limits import check_shape, limits, pixels_read
 from xmem.video.claims import check_claims
 
 # Demuxers that read one file and nothing else. Playlists and scripts (hls, dash, concat, sdp, image2 ...) open whatever
@@ -133,7 +134,7 @@ def open_container(path: Path) -> InputContainer:
     for stream in container.streams:
         if stream.codec_context is not None:
             # The container's list does not bind PyAV's own decoders. Pictures may also grow on the way.
-            bounds = {"codec_whitelist": _DECODERS, "max_pixels": str(limits().frame_pixels)}
+            bounds = {"codec_whitelist": _DECODERS, "max_pixels": str(_coded_pixels(pixels_read()))}
             stream.codec_context.options = bounds
     return container
 
@@ -163,6 +164,12 @@ def sound_stream(container: InputContainer) -> AudioStream | None:
     decodable = [stream for stream in container.streams.audio if _name(stream) in SOUND_DECODERS and stream.rate]
     best = container.streams.best("audio")
     return best if best in decodable else next(iter(decodable), None)
+
+
+def _coded_pixels(pixels: int) -> int:
+    """Of a picture as it is coded, in blocks of up to 64 pixels a side, where so many are shown."""
+    sides = (limits().aspect ** 0.5 + limits().aspect ** -0.5) * pixels**0.5  # the longest that both together may be
+    return math.ceil(pixels + 63 * sides + 63**2)
 
 
 def _name(stream: Stream) -> str | None:

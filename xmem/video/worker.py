@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 
 from xmem.errors import InputError
-from xmem.limits import TooLong
+from xmem.limits import TooLarge, TooLong
 from xmem.video import confinement
 from xmem.video.readings import READINGS
 from xmem.video.talk import BEGIN, END, NAME_BYTES, receive, send
@@ -103,6 +103,8 @@ def _answer(connection: socket.socket, said: _Said, seconds: float, work: Callab
         found = work()
     except TooLong as error:
         found = {"error": str(error), "by_time": error.by_time}
+    except TooLarge as error:
+        found = {"error": str(error), "sides": [error.width, error.height]}
     except InputError as error:
         found = {"error": str(error)}
     except Exception as error:  # whatever libraries run into, for lack of memory, say

@@ -109,10 +109,10 @@ class VideoWriter:
             container = self._open(image, frame) if self._container is None else self._container
             self._encode(container, image, frame)
         except av.error.FFmpegError as error:
-            self._discard()
+            self.discard()
             raise of_writing(error) from error
         except BaseException:
-            self._discard()
+            self.discard()
             raise
 
     def close(self) -> None:
@@ -129,10 +129,10 @@ class VideoWriter:
             self._container.close()
             os.replace(self._partial, self._path)
         except av.error.FFmpegError as error:
-            self._discard()
+            self.discard()
             raise of_writing(error) from error
         except BaseException:
-            self._discard()
+            self.discard()
             raise
         finally:
             self._close_audio()
@@ -209,8 +209,8 @@ class VideoWriter:
                 packet.duration = duration
             container.mux(packet)
 
-    def _discard(self) -> None:
-        """Leave nothing behind after a failure."""
+    def discard(self) -> None:
+        """Leave nothing behind, after a failure or where nobody wants it any more."""
         self._closed = True
         self._close_audio()
         if self._container is not None:
