@@ -157,6 +157,13 @@ def test_of_a_video_that_is_too_long_its_beginning_is_taken(tmp_path, monkeypatc
         monkeypatch.setattr(f"{place}.limits", lambda: Limits(frames=9))
     with pytest.raises(InputError, match="more than the 9 frames"):
         Session.open_bundle(bundle, tmp_path / "elsewhere")
+    for place in ("xmem.limits", "xmem.video.index", "xmem.session.session"):
+        monkeypatch.setattr(f"{place}.limits", lambda: Limits(seconds=1))
+    if count == 25:
+        assert Session.open_bundle(bundle, tmp_path / "elsewhere").frame_count == 25
+        return
+    with pytest.raises(TooLong, match=r"1\.6 seconds long, and videos up to 1 seconds are read here"):
+        Session.open_bundle(bundle, tmp_path / "elsewhere")
 
 
 def test_of_a_video_that_is_too_large_a_smaller_copy_is_made_with_its_times_and_sound(tmp_path, monkeypatch):

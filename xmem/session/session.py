@@ -220,6 +220,9 @@ class Session:
         if index is None:  # a bundle brings none, and perhaps a video of which a part was taken
             check_frames(self.frame_count, self.name)
         access = FrameAccess(self.video, index=index, most=self.frame_count)
+        if index is None and access.index.get("part") and access.frame_count < self.frame_count:
+            access.close()
+            access = FrameAccess(self.video)  # which says that it is too long
         if index is None:
             files.write_table(self.folder / INDEX, access.index)
         return access
