@@ -22,6 +22,7 @@ from demo.runs.follow import follow
 from demo.runs.track import TrackStep
 from demo.tabs import common as tabs
 from demo.visit import studio
+from demo.visit.asked import uploaded
 from demo.visit.given import GivenImage
 from demo.wiring import QUIET, RENDERINGS, Counters
 from xmem.export import ExportProgress, export
@@ -179,9 +180,12 @@ def wire(step: LooksTab, track: TrackStep, changed: Counters) -> None:
 # What the controls do
 
 
-def style_of(kind: str, opacity: float, strength: float, background: str | None, image: str | None) -> Style:
-    """The style that the controls say. Raises InputError for what cannot be one."""
-    return Style(kind, float(opacity), float(strength), hex_colour(background or Style().background), image or None)
+def style_of(
+    kind: str, opacity: float, strength: float, background: str | None, image: str | None, request: gr.Request | None
+) -> Style:
+    """The style that the controls say. Raises InputError for what cannot be one, also for another visitor's picture."""
+    picture = str(uploaded(image, request)) if image else None
+    return Style(kind, float(opacity), float(strength), hex_colour(background or Style().background), picture)
 
 
 def hex_colour(colour: str) -> str:
@@ -221,7 +225,7 @@ def refresh(
     """The result changed. Updates of (frame slider, pictures of the looks, preview as HTML, message)."""
     try:
         session = tabs.tracked(request)
-        style = style_of(kind, opacity, strength, background, image)
+        style = style_of(kind, opacity, strength, background, image, request)
     except xmem.InputError:
         return gr.skip(), panels.message(NO_RESULT), "", ""
     shown = tracked_frame(session, number - 1 if number > 1 else MIDDLE)
@@ -234,7 +238,7 @@ def gallery(background: str | None, image: str | None, number: float, request: g
     """The pictures of the looks, as a style sheet for the radio buttons; a line where there is no result yet."""
     try:
         session = tabs.tracked(request)
-        styles = [style_of(kind, 0.5, 0.5, background, image) for kind in STYLES]
+        styles = [style_of(kind, 0.5, 0.5, background, image, request) for kind in STYLES]
     except xmem.InputError:
         return panels.message(NO_RESULT)
     tracked = smaller(tracked_frame(session, number - 1), THUMBNAIL_WIDTH)
@@ -257,7 +261,7 @@ def preview(
     request: gr.Request,
 ) -> Iterator[tuple[Any, str]]:
     """A frame, counted from 1, in a look: (picture as HTML, message)."""
-    style = style_of(kind, opacity, strength, background, image)
+    style = style_of(kind, opacity, strength, background, image, request)
     session = tabs.tracked(request)
     shown = preview_html(session, tracked_frame(session, number - 1), style)
     yield shown, panels.message(NO_PICTURE if lacks_picture(style) else "")
@@ -275,7 +279,7 @@ def looks_preview(
 ) -> np.ndarray:
     """For programs: a frame, counted from 0, in a look, uint8 [h, w, 3]."""
     session = tabs.tracked(request)
-    style = style_of(kind, opacity, strength, background, image)
+    style = style_of(kind, opacity, strength, background, image, request)
     return render(session, smaller(tracked_frame(session, frame), PREVIEW_WIDTH), style)
 
 
@@ -291,7 +295,7 @@ def apply(
     kind: str, opacity: float, strength: float, background: str, image: str | None, request: gr.Request
 ) -> Iterator[tuple[str, Any, Any]]:
     """The whole video in a look. Yields (progress as HTML, video, its download), the files last."""
-    yield from _applied(style_of(kind, opacity, strength, background, image), request)
+    yield from _applied(style_of(kind, opacity, strength, background, image, request), request)
 
 
 def apply_style(

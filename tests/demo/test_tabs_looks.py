@@ -97,6 +97,15 @@ def test_a_background_picture_is_behind_the_cut_out(visitor, tmp_path):
     assert [message for _, message in looks.preview(*choice, 1, visitor)] == [""]
 
 
+def test_a_background_picture_of_another_visitor_is_refused(visitor, spaces):
+    path = spaces.cache / "0" / "beach.png"
+    path.parent.mkdir(parents=True)
+    Image.new("RGB", (64, 36)).save(path)
+    assert studio.is_own(visit(spaces, None, "another"), path), "it was the first to use it"
+    with pytest.raises(gr.Error, match="another visitor's"):
+        looks.looks_preview("cutout_image", 0.5, 0.5, "#00b140", str(path), 0, visitor)
+
+
 def test_a_frame_outside_the_video_stands_for_its_middle(visitor):
     session = studio.session_of(visitor)
     assert looks.tracked_frame(session, 3).frame.index == 3
@@ -142,7 +151,7 @@ def test_applying_a_look_renders_the_video_and_keeps_the_style(visitor, tmp_path
 
 def drawn_from(visitor, frame):
     session = studio.session_of(visitor)
-    return session, looks.tracked_frame(session, frame), looks.style_of(*PLAIN)
+    return session, looks.tracked_frame(session, frame), looks.style_of(*PLAIN, visitor)
 
 
 def test_programs_count_frames_from_0_and_get_plain_files(visitor):
