@@ -12,6 +12,8 @@ import logging
 import os
 import resource
 from contextlib import suppress
+from functools import cache
+from typing import Any
 
 try:
     import pyseccomp
@@ -59,8 +61,12 @@ def confine() -> None:
     _bound(resource.RLIMIT_CORE, 0)
     _bound(resource.RLIMIT_FSIZE, 0)
     _bound(resource.RLIMIT_NOFILE, _OPEN_FILES)
-    if pyseccomp is not None:
-        _refuse(pyseccomp)
+    if rules() is None:
+        return
+    try:
+        rules().load()
+    except OSError as error:
+        _log.warning("The network and other files stay within reach of what reads files (%s).", error.strerror)
 
 
 def bound_memory(more_bytes: int) -> None:
@@ -82,19 +88,20 @@ def _bound(kind: int, value: int) -> None:
     resource.setrlimit(kind, (bounded, bounded))
 
 
-def _refuse(seccomp) -> None:  # type: ignore[no-untyped-def]
-    rules, refused = seccomp.SyscallFilter(seccomp.ALLOW), seccomp.ERRNO(errno.EPERM)
+@cache
+def rules() -> Any:
+    """What the kernel is to refuse, made once for all processes that are forked from this one; None without seccomp."""
+    if pyseccomp is None:
+        return None
+    made, refused = pyseccomp.SyscallFilter(pyseccomp.ALLOW), pyseccomp.ERRNO(errno.EPERM)
     for name in _REFUSED:
         with suppress(OSError):
-            rules.add_rule(refused, name)
+            made.add_rule(refused, name)
     # What a library does not know to be refused, it takes for missing and does in the older way, which is looked into.
-    rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")
-    rules.add_rule(refused, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, _THREAD, 0))
+    made.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")
+    made.add_rule(refused, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _THREAD, 0))
     for name, place in (("open", 1), ("openat", 2)):
         for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC):
             with suppress(OSError):
-                rules.add_rule(refused, name, seccomp.Arg(place, seccomp.MASKED_EQ, flag, flag))
-    try:
-        rules.load()
-    except OSError as error:
-        _log.warning("The network and other files stay within reach of what reads files (%s).", error.strerror)
+                made.add_rule(refused, name, pyseccomp.Arg(place, pyseccomp.MASKED_EQ, flag, flag))
+    return made

@@ -133,5 +133,5 @@ class _Said(logging.Handler):
 
 def begin() -> None:
     """The program: `sys.argv[1]` is the number of its socket."""
-    Image.init()  # Pillow's readers, which each copy would have to load again
+    Image.init(), confinement.rules()  # which each copy would have to make again
     main(socket.socket(fileno=int(sys.argv[1])))
