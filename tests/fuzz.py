@@ -28,12 +28,15 @@ from tests.hostile import mutated
 from tests.render import test_hostile as masks
 from tests.scoring import test_quality as truths
 from tests.session import test_foreign as bundles
+from tests.video.clips import flat_images, write_clip
 from tests.video.test_hostile import copies
 from xmem import InputError, Session
 from xmem.scoring.quality import score
-from xmem.video import isolated
+from xmem.video import FrameAccess, isolated
+from xmem.video.writer import VideoWriter
 
 MOST_SECONDS = 20
+_SOUNDS = {"a.mp4": "aac", "f.mkv": "flac", "o.mkv": "libopus", "m.mkv": "libmp3lame", "c.avi": "ac3", "t.ts": "aac"}
 _IMAGES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
 
 
@@ -84,6 +87,9 @@ class Fuzz:
         for path in copies(made):
             data, suffix = path.read_bytes(), path.suffix
             yield suffix[1:], lambda data=data, suffix=suffix: self._video(data, suffix)
+        for name, codec in _SOUNDS.items():
+            data = write_clip(made / f"sound-{name}", flat_images(6), audio=codec).read_bytes()
+            yield f"sound {name}", lambda data=data, name=name: self._sound(data, name)
         for suffix in _IMAGES:
             yield f"folder of {suffix}", lambda suffix=suffix: self._images(suffix)
         for name, data in masks.kinds().items():
@@ -106,6 +112,12 @@ class Fuzz:
         with Session.open(session.folder).access() as access:
             list(access.backward(access.frame_count - 1, max(0, access.frame_count - 4)))
         session.image(0)
+
+    def _sound(self, data: bytes, name: str) -> None:
+        """It comes along into a new file."""
+        with FrameAccess(self._write(name, data)) as access, VideoWriter(self._case / "out.mp4", access) as writer:
+            for frame in access.forward(0, access.frame_count - 1):
+                writer.write(frame.image, frame)
 
     def _images(self, suffix: str) -> None:
         folder = self._case / "images"
