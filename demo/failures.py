@@ -152,7 +152,8 @@ def _worded(step: Callable[..., Awaitable[Any]], otherwise: str | None = None) -
     async def worded(*args: Any, **named: Any) -> Any:
         try:
             return await step(*args, **named)
-        except gr.Error:
+        except gr.Error as error:
+            error.print_exception = False  # what the visitor sent is none of the log's business
             raise
         except Exception as error:
             sentence = otherwise if otherwise and not isinstance(error, OSError) else sentence_of(error)

@@ -1,8 +1,12 @@
 """Whatever an event raises becomes one sentence, on the page and for programs."""
 
+import asyncio
+from types import SimpleNamespace
+
 import gradio as gr
 import pytest
 
+from demo import failures
 from demo.failures import UNEXPECTED, in_words
 from xmem import InputError
 
@@ -47,3 +51,14 @@ def test_closing_a_generator_is_no_failure():
     next(found)
     found.close()
     assert list(found) == []
+
+
+def test_what_gradio_itself_refuses_is_not_printed_with_what_the_visitor_sent():
+    async def refuse() -> None:
+        raise gr.Error("Value: 'a secret' is not in the list of choices.")
+
+    page = SimpleNamespace(fns={}, preprocess_data=refuse, postprocess_data=refuse)
+    failures.everywhere(page)
+    with pytest.raises(gr.Error, match="a secret") as refused:
+        asyncio.run(page.preprocess_data())
+    assert not refused.value.print_exception
