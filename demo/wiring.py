@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import gradio as gr
 
 PRIVATE = {"api_visibility": "private"}  # the page's own events; programs use those of `demo.api`
-QUIET = {"show_progress": "hidden", **PRIVATE}
+# Without `show_progress_on` Gradio tells each output that the event is pending, over, and redraws it each time.
+QUIET = {"show_progress": "hidden", "show_progress_on": [], **PRIVATE}
 RUNS = {"concurrency_limit": None, "concurrency_id": "run"}  # of all visitors; `demo.runs.turn` says whose turn it is
 RENDERINGS = {"concurrency_limit": 2, "concurrency_id": "render"}
 ESTIMATES = {"concurrency_limit": 2, "concurrency_id": "estimate"}

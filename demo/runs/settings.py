@@ -11,7 +11,7 @@ from demo.html import panels
 from demo.runs import helpers, memory, models
 from demo.visit.asked import whole
 from demo.wiring import QUIET
-from xmem.limits import MIN_SIZE
+from xmem.limits import MIN_SIZE, limits
 from xmem.session import TrackSettings
 
 ORIGINAL_SIZE = 0  # the choice "as the video"
@@ -162,15 +162,21 @@ def values(settings: TrackSettings) -> list[Any]:
 def _size_of(settings: TrackSettings) -> Any:
     """A size that the page does not offer by itself, as a program may have chosen, is offered then."""
     size = settings.size or ORIGINAL_SIZE
-    return size if size in (*SIZES, ORIGINAL_SIZE) else gr.update(choices=size_choices(size), value=size)
+    return size if size in (*allowed_sizes(), ORIGINAL_SIZE) else gr.update(choices=size_choices(size), value=size)
 
 
 def size_choices(*more: int) -> list[tuple[str, int]]:
-    return [*((f"{size} pixels", size) for size in sorted((*SIZES, *more))), ("As the video", ORIGINAL_SIZE)]
+    return [*((f"{size} pixels", size) for size in sorted((*allowed_sizes(), *more))), ("As the video", ORIGINAL_SIZE)]
+
+
+def allowed_sizes() -> list[int]:
+    """Those of `SIZES` at which pictures of 16:9 are within the limit here; the smallest in any case."""
+    most = (limits().inference_pixels * 9 / 16) ** 0.5
+    return [size for size in SIZES if size <= max(most, SIZES[0])]
 
 
 def default_size() -> int:
-    return CPU_SIZE if models.device_choices()[0][1] == "cpu" else GPU_SIZE
+    return min(CPU_SIZE if models.device_choices()[0][1] == "cpu" else GPU_SIZE, allowed_sizes()[-1])
 
 
 def choose_model(name: str, device: str) -> Iterator[tuple[Any, str, str]]:

@@ -84,12 +84,12 @@ def wire(
     buttons = [step.run, step.start_over, step.stop]
     for button, work in ((step.run, run), (step.start_over, run_anew)):
         begun = button.click(begin, None, [step.panel, *buttons], queue=False, js=SETTLE, **QUIET)
-        ran = begun.then(work, [step.scope, *chosen.controls], step.panel, show_progress_on=[], **RUNS, **QUIET)
+        ran = begun.then(work, [step.scope, *chosen.controls], step.panel, **RUNS, **QUIET)
         for ended in (ran.success, ran.failure):  # `then` alone does not follow a generator that failed
             ended(finish, frame, outputs, js=SETTLE_WITH_FRAME, **QUIET)
     joined = gr.State(0)
     for there_is_one in (came_back.success, canvas.join):
-        there_is_one(join, None, [step.panel, *buttons, joined], show_progress_on=[], **QUIET)
+        there_is_one(join, None, [step.panel, *buttons, joined], **QUIET)
     joined.change(finish, frame, outputs, js=SETTLE_WITH_FRAME, **QUIET)
     step.stop.click(stop, None, step.stop, queue=False, **QUIET)
     step.panel.keep(keep_rest, None, step.stop, queue=False, **QUIET)

@@ -18,7 +18,7 @@ from demo.stage.painter import painter
 from demo.stage.parts import part
 from demo.visit import canvas, scene, studio
 from demo.visit.asked import uploaded
-from demo.wiring import PRIVATE, QUIET, SETTLE_WITH_FRAME, Counters, stamp
+from demo.wiring import QUIET, SETTLE_WITH_FRAME, Counters, stamp
 from xmem.render.refine import refine_mask
 from xmem.session import Session
 from xmem.session.spans import ids_spoken_for
@@ -66,9 +66,7 @@ def wire(step: PaintStep, changed: Counters) -> None:
     ):
         # the canvas sends one action at a time; "multiple", so that none is ever dropped
         event(function, None, outputs, trigger_mode="multiple", **QUIET)
-    step.mask.upload(
-        upload_mask, [step.mask, step.frame], outputs, js=SETTLE_WITH_FRAME, show_progress="hidden", **PRIVATE
-    )
+    step.mask.upload(upload_mask, [step.mask, step.frame], outputs, js=SETTLE_WITH_FRAME, **QUIET)
     changed.refreshed.change(strip, None, step.keys, trigger_mode="always_last", **QUIET)
 
 

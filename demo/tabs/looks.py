@@ -168,7 +168,7 @@ def wire(step: LooksTab, track: TrackStep, changed: Counters) -> None:
     outputs = [step.panel, step.video, step.video_file]
     tabs.wire_work(NAME, [step.apply, step.stop], step.panel, apply, step.choices, outputs, **RENDERINGS)
     tabs.wire_stop(NAME, step.stop)
-    step.video.change(shown, step.video, [step.video, step.video_file], show_progress_on=[], **QUIET)
+    step.video.change(shown, step.video, [step.video, step.video_file], **QUIET)
     with gr.Column(visible=False):
         number = gr.Number(MIDDLE, precision=0, label="frame")
         picture = gr.Image(label="picture", format="jpeg")

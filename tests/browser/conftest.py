@@ -45,6 +45,7 @@ def server(tmp_path_factory) -> Iterator[str]:
     model = write_tiny_model(folder / "tiny.safetensors")
     own = {"XMEM_MODEL": str(model), "TMPDIR": str(temporary), "XMEM_SESSIONS": str(folder / "kept")}
     own["XMEM_LIMIT_FRAMES"] = str(MOST_FRAMES)
+    own["XMEM_LIMIT_INFERENCE_PIXELS"] = "110000"  # 240 pixels are the largest choice: runs are quick
     environment = {**os.environ, **own, "no_proxy": "127.0.0.1"}
     environment.pop("GRADIO_TEMP_DIR", None)
     with open(folder / "log", "w") as log:

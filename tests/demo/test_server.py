@@ -30,7 +30,7 @@ from xmem.render.masks import write_index_mask
 from xmem.session import Session, suspended
 
 SIZE = (48, 64)
-FRAMES, HELD_AT = 60, 20
+FRAMES, HELD_AT = 24, 6
 RUN = ("propagate", "", 48, "forward", False, False, "neighbours", None)
 
 

@@ -9,6 +9,7 @@ from demo.html import panels
 from demo.runs import memory, models, settings
 from xmem.checkpoints import EMBEDDED, HELD_BACK, REGISTRY
 from xmem.families import FAMILIES
+from xmem.limits import Limits
 
 
 def test_choosing_a_model_fetches_it_with_progress_and_then_says_that_it_works(monkeypatch, tmp_path):
@@ -118,6 +119,17 @@ def test_the_settings_change_with_the_models_family(chosen, model, name):
     assert read.memory == FAMILIES[name].config(mem_every=3)
     assert settings.values(read)[3] == control
     assert "value" not in settings.shown_memory(model, control), "of one family they stay as they are"
+
+
+@pytest.mark.parametrize(
+    ("pixels", "default", "largest"), [(9_000_000, 384, 720), (500_000, 384, 480), (1000, 240, 240)]
+)
+def test_a_size_that_is_over_the_limit_is_neither_offered_nor_the_default(monkeypatch, pixels, default, largest):
+    """With one each first run of a visitor would be refused."""
+    monkeypatch.setattr(settings, "limits", lambda: Limits(inference_pixels=pixels))
+    monkeypatch.setattr(models, "device_choices", lambda: [("CPU", "cpu")])
+    assert settings.default_size() == default and max(size for _, size in settings.size_choices()) == largest
+    assert (f"{largest} pixels", largest) in settings.size_choices()
 
 
 def test_every_family_is_said_to_be_good_at_something():

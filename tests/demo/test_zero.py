@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import gradio as gr
+import gradio_client
 import pytest
 from demo_clips import index_of, write_clip
 
@@ -143,14 +144,21 @@ def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
     pytest.fail(f"The page is not served:\n{log.read_text()}")
 
 
+@pytest.fixture(scope="module")
+def client(space) -> Iterator[gradio_client.Client]:
+    """One for all tests: each that is closed waits for a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("no_proxy", "127.0.0.1,localhost")
+        connected = gradio_client.Client(space.address, headers=VISITOR, verbose=False)
+        yield connected
+        connected.close()
+
+
 @pytest.fixture
-def visitor(space, monkeypatch) -> Iterator[SimpleNamespace]:
-    """A visitor with the clip, painted on its first frame."""
-    gradio_client = pytest.importorskip("gradio_client")
-    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+def visitor(space, client) -> SimpleNamespace:
+    """A visitor with the clip, opened anew and painted on its first frame."""
     space.lender.forget()
     space.slice.write_text("")
-    client = gradio_client.Client(space.address, headers=VISITOR, verbose=False)
 
     def begin() -> None:
         client.predict(gradio_client.handle_file(space.clip), api_name="/open_video")
@@ -168,8 +176,7 @@ def visitor(space, monkeypatch) -> Iterator[SimpleNamespace]:
         return [Path(client.predict(frame, api_name="/read_frame")[2]).read_bytes() for frame in range(FRAMES)]
 
     begin()
-    yield SimpleNamespace(client=client, begin=begin, paint=paint, run=run, masks=masks)
-    client.close()
+    return SimpleNamespace(client=client, begin=begin, paint=paint, run=run, masks=masks)
 
 
 def newest_session(space: SimpleNamespace) -> Path:
