@@ -113,6 +113,7 @@ def visiting(window: Page, server: str) -> Iterator[None]:
         yield
     finally:
         window.remove_listener("pageerror", note)
+        window.goto("about:blank")  # a page that is left open draws on, beside the tests that follow
     assert not failures, "no script of the page fails"
 
 
