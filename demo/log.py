@@ -6,6 +6,8 @@ import re
 import traceback
 from pathlib import Path
 
+from xmem.private import message_without
+
 FORMAT = "%(levelname)s %(name)s: %(message)s"
 
 
@@ -19,15 +21,15 @@ class OneLine(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """An object per message. Of an error its kind and places in the code, and not its text, which may hold names of
-    files or what is in them."""
+    """An object per message, without what is private in it. Of an error its kind and places in the code, and not its
+    text, which may hold names of files or what is in them."""
 
     def format(self, record: logging.LogRecord) -> str:
         told = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": message_without(record),
         }
         if record.exc_info and record.exc_info[1]:
             error = record.exc_info[1]
@@ -41,7 +43,10 @@ FORMATTERS = {"text": OneLine(FORMAT), "json": JsonLines()}
 
 
 def begin(form: str = "text") -> None:
-    """Log to the standard error stream. form: a key of FORMATTERS."""
+    """Log to the standard error stream, also what the command line has a form of its own for. form: a key of
+    FORMATTERS."""
+    command = logging.getLogger("xmem")
+    command.handlers, command.propagate = [], True
     handler = logging.StreamHandler()
     handler.setFormatter(FORMATTERS[form])
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -16,6 +16,7 @@ ENGINE = (
         "device",
         "limits",
         "leaving",
+        "private",
         "resources",
         "pieces",
         "zips",

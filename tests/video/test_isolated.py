@@ -22,6 +22,7 @@ from tests.video.test_access import assert_same, moving_images
 from xmem import leaving
 from xmem.errors import InputError
 from xmem.limits import Limits, TooLarge, TooLong, limits, shrinking
+from xmem.private import message_without
 from xmem.video import FrameAccess, confinement, isolated
 
 ROOT = Path(__file__).parents[2]
@@ -124,6 +125,7 @@ def test_refusals_and_warnings_come_through(tmp_path, caplog):
     caplog.set_level(logging.INFO, "xmem")
     with FrameAccess(write_clip(tmp_path / "old.avi", codec="mpeg4")):
         assert "old.avi is decoded once" in caplog.text
+        assert message_without(caplog.records[-1]) == "… is decoded once, since its packets do not tell its frames."
 
 
 def test_a_part_of_a_video_is_taken_and_what_is_too_long_says_what_fits(clip, monkeypatch):
@@ -232,7 +234,7 @@ def test_where_the_process_that_waits_is_gone_another_takes_its_place(clip):
         {"index": None},
         {"count": "many"},
         {"said": 5},
-        {"said": [["loud", 1]]},
+        {"said": [["loud", 1, ""]]},
         {"time": []},
     ],
 )

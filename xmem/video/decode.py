@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 from xmem.errors import InputError
 from xmem.limits import check_shape, limits, smaller
+from xmem.private import Private
 from xmem.video.colour import Colour, colour_of, to_rgb
 from xmem.video.source import open_container, video_stream
 from xmem.video.timeline import Timeline
@@ -159,7 +160,9 @@ class VideoDecoder:
         if longer <= limits().aspect * shorter:
             return aspect
         if self._warns:
-            _log.warning("%s claims pixels of the aspect %s; they are taken as square.", self.path.name, aspect)
+            _log.warning(
+                "%s claims pixels of the aspect %s; they are taken as square.", Private(self.path.name), aspect
+            )
         return Fraction(1)
 
     def _timed(self) -> Iterator[TimedPicture]:
@@ -192,7 +195,9 @@ class VideoDecoder:
 
     def _warn(self, error: av.error.FFmpegError | OSError) -> None:
         if self._warns and not self.is_damaged:
-            _log.warning("%s is damaged or cut (%s); using what can be decoded.", self.path.name, error.strerror)
+            _log.warning(
+                "%s is damaged or cut (%s); using what can be decoded.", Private(self.path.name), error.strerror
+            )
         self.is_damaged = True
 
 

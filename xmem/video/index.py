@@ -16,6 +16,7 @@ from av import VideoFrame
 
 from xmem import leaving
 from xmem.limits import check_frames, limits
+from xmem.private import Private
 from xmem.video.decode import VideoDecoder
 from xmem.video.probe import VideoInfo, file_info
 from xmem.video.source import open_container, video_stream
@@ -123,7 +124,7 @@ def index_file(decoder: VideoDecoder, most: int | None = None) -> FrameIndex:
     path, info = decoder.path, file_info(decoder, is_whole=most is None)
     found = _by_packets(path)
     if found is None:
-        _log.info("%s is decoded once, since its packets do not tell its frames.", path.name)
+        _log.info("%s is decoded once, since its packets do not tell its frames.", Private(path.name))
         index = index_by_decoding(path, info, most)
     else:
         stamps, keys = found
@@ -156,7 +157,7 @@ def index_by_decoding(path: Path, info: VideoInfo, most: int | None = None) -> F
         decoder.close()
     told = info.exact_frame_count if most is None else None
     if told is not None and told > len(stamps):
-        _log.warning("%s is cut or damaged: %d of %d frames could be read.", path.name, len(stamps), told)
+        _log.warning("%s is cut or damaged: %d of %d frames could be read.", Private(path.name), len(stamps), told)
     info = replace(info, frame_count=len(stamps), frame_count_exact=True)
     first, second, third, fourth = (np.array(column, np.int64) for column in (stamps, times, keys, checks))
     return FrameIndex(info, path.stat().st_size, first, second, third, fourth)

@@ -26,6 +26,7 @@ from typing import Any
 from xmem import leaving
 from xmem.errors import InputError
 from xmem.limits import TooLarge, TooLong, limits
+from xmem.private import Private
 from xmem.video.talk import BEGIN, END, NAME_BYTES, receive, send
 
 _log = logging.getLogger("xmem")
@@ -182,8 +183,8 @@ class Conversation:
         with self.trusting_nothing():
             self._wait()
             answer, _ = receive(self._connection, _MAX_ANSWER)
-            for level, line in answer["said"]:
-                _log.log(int(level), "%s", line)
+            for level, line, told in answer["said"]:
+                _log.log(int(level), "%s", Private(line, str(told)))
             if "failed" in answer:
                 raise ValueError(answer["failed"])
             too_large = TooLarge(str(answer["error"]), *map(int, answer["sides"])) if "sides" in answer else None
@@ -231,7 +232,11 @@ class Conversation:
 
     def _broken(self, error: Exception) -> InputError:
         self.close()
-        _log.warning("The process that read %s broke down or was ended: %r", self.what, error)
+        _log.warning(
+            "The process that read %s broke down or was ended: %s",
+            Private(self.what),
+            Private(repr(error), type(error).__name__),
+        )
         return InputError(self.broken)
 
 

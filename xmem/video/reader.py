@@ -9,6 +9,7 @@ from types import TracebackType
 
 import numpy as np
 
+from xmem.private import Private
 from xmem.video.colour import Colour, colour_of_images
 from xmem.video.decode import VideoDecoder
 from xmem.video.images import IMAGE_RATE, list_images, load_image
@@ -118,7 +119,9 @@ class FrameReader:
             count += 1
         expected = self.info.frame_count
         if self.info.frame_count_exact and expected and count < expected:
-            _log.warning("%s is cut or damaged: %d of %d frames could be read.", self.path.name, count, expected)
+            _log.warning(
+                "%s is cut or damaged: %d of %d frames could be read.", Private(self.path.name), count, expected
+            )
         return count
 
 

@@ -12,6 +12,7 @@ import av
 from av import VideoFrame
 from av.video.frame import PictureType
 
+from xmem.private import Private
 from xmem.video.decode import VideoDecoder
 from xmem.video.index import FrameIndex, index_by_decoding, index_file
 
@@ -68,7 +69,7 @@ class PictureSeeker:
         if found is None:
             found = self._from_start(frame)
         if found is None and self.index.checks is None:
-            _log.warning("%s is damaged; it is decoded once to see which frames it has.", self._path.name)
+            _log.warning("%s is damaged; it is decoded once to see which frames it has.", Private(self._path.name))
             known = self.index
             found_anew = index_by_decoding(self._path, known.info, len(known))
             self.index = replace(found_anew.first(len(known), self.decoder.time_base), is_part=known.is_part)
@@ -91,7 +92,9 @@ class PictureSeeker:
             if found is not None:
                 return found
         if self._can_seek:
-            _log.warning("%s cannot be sought; its frames are found by decoding from the start.", self._path.name)
+            _log.warning(
+                "%s cannot be sought; its frames are found by decoding from the start.", Private(self._path.name)
+            )
         self._can_seek = False
         return None
 

@@ -15,6 +15,7 @@ import numpy as np
 from av.audio.frame import AudioFrame, format_dtypes
 from av.audio.layout import AudioLayout
 
+from xmem.private import Private
 from xmem.video.isolated import Conversation, is_isolated, shared
 from xmem.video.source import open_container, sound_stream
 from xmem.video.timeline import Timeline
@@ -72,7 +73,7 @@ def open_sound(path: Path, origin: Fraction) -> SoundSource | None:
     try:
         return IsolatedSound(path, origin) if is_isolated() else FileSound(path, origin)
     except LookupError:
-        _log.warning("The sound of %s cannot be read; the result has none.", path.name)
+        _log.warning("The sound of %s cannot be read; the result has none.", Private(path.name))
         return None
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from xmem.errors import InputError
 from xmem.limits import TooLarge, TooLong
+from xmem.private import message_without
 from xmem.video import confinement
 from xmem.video.readings import READINGS
 from xmem.video.talk import BEGIN, END, NAME_BYTES, receive, send
@@ -113,20 +114,21 @@ def _answer(connection: socket.socket, said: _Said, seconds: float, work: Callab
 
 
 class _Said(logging.Handler):
-    """What this process would log, for the log of whoever reads."""
+    """What this process would log, for the log of whoever reads: level, message, and that without what is private."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._lines: list[tuple[int, str]] = []
+        self._lines: list[tuple[int, str, str]] = []
         log = logging.getLogger("xmem")
         log.handlers, log.propagate = [self], False
         log.setLevel(logging.INFO)
 
     def emit(self, record: logging.LogRecord) -> None:
         if len(self._lines) < _MAX_SAID:
-            self._lines.append((record.levelno, record.getMessage()[:_MAX_WORDS]))
+            line, told = record.getMessage(), message_without(record)
+            self._lines.append((record.levelno, line[:_MAX_WORDS], told[:_MAX_WORDS]))
 
-    def taken(self) -> list[tuple[int, str]]:
+    def taken(self) -> list[tuple[int, str, str]]:
         lines, self._lines = self._lines, []
         return lines
 
