@@ -20,7 +20,7 @@ from demo import api, line, tabs
 from demo.failures import everywhere
 from demo.headers import Guard
 from demo.health import Health
-from demo.html import panels, style
+from demo.html import first, panels, style
 from demo.runs import models, preflight, settings, track, turn
 from demo.stage import check, paint, video
 from demo.visit import passing, programs, studio
@@ -51,6 +51,7 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
     programs.start_none()
     passing.apart()
     bound_pillow()
+    first.begin_with_script()
     with gr.Blocks(
         title="XMem: follow an object through a video",
         analytics_enabled=False,

@@ -23,6 +23,12 @@ NOTE_DRAWS = """() => {
     .observe(document.querySelector('.p-reel'), { attributes: true, attributeFilter: ['data-draws'] });
 }"""
 
+# When a picture was asked for last; before any script of the page.
+NOTE_ASKED = """(() => {
+  const draw = window.requestAnimationFrame;
+  window.requestAnimationFrame = (work) => { window.lastAsked = performance.now(); return draw.call(window, work); };
+})()"""
+
 
 @pytest.fixture(scope="module")
 def wide(server, window, tmp_path_factory):
@@ -150,3 +156,11 @@ def fingers(page, places, kind: str, only: int | None = None) -> None:
                 }""",
                 [kind, number, x, y],
             )
+
+
+def test_a_page_on_which_nothing_happens_draws_nothing(page, clips):
+    page.add_init_script(NOTE_ASKED)
+    page.reload()
+    opened(page, clips[320, 180])
+    says(page, "#estimate", "of memory")
+    page.wait_for_function("performance.now() - window.lastAsked > 600", polling=100)
