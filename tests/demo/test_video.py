@@ -70,6 +70,7 @@ def test_of_a_video_that_is_too_large_a_smaller_copy_is_offered_and_made(visitor
 def test_making_it_smaller_is_stopped_and_leaves_nothing(visitor, workspaces, clip, few_pixels, monkeypatch, how):
     """A frame waits until it was stopped."""
     monkeypatch.setattr(leaving, "_ASK_SECONDS", 0)
+    monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.02)
     stopped = threading.Event()
     honest = fitting.VideoWriter.write
 
