@@ -95,7 +95,8 @@ def build_demo() -> tuple[gr.Blocks, dict[str, Any]]:
         "allowed_paths": [str(video.SAMPLES)],
         "footer_links": ["api"],
         "max_file_size": limits().upload_bytes,
-        "max_threads": THREADS + limits().runs_at_once + limits().runs_waiting,  # each run has one
+        # Each run has one.
+        "max_threads": THREADS + limits().runs_at_once * len(models.device_choices()) + limits().runs_waiting,
         "enable_monitoring": False,
         "run_history": False,
         "state_session_capacity": VISITS_REMEMBERED,

@@ -75,7 +75,7 @@ class Limits:
     visitor_sessions: that one visit (a page from its loading to its closing, a program) may begin.
     sessions, disk_bytes: of all visitors together. Above, the oldest that nobody uses go.
     session_days: for which a session is kept after its last use.
-    runs_at_once, runs_waiting: of all visitors.
+    runs_at_once: of all visitors on one device. runs_waiting: of all visitors on all of them.
     run_seconds: after which a run is stopped; what it has is kept, and it can be gone on with.
     run_bytes: of memory that a run may take by its estimate.
     reader_bytes: of memory that the process may take which reads an upload.

@@ -257,7 +257,7 @@ def compute(
     preflight.check_memory(session, chosen)
     expected = preflight.expected_seconds(session, chosen, scope)
     with contextlib.ExitStack() as held:
-        place = held.enter_context(turn.line().place(expected))
+        place = held.enter_context(turn.line().place(expected, turn.device_of(chosen)))
         if is_visitors:
             held.enter_context(studio.running(workspace))
             told.looked_on(workspace)

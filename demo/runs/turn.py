@@ -1,4 +1,4 @@
-"""Whose turn it is: the runs of all visitors stand in one line, and whoever waits is told for how long.
+"""Whose turn it is: the runs of all visitors stand in a line for each device, and whoever waits is told for how long.
 
 Not Gradio's queue: what waits there cannot be stopped, and is told nothing by us.
 """
@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Iterator
 from functools import cache
 
+from demo.runs import models
 from demo.runs.workers import WORKERS
 from xmem.errors import InputError
 from xmem.limits import limits
+from xmem.session import TrackSettings
 
 ENDING = "The server is about to start again: what is done is kept. Load this page again in a minute, and continue."
 FULL = "Too many runs wait already: press Run again in a few minutes."
@@ -22,27 +24,32 @@ _REMEMBERED = 10  # runs whose seconds tell how long one takes
 
 
 class Line:
-    """The runs of this process, in the order in which they came; `at_once` of them go on."""
+    """The runs of this process, in the order in which they came; `at_once` of them go on on each device.
+
+    waiting: how many of all may wait.
+    """
 
     def __init__(self, at_once: int, waiting: int) -> None:
-        self._at_once, self._room = at_once, at_once + waiting
+        self._at_once, self._room = at_once, waiting
         self._moved = threading.Condition()
         self._places: list[Place] = []
         self._took: deque[float] = deque(maxlen=_REMEMBERED)
         self._ends = False
 
     @contextlib.contextmanager
-    def place(self, expected: float = 0.0) -> Iterator[Place]:
-        """The next place, until the context ends. expected: seconds of the run, 0 where that is not known.
+    def place(self, expected: float = 0.0, device: str = "") -> Iterator[Place]:
+        """The next place, until the context ends. expected: seconds of the run, 0 where that is not known. device: that
+        it will be on.
 
         Raises InputError where too many wait, or the server is about to end.
         """
         with self._moved:
             self._check_open()
-            if len(self._places) >= self._room:
-                raise InputError(FULL)
-            own = Place(self, expected)
+            own = Place(self, expected, device)
             self._places.append(own)
+            if own.ahead and sum(place.ahead > 0 for place in self._places) > self._room:
+                self._places.remove(own)
+                raise InputError(FULL)
         try:
             yield own
         finally:
@@ -79,8 +86,8 @@ class Line:
 class Place:
     """Of one run in a line. began: when its turn came, on the monotonic clock; None before."""
 
-    def __init__(self, line: Line, expected: float) -> None:
-        self._line, self._left, self._said = line, expected or None, time.monotonic()
+    def __init__(self, line: Line, expected: float, device: str) -> None:
+        self._line, self._left, self._said, self._device = line, expected or None, time.monotonic(), device
         self.began: float | None = None
 
     def wait(self, seconds: float) -> bool:
@@ -100,17 +107,21 @@ class Place:
     @property
     def ahead(self) -> int:
         """Runs that have to end before this one begins; 0 = it is its turn."""
-        return max(0, self._line._places.index(self) + 1 - self._line._at_once)
+        return max(0, len(self._before()) + 1 - self._line._at_once)
 
     @property
     def seconds(self) -> float | None:
         """Expected until its turn; None where nobody knows."""
         with self._line._moved:
-            before = self._line._places[: self._line._places.index(self)]
-            left = [place._seconds_left() for place in before]
+            left = [place._seconds_left() for place in self._before()]
         if any(each is None for each in left):
             return None
         return sum(each for each in left if each is not None) / self._line._at_once
+
+    def _before(self) -> list[Place]:
+        """Those on the same device that came before."""
+        places = self._line._places
+        return [place for place in places[: places.index(self)] if place._device == self._device]
 
     def _seconds_left(self) -> float | None:
         known = self._line._usual() if self._left is None else self._left
@@ -119,6 +130,13 @@ class Place:
         since = self._said if self._left is not None else self.began
         gone = 0.0 if self.began is None or since is None else time.monotonic() - since
         return max(0.0, known - gone)
+
+
+def device_of(settings: TrackSettings) -> str:
+    """In whose line a run with these settings stands. Where workers are, a run's device is theirs: all stand in one."""
+    if WORKERS.count:
+        return ""
+    return models.device_choices()[0][1] if settings.device == "auto" else settings.device
 
 
 @cache

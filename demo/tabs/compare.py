@@ -171,7 +171,8 @@ def _compared(
     stop = tabs.stop_file(workspace, NAME)
     for said in _fetch({left[1], right[1]}):
         yield None, said
-    with turn.line().place() as place, workspace.new_folder("files-") as folder:
+    place_of = turn.line().place(device=turn.device_of(session.settings))
+    with place_of as place, workspace.new_folder("files-") as folder:
         while not place.wait(1):
             yield None, panels.waits(Progress(ahead=place.ahead, wait_seconds=place.seconds))
             if stop.exists():

@@ -1,4 +1,4 @@
-"""One line for the runs of all visitors: who is before whom, for how long, and what ends the waiting."""
+"""A line on each device for the runs of all visitors: who is before whom, for how long, and what ends the waiting."""
 
 import threading
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 from demo_clips import index_of
 
-from demo.runs import track, turn
+from demo.runs import models, track, turn
 from demo.runs.turn import Line
 from demo.stage import paint
 from demo.visit import studio
@@ -46,6 +46,17 @@ def test_several_go_on_at_once_where_that_is_allowed():
         assert one.wait(0) and two.wait(0) and not three.wait(0) and three.ahead == 1
 
 
+def test_each_device_has_a_line_of_its_own_and_all_lines_an_end():
+    line = Line(1, 1)
+    with line.place(20.0, "cuda") as one, line.place(device="cpu") as other, line.place(device="cuda") as behind:
+        assert one.wait(0) and other.wait(0), "they do not wait for one another"
+        assert behind.ahead == 1 and 19 < behind.seconds <= 20
+        with pytest.raises(InputError, match="wait already"), line.place(device="cpu"):
+            pass
+        with line.place(device="cuda:1") as third:
+            assert third.wait(0), "who does not have to wait takes no place from those who do"
+
+
 def test_a_place_that_is_left_makes_way():
     line = Line(1, 2)
     first, second = line.place(), line.place()
@@ -72,7 +83,7 @@ def test_a_waiting_visitor_sees_the_line_and_stop_ends_the_waiting(
     line, act, session, visitor, painted, chosen, monkeypatch
 ):
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
-    with line.place(90.0) as other:
+    with line.place(90.0, "cpu") as other:
         other.wait(0)
         panels = track.run(visitor, "neighbours", *chosen)
         assert "Waiting: another run is first, about 1 min 30 s." in next(panels)
@@ -87,7 +98,7 @@ def test_a_waiting_run_whose_page_has_gone_gives_up_its_place(
 ):
     monkeypatch.setattr(track, "WAITING_UNWATCHED_SECONDS", -1)
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
-    with line.place() as other:
+    with line.place(device="cpu") as other:
         other.wait(0)
         panels = track.run(visitor, "neighbours", *chosen)
         next(panels)
@@ -115,7 +126,7 @@ def test_programs_learn_of_their_place(line, session, visitor, listed):
     from demo import api
 
     session.set_key_frame(0, index_of(FIRST))
-    with line.place(5.0) as other:
+    with line.place(5.0, models.device_choices()[0][1]) as other:
         other.wait(0)
         steps = api.propagate(visitor, size=64)
         found = next(steps)
