@@ -3,6 +3,7 @@
 import json
 import math
 import zlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,12 @@ def draw(name: str, shape: tuple[int, ...], salt: int) -> np.ndarray:
 
 def family_state(family: str, salt: int = 0) -> dict[str, np.ndarray]:
     """A state dict of drawn weights with the names and shapes that a family's released checkpoint has."""
-    shapes = json.loads((FOLDER / "families" / family / "state_dict.json").read_text())
-    return {name: draw(name, tuple(shape), salt) for name, shape in shapes.items()}
+    return dict(_drawn(FOLDER / "families" / family, salt))
+
+
+@lru_cache(maxsize=2)  # tests of a file mostly want the same, and a second is a good part of what many of them take
+def _drawn(folder: Path, salt: int) -> dict[str, np.ndarray]:
+    return {name: draw(name, shape, salt) for name, shape in released_shapes(folder).items()}
 
 
 def released_shapes(folder: Path = FOLDER) -> dict[str, tuple[int, ...]]:
@@ -67,12 +72,12 @@ def released_shapes(folder: Path = FOLDER) -> dict[str, tuple[int, ...]]:
 
 def released_state(salt: int = 0, sensory: bool = True) -> dict[str, np.ndarray]:
     """A full state dict of drawn weights; without sensory memory, its tensors are left out and one narrows."""
-    shapes = released_shapes()
-    if not sensory:
-        shapes = {k: v for k, v in shapes.items() if "hidden_update" not in k and "hidden_reinforce" not in k}
-        for name in ("decoder.fuser.block1.downsample.weight", "decoder.fuser.block1.conv1.weight"):
-            out, channels, *kernel = shapes[name]
-            shapes[name] = (out, channels - 64, *kernel)
+    if sensory:
+        return dict(_drawn(FOLDER, salt))
+    shapes = {k: v for k, v in released_shapes().items() if "hidden_update" not in k and "hidden_reinforce" not in k}
+    for name in ("decoder.fuser.block1.downsample.weight", "decoder.fuser.block1.conv1.weight"):
+        out, channels, *kernel = shapes[name]
+        shapes[name] = (out, channels - 64, *kernel)
     return {name: draw(name, shape, salt) for name, shape in shapes.items()}
 
 
