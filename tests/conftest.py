@@ -1,5 +1,6 @@
 """Shared by all tests: the folder of helpers on the path, a small network of random weights, and one browser."""
 
+import gc
 import os
 import shutil
 import sys
@@ -37,6 +38,12 @@ def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
 def pytest_collection_modifyitems(items):
     if "PYTEST_XDIST_WORKER" in os.environ:
         items[:] = in_order(items)
+
+
+def pytest_collection_finish():
+    """What was imported stays: collecting garbage need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

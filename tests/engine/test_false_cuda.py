@@ -10,11 +10,13 @@ operator, not even `empty` (tried with torch 2.14): each would be one of ours, a
 
 from collections import Counter
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from xmem import MemoryConfig, Propagator, family_config
@@ -90,10 +92,17 @@ def false_cuda(monkeypatch):
         yield
 
 
+@cache
+def folded(name: str):
+    """On torch's device without values, where norms can be folded."""
+    with unset_fake_temporarily(), torch.device("meta"):
+        return fold_batch_norm(NETWORKS[name]().eval().requires_grad_(False))
+
+
 def network(name: str, dtype: torch.dtype):
-    """As `load_model` leaves it on a GPU; made on torch's device without values, where norms can be folded."""
-    with torch.device("meta"):
-        model = fold_batch_norm(NETWORKS[name]().eval().requires_grad_(False))
+    """As `load_model` leaves it on a GPU."""
+    with unset_fake_temporarily():
+        model = deepcopy(folded(name))
 
     def on_cuda(tensor: torch.Tensor) -> torch.Tensor:
         own = dtype if tensor.is_floating_point() else tensor.dtype

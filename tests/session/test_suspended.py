@@ -139,32 +139,37 @@ SCRIPT = textwrap.dedent(
     from xmem.session import Session, suspended
 
     suspended.SAVE_SECONDS = 0.0
-    for number, step in enumerate(Session.open(sys.argv[1]).propagate(SETTINGS, load_state(tiny_state()))):
-        if number == int(sys.argv[2]):
-            print("there", flush=True)
-            sys.stdin.read()
+    network, under_way = load_state(tiny_state()), []
+    for folder, after in zip(sys.argv[1::2], sys.argv[2::2]):
+        under_way.append(Session.open(folder).propagate(SETTINGS, network))
+        for _ in range(int(after) + 1):
+            next(under_way[-1])
+    print("there", flush=True)
+    sys.stdin.read()
     """
 )
 
 
-@pytest.mark.parametrize("after", [6, 18])
-def test_a_killed_run_goes_on_from_its_last_state_with_the_same_results(session, other, tmp_path, after):
-    """In the forward pass, and in the backward pass, which has blended some frames already."""
+def test_a_killed_run_goes_on_from_its_last_state_with_the_same_results(session, other, tmp_path):
+    """Of two runs in one process one is in the forward pass, one in the backward pass, which has blended some frames
+    already."""
     from tests.tiny_model import tiny_state
     from xmem.networks.xmem import load_state
 
     network = load_state(tiny_state())
     run(with_key_frames(other, 0, 12), network)
-    with_key_frames(session, 0, 12)
-    words = [sys.executable, "-c", SCRIPT, str(session.folder), str(after)]
+    killed = {6: with_key_frames(session, 0, 12)}
+    killed[18] = with_key_frames(Session.create(session.video, tmp_path / "second"), 0, 12)
+    words = [sys.executable, "-c", SCRIPT, *(str(w) for after, each in killed.items() for w in (each.folder, after))]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=os.getcwd())
     assert process.stdout.readline() == b"there\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    session = Session.open(session.folder)
-    assert session.suspended(SETTINGS) >= (after - 1) // 2, "of two passes, one"
-    run(session, network)
-    assert alike(results(session), results(other))
+    for after, each in killed.items():
+        again = Session.open(each.folder)
+        assert again.suspended(SETTINGS) >= (after - 1) // 2, "of two passes, one"
+        run(again, network)
+        assert alike(results(again), results(other))
 
 
 def test_a_state_is_written_every_few_seconds_not_at_every_frame(session, network, monkeypatch):
