@@ -189,15 +189,14 @@ class VideoDecoder:
             return self._stream.decode(packet)
         except av.error.EOFError:
             return []
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, ValueError) as error:  # or a stream that calls itself another kind by now
             self._warn(error)
             return []
 
-    def _warn(self, error: av.error.FFmpegError | OSError) -> None:
+    def _warn(self, error: av.error.FFmpegError | OSError | ValueError) -> None:
         if self._warns and not self.is_damaged:
-            _log.warning(
-                "%s is damaged or cut (%s); using what can be decoded.", Private(self.path.name), error.strerror
-            )
+            reason = getattr(error, "strerror", None) or error
+            _log.warning("%s is damaged or cut (%s); using what can be decoded.", Private(self.path.name), reason)
         self.is_damaged = True
 
 

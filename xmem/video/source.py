@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import av
 from av.audio.stream import AudioStream
@@ -102,6 +103,10 @@ _OPEN_OPTIONS = {
 _ADVICE = "use an MP4, MOV, MKV, WebM, AVI or GIF file"
 
 
+# Names and comments in a file need not be text: PyAV 19 replaces what is none, and has no setting for it.
+_WORDS: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+
+
 def existing_path(source: str | Path) -> Path:
     """The absolute path of an existing regular file or folder; an absolute path is never taken for an address.
 
@@ -122,7 +127,7 @@ def open_container(path: Path) -> InputContainer:
         raise InputError(f"The file {path.name!r} is empty; copy or export it again.")
     try:
         check_claims(path)
-        container = av.open(str(path), container_options=_OPEN_OPTIONS, metadata_errors="replace")
+        container = av.open(str(path), container_options=_OPEN_OPTIONS, **_WORDS)
     except PermissionError as error:
         raise InputError(f"The file {path.name!r} may not be read; change its permissions.") from error
     except av.error.ArgumentError as error:  # a demuxer that is not on the list
