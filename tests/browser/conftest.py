@@ -26,7 +26,7 @@ MARKERS = {  # (x, y) by video size
 }
 MARKER_COLOR = (255, 0, 255)
 START_SECONDS = 400
-MOST_FRAMES = 400  # of a video
+MOST_FRAMES, MOST_PIXELS = 400, 1280 * 720  # of a video, and of each frame
 VIEWPORT = {"width": 1000, "height": 760}
 
 
@@ -45,6 +45,7 @@ def server(tmp_path_factory) -> Iterator[str]:
     model = write_tiny_model(folder / "tiny.safetensors")
     own = {"XMEM_MODEL": str(model), "TMPDIR": str(temporary), "XMEM_SESSIONS": str(folder / "kept")}
     own["XMEM_LIMIT_FRAMES"] = str(MOST_FRAMES)
+    own["XMEM_LIMIT_FRAME_PIXELS"] = str(MOST_PIXELS)
     own["XMEM_LIMIT_INFERENCE_PIXELS"] = "110000"  # 240 pixels are the largest choice: runs are quick
     environment = {**os.environ, **own, "no_proxy": "127.0.0.1"}
     environment.pop("GRADIO_TEMP_DIR", None)

@@ -436,6 +436,16 @@ def test_of_a_clip_that_is_too_long_the_beginning_is_taken_by_a_click(page, tmp_
     assert not page.is_visible(".offer")
 
 
+def test_a_clip_whose_frames_are_too_large_is_made_smaller_by_a_click(page, tmp_path):
+    path = write_plain_clip(tmp_path / "large.mp4", 1920, 1080, 8)
+    page.set_input_files("#video input[type=file]", str(path))
+    says(page, "#video-note", "megapixels that are read here")
+    page.click("button:has-text('Make it smaller (1280x720)')")
+    shows(page, 0)
+    assert page.evaluate("(p => [p.width, p.height])(document.querySelector('.p-paper'))") == [1280, 720]
+    assert not page.is_visible(".offer")
+
+
 def test_an_uploaded_mask_is_on_the_canvas_in_its_place(page, clips, tmp_path):
     index = np.zeros((360, 640), np.uint8)
     index[100:180, 60:200], index[200:300, 400:600] = 1, 2
