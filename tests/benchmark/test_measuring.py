@@ -52,7 +52,7 @@ def test_a_row_holds_all_that_was_asked_for(measured, material):
     assert measured.whole.frames == FRAMES and measured.whole.fps > 0
     assert measured.engine.frames == FRAMES - 6  # after the mask and a period of memory
     assert measured.engine.seconds > 0 and measured.gflop > 0
-    assert measured.peak_bytes > measured.start_bytes > 0 and measured.growth_bytes is not None
+    assert measured.peak_bytes >= measured.start_bytes > 0 and measured.growth_bytes is not None
 
 
 def test_shares_of_time_cover_every_part_and_sum_to_one(measured):

@@ -88,6 +88,7 @@ class _Waiting:
 
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._owner = os.getpid()
         package = str(Path(__file__).parents[1])
         few = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
         with theirs:
@@ -98,6 +99,11 @@ class _Waiting:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for this one, which may want to read on
             )
+
+    def has_gone(self) -> bool:
+        """Whether it was ended, as far as this process can tell: that which started it. The socket need not tell: a
+        process that it left behind may hold the other end."""
+        return os.getpid() == self._owner and self._process.poll() is not None
 
     def begin(self, name: bytes) -> socket.socket:
         """A socket to a fresh process. Raises OSError where the one that waits has gone."""
@@ -133,11 +139,11 @@ def _begun(name: bytes) -> socket.socket:
         for _ in range(2):
             if _MODE.waiting is None:
                 _MODE.waiting = _Waiting()
-            try:
-                return _MODE.waiting.begin(name)
-            except OSError:  # it was ended from outside
-                _log.warning("The process that reads files has gone, and another one takes its place.")
-                _MODE.waiting = None
+            with suppress(OSError):  # where it was ended from outside
+                if not _MODE.waiting.has_gone():
+                    return _MODE.waiting.begin(name)
+            _log.warning("The process that reads files has gone, and another one takes its place.")
+            _MODE.waiting = None
     raise InputError("No process can be started that reads files: try again later.")
 
 
