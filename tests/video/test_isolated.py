@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.video.apart import APART, in_this_process
 from tests.video.clips import flat_images, write_clip
 from tests.video.test_access import assert_same, moving_images
 from xmem import leaving
@@ -26,23 +26,7 @@ from xmem.private import message_without
 from xmem.video import FrameAccess, confinement, isolated
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot take rights from a process")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on() -> Iterator[None]:
-    """This process has files read by another, as the page has."""
-    isolated.isolate()
-    yield
-    isolated.isolate(False)
-
-
-def in_process(path: Path) -> FrameAccess:
-    isolated._MODE.is_on = False
-    try:
-        return FrameAccess(path)
-    finally:
-        isolated._MODE.is_on = True
+pytestmark = APART
 
 
 def readers() -> list[int]:
@@ -88,7 +72,7 @@ def sources(folder: Path) -> dict[str, Path]:
 @pytest.mark.parametrize("kind", ["mp4", "avi", "gif", "a damaged file", "images"])
 def test_the_same_frames_come_in_any_order(tmp_path, kind):
     path = sources(tmp_path)[kind]
-    with in_process(path) as plain, FrameAccess(path) as access:
+    with in_this_process(lambda: FrameAccess(path)) as plain, FrameAccess(path) as access:
         count = plain.frame_count
         assert (access.info, access.index, access.frame_count) == (plain.info, plain.index, count)
         about = ("time_base", "colour", "sample_aspect", "start", "audio_path")

@@ -4,8 +4,6 @@ goes on."""
 import io
 import os
 import signal
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from tests.hostile import MEGABYTE, memory_rise, png
 from tests.render.test_hostile import kinds
 from tests.scoring.test_quality import NAMES, truths, zip_of
 from tests.session.scene import images, square
+from tests.video.apart import APART, in_this_process
 from tests.video.clips import write_clip
 from tests.video.test_isolated import gone, readers
 from xmem import Session
@@ -28,15 +27,8 @@ from xmem.video import isolated
 from xmem.video.images import load_image
 from xmem.video.stills import StillReader, read_still
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot take rights from a process")
+pytestmark = APART
 WORDS = "The image", "give a PNG"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on() -> Iterator[None]:
-    isolated.isolate()
-    yield
-    isolated.isolate(False)
 
 
 @pytest.fixture
@@ -49,21 +41,13 @@ def nothing_here(monkeypatch):
     monkeypatch.setattr(Image, "open", opened)
 
 
-def in_process(read):
-    isolated._MODE.is_on = False
-    try:
-        return read()
-    finally:
-        isolated._MODE.is_on = True
-
-
 def test_pictures_of_every_kind_are_the_same(tmp_path):
     with StillReader() as reader:
         for name, data in kinds().items():
             path = tmp_path / name
             path.write_bytes(data)
             for upright in (False, True):
-                expected = in_process(lambda path=path, up=upright: read_still(path, *WORDS, upright=up))
+                expected = in_this_process(lambda path=path, up=upright: read_still(path, *WORDS, upright=up))
                 for source in (path, io.BytesIO(data)):
                     found = reader.read(source, *WORDS, upright=upright)
                     assert (found.mode, found.size) == (expected.mode, expected.size)
@@ -72,7 +56,7 @@ def test_pictures_of_every_kind_are_the_same(tmp_path):
         assert len(readers()) == 1, "one process for all"
     for name in kinds():
         np.testing.assert_array_equal(
-            load_image(tmp_path / name), in_process(lambda name=name: load_image(tmp_path / name))
+            load_image(tmp_path / name), in_this_process(lambda name=name: load_image(tmp_path / name))
         )
 
 
@@ -121,7 +105,7 @@ def test_damage_and_what_is_no_picture_are_refused_in_the_same_words(tmp_path):
     path = tmp_path / "a.png"
     for data in (b"", b"words", kinds()["grey.png"][:-40]):
         path.write_bytes(data)
-        for attempt in (lambda: read_still(path, *WORDS), lambda: in_process(lambda: read_still(path, *WORDS))):
+        for attempt in (lambda: read_still(path, *WORDS), lambda: in_this_process(lambda: read_still(path, *WORDS))):
             with pytest.raises(InputError, match=r"^The image is not a readable image; give a PNG\.$"):
                 attempt()
     with pytest.raises(InputError, match="readable"):

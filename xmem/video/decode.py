@@ -19,7 +19,7 @@ from xmem.errors import InputError
 from xmem.limits import check_shape, limits, smaller
 from xmem.private import Private
 from xmem.video.colour import Colour, colour_of, to_rgb
-from xmem.video.source import open_container, video_stream
+from xmem.video.source import DAMAGE, open_container, video_stream
 from xmem.video.timeline import Timeline
 
 _log = logging.getLogger("xmem")
@@ -189,7 +189,7 @@ class VideoDecoder:
             return self._stream.decode(packet)
         except av.error.EOFError:
             return []
-        except (av.error.FFmpegError, ValueError) as error:  # or a stream that calls itself another kind by now
+        except DAMAGE as error:
             self._warn(error)
             return []
 

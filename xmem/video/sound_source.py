@@ -17,7 +17,7 @@ from av.audio.layout import AudioLayout
 
 from xmem.private import Private
 from xmem.video.isolated import Conversation, is_isolated, shared
-from xmem.video.source import open_container, sound_stream
+from xmem.video.source import DAMAGE, open_container, sound_stream
 from xmem.video.timeline import Timeline
 
 _log = logging.getLogger("xmem")
@@ -112,7 +112,7 @@ class FileSound:
     def _frames(self, packet: av.Packet) -> tuple[AudioFrame, ...]:
         try:
             return tuple(self._stream.decode(packet))
-        except av.error.FFmpegError:
+        except DAMAGE:
             return ()  # one damaged packet, whose place is filled with silence
 
 

@@ -103,6 +103,8 @@ _OPEN_OPTIONS = {
 _ADVICE = "use an MP4, MOV, MKV, WebM, AVI or GIF file"
 
 
+# What decoding a packet raises where a file is damaged; the second where its stream calls itself another kind by now.
+DAMAGE = (av.error.FFmpegError, ValueError)
 # Names and comments in a file need not be text: PyAV 19 replaces what is none, and has no setting for it.
 _WORDS: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
