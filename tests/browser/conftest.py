@@ -9,12 +9,15 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from playwright.sync_api import Page
+
+from xmem.checkpoints.catalogue import WORDS
 
 PROJECT = Path(__file__).parents[2]
 sys.path.insert(0, str(PROJECT / "tests"))
@@ -44,6 +47,11 @@ def server(tmp_path_factory) -> Iterator[str]:
     temporary.mkdir()
     model = write_tiny_model(folder / "tiny.safetensors")
     own = {"XMEM_MODEL": str(model), "TMPDIR": str(temporary), "XMEM_SESSIONS": str(folder / "kept")}
+    own["XMEM_CHECKPOINTS"] = str(folder / "checkpoints")
+    if find_spec("transformers"):  # the helper that finds what words name, of random weights
+        from tests.click.tiny_helpers import write_clipseg
+
+        write_clipseg(folder / "checkpoints" / WORDS)
     own["XMEM_LIMIT_FRAMES"] = str(MOST_FRAMES)
     own["XMEM_LIMIT_FRAME_PIXELS"] = str(MOST_PIXELS)
     own["XMEM_LIMIT_INFERENCE_PIXELS"] = "110000"  # 240 pixels are the largest choice: runs are quick

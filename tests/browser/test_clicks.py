@@ -67,6 +67,22 @@ def test_enter_begins_another_object_and_a_box_is_dragged(bunny):
     assert red(page) > 8_000
 
 
+def test_words_make_a_first_mask_that_is_undone_like_a_click(bunny):
+    pytest.importorskip("transformers")
+    page = bunny
+    page.fill(".p-words input", "a red disc")
+    page.press(".p-words input", "Enter")
+    page.wait_for_selector(".p-object")
+    settled(page)
+    assert red(page) > 0
+    page.mouse.click(*at(page, *ROCK))
+    assert painted(page) != {} and page.locator(".p-click").count() == 1, "a click goes on from what was found"
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    settled(page)
+    assert painted(page) == {}
+
+
 def test_a_dot_of_paint_says_that_one_may_click(bunny):
     page = bunny
     press(page, "[data-tool=brush]")

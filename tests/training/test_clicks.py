@@ -12,6 +12,7 @@ from tests.training.test_train import arguments
 from xmem.cli import train as cli
 from xmem.networks.click import ClickNet
 from xmem.training import clicks
+from xmem.training.recipe import RECIPES
 
 
 @pytest.fixture
@@ -37,11 +38,25 @@ def test_held_back_stills_are_left_out_and_so_is_what_looks_like_them(stills, tm
     assert len(list(clicks.held_back(stills[0]))) == 1 and not list(clicks.held_back(stills[1]))
 
 
+def test_stills_with_several_objects_come_three_times_as_often(tmp_path):
+    rng = np.random.default_rng(0)
+    for kind in ("frames", "masks"):
+        (tmp_path / "set" / kind / "all").mkdir(parents=True)
+    for name, objects in (("one", 1), ("two", 2)):
+        mask = np.zeros((32, 32), np.uint8)
+        mask[4:12, 4:12], mask[20:28, 20:28] = 1, objects
+        cv2.imwrite(str(tmp_path / "set" / "frames" / "all" / f"{name}.png"), rng.integers(0, 255, (32, 32, 3)))
+        cv2.imwrite(str(tmp_path / "set" / "masks" / "all" / f"{name}.png"), mask)
+    stills = clicks.ClickStills.build([tmp_path / "set"], tmp_path / "cache")
+    drawn = [stills.pick(rng).masks.max() for _ in range(400)]
+    assert 280 < drawn.count(2) < 320
+
+
 def test_a_run_trains_judges_and_goes_on_where_it_was(world, stills, tmp_path):
     words = ("--model", "xmem-click", "--data", world / "data", "--cutouts", world / "cutouts", "--stills", *stills)
     small = ("--out", tmp_path / "run", "--workers", 0, "--batch-scale", 0.2, "--device", "cpu")
     assert cli.run(arguments(*words, *small, "--steps", 1)) == 0
-    assert cli.run(arguments(*words, *small, "--steps", 2)) == 0
+    assert cli.run(arguments(*words, *small, "--steps", 2, "--tune")) == 0
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "loss" in line] == [1, 2]
     assert {"mean", "ecssd@1", "ecssd@3"} == log[-1]["validation"].keys()
@@ -51,7 +66,7 @@ def test_a_run_trains_judges_and_goes_on_where_it_was(world, stills, tmp_path):
 def test_the_encoders_first_blocks_and_norms_stay_and_the_rest_learns():
     torch.manual_seed(0)
     model = ClickNet()
-    clicks.prepare(model, clicks.CLICK_RECIPE)
+    clicks.prepare(model, RECIPES["xmem-click"])
     assert not model.stem[0].weight.requires_grad and not model.blocks[0].project[0].weight.requires_grad
     assert model.blocks[-1].project[0].weight.requires_grad and not model.blocks[-1].project[1].training
     assert model.smooth[1].training

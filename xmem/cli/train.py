@@ -16,7 +16,7 @@ from xmem.networks.click import ClickNet
 from xmem.networks.xmem import XMem
 from xmem.scoring.evaluation import evaluate, find_sequences
 from xmem.training import yardstick
-from xmem.training.clicks import CLICK_RECIPE, HELD_BACK_SETS, ClickStills, ClickTrainer, judge, load_imagenet
+from xmem.training.clicks import HELD_BACK_SETS, ClickStills, ClickTrainer, judge, load_imagenet
 from xmem.training.clips import ClipSource
 from xmem.training.footage import Cutouts, Footage, Stills
 from xmem.training.initial import load_lite0, load_resnet, soften_reading
@@ -33,7 +33,7 @@ HELP = DESCRIPTION = "train a network like xmem-lite"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the `train` command."""
     add = parser.add_argument
-    add("--model", default="xmem-lite", choices=[*sorted(RECIPES), CLICK], help="which network to train, by its recipe")
+    add("--model", default="xmem-lite", choices=sorted(RECIPES), help="which network to train, by its recipe")
     further = parser.add_mutually_exclusive_group()
     further.add_argument(
         "--refine", action="store_true", help="the recipe of a second run, from the weights of the first (--init)"
@@ -109,7 +109,8 @@ def run(args: argparse.Namespace) -> int:
 def run_clicks(args: argparse.Namespace) -> int:
     """Train the click network."""
     device = select_device(args.device)
-    recipe = replace(CLICK_RECIPE, batch_pixels=round(CLICK_RECIPE.batch_pixels * args.batch_scale))
+    recipe = choose_recipe(args.model, args.refine, args.tune)
+    recipe = replace(recipe, batch_pixels=round(recipe.batch_pixels * args.batch_scale))
     cache = args.cache or args.out / "cache"
     footage = Footage.build(args.data, cache, args.side, args.hold_back)
     stills = ClickStills.build(args.stills, cache, args.side)

@@ -16,14 +16,13 @@ from torch import Tensor
 from xmem.click.simulate import NO_CLICK, next_click, rough_box, spoilt
 from xmem.errors import InputError
 from xmem.networks.click import ClickNet, Given
-from xmem.networks.xmem import lite_sizes
 from xmem.scoring.evaluation import LabelledSequence, find_sequences
 from xmem.scoring.metrics import region_similarity
-from xmem.training.footage import Stills, read_frames
+from xmem.training.footage import Stills, VideoSequence, read_frames
 from xmem.training.forward import fold_frozen_norms, to_network
 from xmem.training.initial import encoder_state
 from xmem.training.loop import Batch, Trainer, parameter_groups
-from xmem.training.recipe import Recipe, Stage
+from xmem.training.recipe import Recipe
 
 log = logging.getLogger("xmem")
 
@@ -31,26 +30,9 @@ TARGETS = 2  # objects of an image
 MOST_CLICKS = 5
 BOX_SHARE, SPOILT_SHARE = 0.1, 0.2  # of objects that begin with a box, or with an earlier mask
 FOCUS = 2.0  # exponent of the focal loss
+SEVERAL = 3.0  # times as often as a still with one object comes one with several
 ALIKE, THUMBNAIL = 0.96, np.zeros(256, np.float32)
 HELD_BACK_SETS, HELD_BACK_EACH = ("ecssd", "pascal_s_part"), 10  # every tenth image, by name
-CLICK_RECIPE = Recipe(
-    sizes=lite_sizes(),
-    stages=(
-        Stage(0.8, 1, ((192, 192), (160, 224), (192, 224), (224, 160)), 1),
-        Stage(1.0, 1, ((256, 256), (224, 256)), 1),
-    ),
-    micro_batches=2,
-    batch_pixels=4 * 192 * 192,
-    encoder_rate=2e-4,
-    rate=8e-4,
-    weight_decay=0.02,
-    objects=(0.65, 0.25, 0.1),
-    real_share=0.2,
-    still_share=0.65,
-    frozen_blocks=5,
-    ema_decay=0.996,
-    clip_norm=2.0,
-)
 
 
 def is_held_back(folder: Path, stem: str) -> bool:
@@ -63,11 +45,20 @@ class ClickStills(Stills):
     """Stills to train on: without those that are held back, and without images of other sets that look like one."""
 
     NAME = "click-stills"
+    _weights: np.ndarray | None = None  # of the stills, for `pick`
 
     @classmethod
     def build(cls, roots: Sequence[Path], cache: Path, short_side: int = 384) -> Self:
         """As `Stills.build`."""
         return cls._store(roots, cache, short_side, _pictures(list(map(Path, roots)), short_side))
+
+    def pick(self, rng: np.random.Generator) -> VideoSequence:
+        """A random still; those with several objects come more often, as a click must tell which of them is meant."""
+        if self._weights is None:
+            several = np.array([self.picture(index)[..., 3].max() > 1 for index in range(len(self))])
+            weights = np.where(several, SEVERAL, 1.0)
+            self._weights = weights / weights.sum()
+        return self[int(rng.choice(len(self), p=self._weights))]
 
 
 def _pictures(roots: Sequence[Path], short_side: int) -> Iterator[np.ndarray]:

@@ -107,7 +107,7 @@ class ClipSource:
     def _static(self, rng: Generator, shape: BatchShape, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
         """A still that is moved and bent as a whole, its own objects first."""
         assert self.stills is not None  # see `_kind`
-        still = self.stills[int(rng.integers(len(self.stills)))]
+        still = self.stills.pick(rng)
         frames, labels = move_still(rng, still, shape.frames, shape.size)
         return self._populate(rng, frames, labels, shape.objects, still, np.zeros(shape.frames, int))
 

@@ -185,6 +185,10 @@ class Stills(Pictures):
         )
         return cls._store(roots, cache, short_side, pictures)
 
+    def pick(self, rng: np.random.Generator) -> VideoSequence:
+        """A random still."""
+        return self[int(rng.integers(len(self)))]
+
     def __getitem__(self, index: int) -> VideoSequence:
         picture = self.picture(index)
         return VideoSequence(f"still-{index}", picture[None, ..., :3], picture[None, ..., 3])

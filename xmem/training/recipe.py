@@ -128,6 +128,35 @@ FULL = Recipe(  # the paper's main stage: 8 frames of 384 x 384, batch 8, 1e-5, 
     decay="step",
 )
 
-RECIPES = {"xmem-lite": LITE, "XMem": FULL}
+CLICKS = Recipe(  # single images; sizes are those of xmem-lite's encoder
+    sizes=lite_sizes(),
+    stages=(
+        Stage(0.8, 1, ((192, 192), (160, 224), (192, 224), (224, 160)), 1),
+        Stage(1.0, 1, ((256, 256), (224, 256)), 1),
+    ),
+    micro_batches=2,
+    batch_pixels=4 * 192 * 192,
+    encoder_rate=2e-4,
+    rate=8e-4,
+    weight_decay=0.02,
+    objects=(0.65, 0.25, 0.1),
+    real_share=0.2,
+    still_share=0.65,
+    frozen_blocks=5,
+    ema_decay=0.996,
+    clip_norm=2.0,
+)
+TUNED_CLICKS = replace(  # a later run: nearer to the size at which an image is clicked on, more objects that stay apart
+    CLICKS,
+    stages=(
+        Stage(0.5, 1, ((192, 256), (256, 256), (256, 192), (256, 320)), 1),
+        Stage(1.0, 1, ((256, 320), (320, 256), (320, 320), (288, 384)), 1),
+    ),
+    batch_pixels=4 * 256 * 256,
+    objects=(0.5, 0.3, 0.2),
+    weight_decay=0.05,
+)
+
+RECIPES = {"xmem-lite": LITE, "XMem": FULL, "xmem-click": CLICKS}
 REFINED = {"xmem-lite": REFINED_LITE}
-TUNED = {"xmem-lite": TUNED_LITE}
+TUNED = {"xmem-lite": TUNED_LITE, "xmem-click": TUNED_CLICKS}
