@@ -1,11 +1,13 @@
-"""Films the README's loop on a running page, which has the network that comes along:
+"""Films the README's stories on a running page, which has the networks that come along:
 
     python docs/film.py http://127.0.0.1:7860 docs/stage.webp
     python docs/film.py http://127.0.0.1:7860 docs/phone.webp --phone
+    python docs/film.py http://127.0.0.1:7860 docs/click.webp --click SAMPLE.mp4 209,207 OWN.mp4 268,220
 
 A stored session is opened, what was lost is clicked on one frame, the run is stopped, gone on with, and survives a page
-that is loaded again; the result is taken away. It works the page with mouse and clicks as a visitor does, takes
-pictures on the way, and leaves out the waiting.
+that is loaded again; the result is taken away. Or clips are chosen from the disk, and each is tracked from one click at
+a place in its pixels. It works the page with mouse and clicks as a visitor does, takes pictures on the way, and leaves
+out the waiting.
 """
 
 import argparse
@@ -17,6 +19,8 @@ from pathlib import Path
 
 from PIL import Image, ImageChops
 from playwright.sync_api import Page, sync_playwright
+
+from xmem.video.access import FrameAccess
 
 FRAME = 80  # counted from 0: both ears are in sight, and neither is in the mask
 EARS = ((182, 50), (217, 40))  # (x, y) in pixels of the clip
@@ -36,6 +40,7 @@ class Format:
 
 WIDE = Format((1280, 800), 800, 21, 40)
 PHONE = Format((390, 844), 300, 17, 50)
+SMALL = Format((1100, 700), 640, 21, 40)
 
 HELPERS = """(size) => {
   const style = document.createElement('style');
@@ -66,6 +71,7 @@ class Film:
 
     def __init__(self, page: Page, form: Format) -> None:
         self.page, self.form = page, form
+        self.clip = CLIP
         self.words = ""
         self.pictures: list[Image.Image] = []
         self.durations: list[int] = []
@@ -114,13 +120,13 @@ class Film:
         box = self.page.locator(".t-plot").bounding_box()
         for i in range(pictures):
             frame = first + (last - first) * i / (pictures - 1)
-            self.page.mouse.move(box["x"] + box["width"] * frame / (CLIP[1] - 1), box["y"] + box["height"] / 2)
+            self.page.mouse.move(box["x"] + box["width"] * frame / (self.clip[1] - 1), box["y"] + box["height"] / 2)
             if i == 0:
                 self.page.mouse.down()
             self.page.wait_for_timeout(250)
             self.show(160)
         self.page.mouse.up()
-        self.page.mouse.move(box["x"] + box["width"] * last / (CLIP[1] - 1), box["y"] - 60)
+        self.page.mouse.move(box["x"] + box["width"] * last / (self.clip[1] - 1), box["y"] - 60)
         self.page.wait_for_selector(f".p-root[data-frame='{last}']")
         self.page.evaluate("window.xmemSettled()")
         self.page.wait_for_timeout(500)
@@ -128,7 +134,7 @@ class Film:
     def click_clip(self, x: float, y: float) -> None:
         """A click on the picture, once what it would take is shown."""
         box = self.page.locator(".p-paper").bounding_box()
-        scale = box["width"] / CLIP[0]
+        scale = box["width"] / self.clip[0]
         self.page.mouse.move(box["x"] + x * scale, box["y"] + y * scale, steps=3)
         self.page.wait_for_timeout(3000)
         self.show(900)
@@ -178,6 +184,38 @@ def story(film: Film) -> None:
     film.scrub(CLIP[1] - 3, 66, 7)
     film.show(1600)
     take_away(film)
+
+
+def one_click(film: Film, clip: Path, place: tuple[float, float], number: int) -> None:
+    """A clip from the disk is chosen, its object clicked once on the first frame, and followed to the end."""
+    page = film.page
+    film.clip = size_of(clip)
+    page.set_input_files("#video input[type=file]", str(clip))
+    page.wait_for_selector(".p-root:not(.is-empty)")
+    page.wait_for_timeout(4000)
+    to_the_stage(film)
+    film.say(("The sample", "A clip of your own")[number > 0] + ": one click on what is to be followed")
+    film.show(1500)
+    film.click_clip(*place)
+    film.show(800)
+    film.say("Run")
+    film.press("#run")
+    page.wait_for_selector("#panel .run:has-text('left')")
+    film.show(700)
+    while page.locator("#stop").is_visible():
+        film.show(150)
+        page.wait_for_timeout(4000)
+    page.wait_for_selector("#panel .run.done")
+    to_the_stage(film)
+    film.say("followed through all frames")
+    film.scrub(0, film.clip[1] - 1, 12)
+    film.show(1500)
+
+
+def size_of(clip: Path) -> tuple[int, int]:
+    """Width in pixels, and frames."""
+    with FrameAccess(clip) as access:
+        return access.info.width, access.frame_count
 
 
 def choose_size(page: Page) -> None:
@@ -237,7 +275,7 @@ def take_away(film: Film) -> None:
     film.show(2500)
 
 
-def main(address: str, path: Path, form: Format) -> None:
+def main(address: str, path: Path, form: Format, clicked: list[tuple[Path, tuple[float, float]]]) -> None:
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -249,7 +287,10 @@ def main(address: str, path: Path, form: Format) -> None:
         film = Film(page, form)
         film.ready()
         try:
-            story(film)
+            for number, (clip, place) in enumerate(clicked):
+                one_click(film, clip, place, number)
+            if not clicked:
+                story(film)
         finally:  # a story that broke off shows where
             film.show(1000)
             film.save(path)
@@ -264,5 +305,8 @@ if __name__ == "__main__":
     parser.add_argument("address")
     parser.add_argument("path", type=Path)
     parser.add_argument("--phone", action="store_true")
+    parser.add_argument("--click", nargs="+", default=[], metavar="CLIP X,Y", help="clips to track from one click each")
     asked = parser.parse_args()
-    main(asked.address, asked.path, PHONE if asked.phone else WIDE)
+    places = [tuple(map(float, place.split(","))) for place in asked.click[1::2]]
+    clicked = list(zip(map(Path, asked.click[::2]), places, strict=True))
+    main(asked.address, asked.path, SMALL if clicked else PHONE if asked.phone else WIDE, clicked)

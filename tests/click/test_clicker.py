@@ -78,9 +78,10 @@ def test_specks_are_dropped_but_where_somebody_clicked_on_them():
     assert not without_specks(np.zeros((4, 4), bool), []).any()
 
 
-def test_an_object_that_fills_the_image_is_not_looked_at_again(random_clicker):
+def test_all_of_the_image_is_looked_at_closer_where_the_object_fills_it_and_nothing_where_there_is_none(random_clicker):
     held = random_clicker.image(np.zeros((300, 400, 3), np.uint8))
-    assert held._around(np.ones((96, 128), np.float32), [(5, 5, True)], None, None) is None
+    assert held._around(np.ones((96, 128), np.float32), [(5, 5, True)], None) == (0, 0, 400, 300)
+    assert held._around(np.zeros((96, 128), np.float32), [(5, 5, True)], None) is None
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from torch import nn
 from xmem.checkpoints import load_model
 from xmem.networks.cpu import packed
 from xmem.networks.cpu.packed import ALL, RELU6, PackedConv2d, use_packed
+from xmem.networks.network import Network
 
 LAYERS = {  # of xmem-lite: in, out, kernel, stride, padding, groups
     "stem": (3, 32, 3, 2, 1, 1),
@@ -58,6 +59,27 @@ def test_a_packed_layer_is_the_plain_one_at_every_size(kind, dtype):
     for size in [(24, 40), (17, 23), (24, 40)]:
         x = image(conv, *size)
         assert near(own(x), conv(x)) and near(conv_relu6(own, x), F.relu6(conv(x)))
+
+
+@torch.no_grad()
+def test_sizes_that_come_by_turns_are_packed_once_each_and_no_more_are_held_than_asked_for():
+    class ByTurns(Network):
+        shapes_at_once = 2
+
+        def __init__(self, conv):
+            super().__init__()
+            self.conv = conv
+
+    conv = layer("decoder", torch.float32)
+    own = use_packed(ByTurns(copy.copy(conv))).conv
+    for size in [(24, 40), (17, 23), (24, 40), (12, 20)]:
+        x = image(conv, *size)
+        assert near(own(x), conv(x))
+    (held,) = own._packed.values()
+    assert [tuple(shape[2:]) for shape in held] == [(17, 23), (12, 20)]
+    before = dict(held)
+    own(image(conv, 17, 23))
+    assert all(own._packed[place][shape] is before[shape] for place in own._packed for shape in before)
 
 
 @torch.no_grad()

@@ -42,7 +42,7 @@ class Held(ABC):
 
         clicks: (x, y, is it of the object) in pixels of the image, in the order in which they were made. box: left,
         top, right, bottom around the object. previous: a mask to correct, bool [H, W]. quick: without the closer look
-        at a small object, as for a pointer that moves.
+        at the object, as for a pointer that moves.
         Raises InputError where there is neither click, box nor previous mask, or a place outside the image.
         """
         self._check(clicks, box, previous)
@@ -90,11 +90,19 @@ class Held(ABC):
 
 def without_specks(mask: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
     """A mask, bool [H, W], without parts of less than SPECK of it that nobody clicked on."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if not width:
+        return mask
+    part = np.s_[top : top + height, left : left + width]
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask[part].view(np.uint8), connectivity=8)
     if count < 3:
         return mask
     kept = stats[:, cv2.CC_STAT_AREA] >= SPECK * stats[1:, cv2.CC_STAT_AREA].sum()
     for x, y, of in clicks:
-        kept[labels[int(y), int(x)]] |= of
+        column, row = int(x) - left, int(y) - top
+        if 0 <= column < width and 0 <= row < height:
+            kept[labels[row, column]] |= of
     kept[0] = False
-    return kept[labels]
+    whole = np.zeros_like(mask)
+    whole[part] = kept[labels]
+    return whole

@@ -15,9 +15,8 @@ from xmem.engine.preparing import IMAGE_MEAN, IMAGE_STD
 from xmem.networks.click import ClickNet, Given, Seen
 
 STRIDE = 32  # sides of what the network sees are multiples of it
-WHOLE, CLOSER = 448, 352  # longer sides at which the network sees an image, and a part of it around the object
+WHOLE, CLOSER = 320, 448  # longer sides at which the network sees an image, and a part of it around the object
 MARGIN = 0.35  # of the object's box, on each side, that a closer look takes in
-WORTH = 1.3  # times by which a closer look must be closer
 MOST_VIEWS = 4  # kept of an image: looks with their features
 
 Answer = tuple[np.ndarray, "View"]  # logits float32 [h, w] of a look
@@ -70,7 +69,7 @@ class HeldByLooks(Held):
         if before is not None:
             start = _probability(self._logits(before))
         answer = self._decode(self._whole, clicks, box, start), self._whole
-        around = None if quick else self._around(answer[0], clicks, box, start)
+        around = None if quick else self._around(answer[0], clicks, box)
         if around is not None:
             closer = self._closer(around)
             refined = _probability(self._logits(answer))
@@ -96,11 +95,8 @@ class HeldByLooks(Held):
         )
         return self._model.decode(view.seen, given)[0][0, 0].float().cpu().numpy()
 
-    def _around(
-        self, logits: np.ndarray, clicks: Sequence[Click], box: Box | None, previous: np.ndarray | None
-    ) -> Box | None:
-        """The box of what is meant, in pixels of the image; None where it fills the image, so that there is no closer
-        look, or is not found."""
+    def _around(self, logits: np.ndarray, clicks: Sequence[Click], box: Box | None) -> Box | None:
+        """The box of what is meant, with a margin, in pixels of the image; None where nothing is found."""
         height, width = self.image.shape[:2]
         rows, columns = np.nonzero(logits > 0)
         if not len(rows):
@@ -113,10 +109,7 @@ class HeldByLooks(Held):
         if box is not None:
             left, top, right, bottom = min(left, box[0]), min(top, box[1]), max(right, box[2]), max(bottom, box[3])
         margin = MARGIN * max(right - left, bottom - top, 16.0)
-        around = max(0, left - margin), max(0, top - margin), min(width, right + margin), min(height, bottom + margin)
-        scale = max(self._whole.size) / max(width, height)
-        closer = CLOSER / max(around[2] - around[0], around[3] - around[1])
-        return around if closer > WORTH * scale else None
+        return max(0, left - margin), max(0, top - margin), min(width, right + margin), min(height, bottom + margin)
 
     def _closer(self, around: Box) -> View:
         """A look at that part, one of those kept where it fits."""
@@ -159,4 +152,4 @@ class HeldByLooks(Held):
 
 
 def _probability(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logits.clip(-20, 20)))
+    return 1 / (1 + cv2.exp(-logits.clip(-20, 20)))

@@ -97,6 +97,8 @@ class Residual(nn.Module):
 class ClickNet(Network):
     """`see` once for an image, `decode` for each click."""
 
+    shapes_at_once = 4  # of the whole image, and of closer looks at parts of it
+
     def __init__(self):
         super().__init__()
         self.stem = lite_stem(3)

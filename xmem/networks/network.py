@@ -7,7 +7,12 @@ from torch import nn
 
 
 class Network(nn.Module):
-    """Weights only, without state between frames: videos share it, and nobody changes it once it is loaded."""
+    """Weights only, without state between frames: videos share it, and nobody changes it once it is loaded.
+
+    shapes_at_once: of inputs that come by turns, for which weights lie ready on a CPU.
+    """
+
+    shapes_at_once = 1
 
     @property
     def device(self) -> torch.device:

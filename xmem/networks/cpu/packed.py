@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmem.networks.network import Network
 from xmem.networks.xmem.blocks import JointConv2d
 
 ALL = slice(None)
@@ -30,7 +31,8 @@ class PackedConv2d(JointConv2d):
     and where torch lacks these operators, it is the plain layer.
     """
 
-    _packed: dict[tuple, tuple[torch.Size, Tensor]]
+    _packed: dict[tuple, dict[torch.Size, Tensor]]  # by the part, for the latest shapes of inputs
+    _shapes = 1
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C_in, h, w] -> [N, C_out, h', w']."""
@@ -75,12 +77,14 @@ class PackedConv2d(JointConv2d):
         if not is_available(self.weight.dtype):
             return None
         place = (inputs.start, inputs.stop, outputs.start, outputs.stop, self.weight.dtype)
-        packed_for, packed = self._packed.get(place, (None, None))
-        if packed_for != shape:
+        known = self._packed.get(place, {})
+        packed = known.get(shape)
+        if packed is None:
             packed = torch.ops.mkldnn._reorder_convolution_weight(
                 self.weight[outputs, inputs].contiguous(), self.padding, self.stride, self.dilation, groups, shape
             )
-            self._packed[place] = shape, packed
+            latest = list(known.items())[max(0, len(known) - self._shapes + 1) :]
+            self._packed[place] = {**dict(latest), shape: packed}  # a new one: other threads may be reading
         return packed
 
 
@@ -99,10 +103,14 @@ def is_available(dtype: torch.dtype) -> bool:
 
 
 def use_packed(model: nn.Module) -> nn.Module:
-    """Let, in place, the plain convolutions of `model` be packed ones; its weights must not change any more."""
+    """Let, in place, the plain convolutions of `model` be packed ones, for its `shapes_at_once` if it is a Network; its
+    weights must not change any more."""
+    shapes = model.shapes_at_once if isinstance(model, Network) else 1
     for layer in model.modules():
         plain = type(layer) in (nn.Conv2d, JointConv2d) and layer.padding_mode == "zeros"
         if plain and layer.groups in (1, layer.out_channels):
             layer.__class__ = PackedConv2d
             cast(PackedConv2d, layer)._packed = {}
+        if isinstance(layer, PackedConv2d):
+            layer._shapes = shapes
     return model
