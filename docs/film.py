@@ -14,7 +14,9 @@ import argparse
 import io
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageChops
@@ -186,7 +188,13 @@ def story(film: Film) -> None:
     take_away(film)
 
 
-def one_click(film: Film, clip: Path, place: tuple[float, float], number: int) -> None:
+def from_one_click(film: Film, clicked: Sequence[tuple[Path, tuple[float, float]]]) -> None:
+    """Each clip is tracked from one click; the first of them is the sample."""
+    for number, (clip, place) in enumerate(clicked):
+        one_click(film, "A clip of your own" if number else "The sample", clip, place)
+
+
+def one_click(film: Film, title: str, clip: Path, place: tuple[float, float]) -> None:
     """A clip from the disk is chosen, its object clicked once on the first frame, and followed to the end."""
     page = film.page
     film.clip = size_of(clip)
@@ -194,18 +202,14 @@ def one_click(film: Film, clip: Path, place: tuple[float, float], number: int) -
     page.wait_for_selector(".p-root:not(.is-empty)")
     page.wait_for_timeout(4000)
     to_the_stage(film)
-    film.say(("The sample", "A clip of your own")[number > 0] + ": one click on what is to be followed")
+    film.say(f"{title}: one click on what is to be followed")
     film.show(1500)
     film.click_clip(*place)
     film.show(800)
     film.say("Run")
-    film.press("#run")
-    page.wait_for_selector("#panel .run:has-text('left')")
+    begin(film)
     film.show(700)
-    while page.locator("#stop").is_visible():
-        film.show(150)
-        page.wait_for_timeout(4000)
-    page.wait_for_selector("#panel .run.done")
+    to_the_end(film, 150, 4000)
     to_the_stage(film)
     film.say("followed through all frames")
     film.scrub(0, film.clip[1] - 1, 12)
@@ -231,16 +235,14 @@ def run(film: Film) -> None:
     """Run, stop, go on, load the page anew in the middle, and wait for the end."""
     page = film.page
     film.say("Run: only what the correction reaches")
-    film.press("#run")
-    page.wait_for_selector("#panel .run:has-text('left')")
+    begin(film)
     film.show(700)
     film.say("Stop keeps what is done")
     film.press("#stop")
     page.wait_for_selector("#run:has-text('Continue')")
     film.show(900)
     film.say("and Continue goes on there")
-    film.press("#run")
-    page.wait_for_selector("#panel .run:has-text('left')")
+    begin(film)
     film.say("Load the page again in the middle: nothing is lost")
     film.show(1500)
     page.reload()
@@ -251,11 +253,22 @@ def run(film: Film) -> None:
     if film.form is PHONE:
         film.look_at("#run-box")
     film.show(900)
-    while page.locator("#stop").is_visible():
-        film.show(200)
-        page.wait_for_timeout(7000)
-    page.wait_for_selector("#panel .run.done")
+    to_the_end(film, 200, 7000)
     film.show(1200)
+
+
+def begin(film: Film) -> None:
+    """Press Run, and wait until the page tells how long it will take."""
+    film.press("#run")
+    film.page.wait_for_selector("#panel .run:has-text('left')")
+
+
+def to_the_end(film: Film, shown: int, apart: int) -> None:
+    """Pictures of a run until it is done: how long each is shown, and how far apart they are taken, in milliseconds."""
+    while film.page.locator("#stop").is_visible():
+        film.show(shown)
+        film.page.wait_for_timeout(apart)
+    film.page.wait_for_selector("#panel .run.done")
 
 
 def take_away(film: Film) -> None:
@@ -275,7 +288,7 @@ def take_away(film: Film) -> None:
     film.show(2500)
 
 
-def main(address: str, path: Path, form: Format, clicked: list[tuple[Path, tuple[float, float]]]) -> None:
+def main(address: str, path: Path, form: Format, tell: Callable[[Film], None]) -> None:
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -287,10 +300,7 @@ def main(address: str, path: Path, form: Format, clicked: list[tuple[Path, tuple
         film = Film(page, form)
         film.ready()
         try:
-            for number, (clip, place) in enumerate(clicked):
-                one_click(film, clip, place, number)
-            if not clicked:
-                story(film)
+            tell(film)
         finally:  # a story that broke off shows where
             film.show(1000)
             film.save(path)
@@ -309,4 +319,7 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     places = [tuple(map(float, place.split(","))) for place in asked.click[1::2]]
     clicked = list(zip(map(Path, asked.click[::2]), places, strict=True))
-    main(asked.address, asked.path, SMALL if clicked else PHONE if asked.phone else WIDE, clicked)
+    if clicked:
+        main(asked.address, asked.path, SMALL, partial(from_one_click, clicked=clicked))
+    else:
+        main(asked.address, asked.path, PHONE if asked.phone else WIDE, story)

@@ -27,8 +27,8 @@ class PackedConv2d(JointConv2d):
 
     xmem-lite in bfloat16, one object, two cores of an AMD EPYC (Zen 4): a frame took 0.81 of its time with plain layers
     at 240p and 0.88 at 480p; in float32, 0.82 and as long. A ResNet-50 in float32, with what follows in the same pass:
-    0.7 (one thread of an Intel Xeon with AVX-512). The weights are held twice. Elsewhere than on a CPU, in training,
-    and where torch lacks these operators, it is the plain layer.
+    0.7 (one thread of an Intel Xeon with AVX-512). The weights are held once more for each shape of inputs. Elsewhere
+    than on a CPU, in training, and where torch lacks these operators, it is the plain layer.
     """
 
     _packed: dict[tuple, dict[torch.Size, Tensor]]  # by the part, for the latest shapes of inputs
@@ -83,8 +83,8 @@ class PackedConv2d(JointConv2d):
             packed = torch.ops.mkldnn._reorder_convolution_weight(
                 self.weight[outputs, inputs].contiguous(), self.padding, self.stride, self.dilation, groups, shape
             )
-            latest = list(known.items())[max(0, len(known) - self._shapes + 1) :]
-            self._packed[place] = {**dict(latest), shape: packed}  # a new one: other threads may be reading
+            latest = [*known.items(), (shape, packed)][-self._shapes :]
+            self._packed[place] = dict(latest)  # a new one: other threads may be reading
         return packed
 
 
