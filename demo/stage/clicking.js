@@ -1,5 +1,5 @@
-// Clicks on the picture, and words for what is on it: what a click would take is shown while the pointer moves, and each
-// click is painted at once.
+// Clicks on the picture, and words for what is on it: what a click would take is shown while the pointer moves, roughly at
+// first and as it would be painted once the pointer rests, and each click is painted at once.
 //
 // Clicks belong together while they are about one object on one frame: the server answers all of them with one mask, which
 // takes the place of what the object had on the frame before the first of them.
@@ -12,7 +12,7 @@ export class Clicking {
   /** canvas: what the painter lends: ask(asked), token(), frame(), brush(), labels(), size(), color(), show(labels), commit(),
    * settled(), marks(), say(sentence, kind), model(), the network that answers, and proposal, a canvas over the picture. */
   constructor(canvas) {
-    Object.assign(this, { canvas, group: null, minus: false, pressed: null, asking: false, wanted: null, turn: Promise.resolve(), busy: 0, hidden: 0, later: false });
+    Object.assign(this, { canvas, group: null, minus: false, pressed: null, asking: false, wanted: null, turn: Promise.resolve(), busy: 0, hidden: 0, later: false, fresh: null });
     this.pen = canvas.proposal.getContext("2d");
   }
 
@@ -44,10 +44,17 @@ export class Clicking {
 
   /** The clicks that belong together; begun anew for another object or frame. */
   current() {
-    const { frame, brush, labels } = this.canvas;
-    if (this.group?.frame !== frame() || this.group.id !== brush())
-      this.group = { frame: frame(), id: brush(), before: labels().slice(), clicks: [], box: null, words: "", undos: [], previous: maskOf(labels(), brush(), this.canvas.size()) };
+    this.group = this.next();
     return this.group;
+  }
+
+  /** Those that the next click will belong to. */
+  next() {
+    const { frame, brush, labels } = this.canvas, isOf = (group) => group?.frame === frame() && group.id === brush();
+    if (isOf(this.group)) return this.group;
+    if (!isOf(this.fresh))
+      this.fresh = { frame: frame(), id: brush(), before: labels().slice(), clicks: [], box: null, words: "", undos: [], previous: maskOf(labels(), brush(), this.canvas.size()) };
+    return this.fresh;
   }
 
   /** A click or a box more, after those before it were answered; or words, with which something new begins. */
@@ -86,9 +93,8 @@ export class Clicking {
     await this.canvas.settled();  // so that each click is undone by itself
   }
 
-  ask(group, clicks, quick) {
+  ask({ box, words, previous }, clicks, quick) {
     const { token, frame, model, ask } = this.canvas;
-    const { box = null, words = "", previous = null } = group ?? {};
     return ask({ token: token(), frame: frame(), clicks, box, words, previous: words ? null : previous, quick, model: model() });
   }
 
@@ -121,17 +127,23 @@ export class Clicking {
     this.asking = true;
     try {
       while (this.wanted && !this.pressed && !this.busy) {
-        const { point: place, takesAway: away } = this.wanted, begun = performance.now();
+        const wanted = this.wanted, hidden = this.hidden;
         this.wanted = null;
-        const hidden = this.hidden;  // one that was hidden meanwhile stays so: the pointer may have left
-        const frame = this.canvas.frame(), id = this.canvas.brush();
-        const group = this.group?.frame === frame && this.group.id === id ? this.group : null;
-        const found = await this.ask(group, [...(group?.clicks ?? []), [...place, !away]], true);
-        if (hidden === this.hidden && !this.pressed && frame === this.canvas.frame()) await this.propose(found, hidden);
-        const took = performance.now() - begun;
-        await new Promise((done) => setTimeout(done, Math.max(HOVER_MS - took, 0.6 * took)));  // five eighths of a core at most
+        await this.proposal(wanted, true);
+        const rests = !this.wanted && hidden === this.hidden && !this.pressed && !this.busy;
+        if (rests) await this.proposal(wanted, false);
       }
     } finally { this.asking = false; }
+  }
+
+  /** Show what a click at a place would take, and pause. quick: without a closer look, as long as the pointer moves. */
+  async proposal({ point, takesAway }, quick) {
+    const begun = performance.now(), hidden = this.hidden;  // one that was hidden meanwhile stays so: the pointer may have left
+    const group = this.next(), frame = this.canvas.frame();
+    const found = await this.ask(group, [...group.clicks, [...point, !takesAway]], quick);
+    if (hidden === this.hidden && !this.pressed && frame === this.canvas.frame()) await this.propose(found, hidden, quick);
+    const took = performance.now() - begun;
+    await new Promise((done) => setTimeout(done, Math.max(HOVER_MS - took, 0.6 * took)));  // five eighths of a core at most
   }
 
   get isOn() { return this.on; }
@@ -139,7 +151,7 @@ export class Clicking {
   /** Whether clicks are what the pointer makes now. */
   set isOn(on) { this.on = on; if (!on) { this.group = null; this.pressed = null; this.hide(); } }
 
-  async propose(found, hidden) {
+  async propose(found, hidden, quick) {
     const { width, height } = this.canvas.size(), paper = this.canvas.proposal;
     if (paper.width !== width || paper.height !== height) Object.assign(paper, { width, height });
     this.pen.clearRect(0, 0, width, height);
@@ -155,11 +167,12 @@ export class Clicking {
       image.data.set(isEdge ? [255, 255, 255, 230] : [r, g, b, 70], 4 * i);
     }
     this.pen.putImageData(image, found.left, found.top);
+    paper.dataset.look = quick ? "quick" : "closer";
   }
 
   hide() {
     this.hidden++;
-    this.wanted = null;
+    this.wanted = this.fresh = null;
     this.canvas.proposal.dataset.pixels = 0;
     this.pen.clearRect(0, 0, this.canvas.proposal.width, this.canvas.proposal.height);
   }
@@ -185,8 +198,8 @@ export function boxOf([ax, ay], [bx, by], { width, height }) {
 function maskOf(labels, id, { width, height }) {
   if (!labels.includes(id)) return null;
   const made = Object.assign(document.createElement("canvas"), { width, height });
-  const pen = made.getContext("2d"), image = pen.createImageData(width, height);
-  for (let i = 0; i < labels.length; i++) image.data.set([labels[i] === id ? 255 : 0, 0, 0, 255], 4 * i);
+  const pen = made.getContext("2d"), image = pen.createImageData(width, height), pixels = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < labels.length; i++) pixels[i] = labels[i] === id ? 0xff0000ff : 0xff000000;  // red; bytes from the last to the first
   pen.putImageData(image, 0, 0);
   return made.toDataURL("image/png");
 }

@@ -27,14 +27,25 @@ def red(page) -> float:
     return painted(page).get("red", [0])[0]
 
 
+def proposed(page) -> float:
+    """Pixels of what a click would take, once the pointer rests."""
+    page.wait_for_selector(".p-proposal[data-pixels='1'][data-look='closer']", state="attached")
+    return page.evaluate(
+        """() => { const c = document.querySelector(".p-proposal");
+        const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+        return data.filter((value, i) => i % 4 === 3 && value).length; }"""
+    )
+
+
 def test_an_object_is_selected_corrected_and_tracked_by_clicks_alone(bunny):
     page = bunny
     page.mouse.move(*at(page, *ROCK))
     page.mouse.move(*at(page, *BUNNY))
-    page.wait_for_selector(".p-proposal[data-pixels='1']", state="attached")
+    shown = proposed(page)
     assert painted(page) == {}, "what is proposed is not painted"
     page.mouse.click(*at(page, *BUNNY))
     first = red(page)
+    assert first == shown, "a click takes what was shown"
     assert 8_000 < first < 50_000, "one click takes about the object"
     page.mouse.click(*at(page, *EAR))
     second = red(page)

@@ -26,6 +26,8 @@ class Held(ABC):
     image: uint8 [H, W, 3] RGB.
     """
 
+    looks_closer = False  # whether an answer may be had more quickly, without a closer look
+
     def __init__(self, image: np.ndarray):
         self.image = image
         self._answers: OrderedDict[tuple, Any] = OrderedDict()
@@ -41,8 +43,8 @@ class Held(ABC):
         """What some clicks mean: bool [H, W].
 
         clicks: (x, y, is it of the object) in pixels of the image, in the order in which they were made. box: left,
-        top, right, bottom around the object. previous: a mask to correct, bool [H, W]. quick: without the closer look
-        at the object, as for a pointer that moves.
+        top, right, bottom around the object. previous: a mask to correct, bool [H, W]. quick: without a closer look at
+        the object but where one is held already, as for a pointer that moves.
         Raises InputError where there is neither click, box nor previous mask, or a place outside the image.
         """
         self._check(clicks, box, previous)
@@ -64,13 +66,14 @@ class Held(ABC):
 
     def _answer(self, clicks: tuple[Click, ...], box: Box | None, previous: np.ndarray | None, quick: bool) -> Any:
         """The answer to all clicks; each is answered with the answer to those before it."""
+        quick = quick and self.looks_closer
         known = (clicks, box, None if previous is None else hash(previous.tobytes()), quick)
         if known in self._answers:
             self._answers.move_to_end(known)
             return self._answers[known]
         before = None
         if len(clicks) > 1 or (clicks and box is not None):
-            before = self._answer(clicks[:-1], box, previous, quick)
+            before = self._answer(clicks[:-1], box, previous, False)
         answer = self._decide(clicks, box, previous, before, quick)
         self._answers[known] = answer
         while len(self._answers) > MOST_ANSWERS:

@@ -102,15 +102,36 @@ test("actions go one at a time, and only the latest stroke of a frame is sent", 
 test("what a click would take is not shown once the pointer has left", async () => {
   let answer;
   const proposal = { dataset: {}, getContext: () => ({ clearRect() {} }) }, shown = [];
-  const clicking = new Clicking({ proposal, ask: () => new Promise((done) => { answer = done; }), token: () => "", frame: () => 3, brush: () => 1, model: () => "" });
+  const clicking = new Clicking({ ...canvas([]), proposal, ask: () => new Promise((done) => { answer = done; }) });
   clicking.propose = async (found) => shown.push(found);
   for (const leaves of [true, false]) {
     const asked = clicking.hover([5, 5], false);
     if (leaves) clicking.hide();
     answer({ width: 1 });
+    if (!leaves) { while (!shown.length) await null; clicking.hide(); }
     await asked;
   }
   assert.equal(shown.length, 1);
+});
+
+test("a pointer that moves is answered quickly, and one that rests as its click will be", async () => {
+  const lent = canvas(Array(9).fill({ width: 0 })), clicking = new Clicking(lent);
+  clicking.propose = async () => {};
+  const moving = clicking.hover([1, 1], false);
+  clicking.hover([2, 2], true);
+  await moving;
+  assert.deepEqual(lent.asked.map(({ clicks, quick }) => [clicks, quick]), [[[[1, 1, true]], true], [[[2, 2, false]], true], [[[2, 2, false]], false]]);
+});
+
+test("what is shown goes on from what is painted, as a click does", async () => {
+  const lent = canvas(Array(9).fill({ width: 0 })), clicking = new Clicking(lent);
+  clicking.propose = async () => {};
+  clicking.fresh = { frame: 3, id: 1, clicks: [], previous: "the mask" };
+  await clicking.hover([1, 1], false);
+  assert.deepEqual(lent.asked.map(({ previous }) => previous), ["the mask", "the mask"]);
+  assert.equal(clicking.current().previous, "the mask");
+  clicking.end();
+  assert.equal(clicking.next().previous, null, "what is painted meanwhile is looked at anew");
 });
 
 function canvas(answers) {
