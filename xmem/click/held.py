@@ -43,8 +43,8 @@ class Held(ABC):
         """What some clicks mean: bool [H, W].
 
         clicks: (x, y, is it of the object) in pixels of the image, in the order in which they were made. box: left,
-        top, right, bottom around the object. previous: a mask to correct, bool [H, W]. quick: without a closer look at
-        the object but where one is held already, as for a pointer that moves.
+        top, right, bottom around the object. previous: a mask to correct, bool [H, W]. quick: without the closer look
+        at the object, as for a pointer that moves.
         Raises InputError where there is neither click, box nor previous mask, or a place outside the image.
         """
         self._check(clicks, box, previous)

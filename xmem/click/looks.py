@@ -71,9 +71,9 @@ class HeldByLooks(Held):
         if before is not None:
             start = _probability(self._logits(before))
         answer = self._decode(self._whole, clicks, box, start), self._whole
-        around = self._around(answer[0], clicks, box)
-        closer = None if around is None else self._closer(around, quick)
-        if closer is not None:
+        around = None if quick else self._around(answer[0], clicks, box)
+        if around is not None:
+            closer = self._closer(around)
             refined = _probability(self._logits(answer))
             answer = self._decode(closer, clicks, box, refined), closer
         return answer
@@ -113,16 +113,14 @@ class HeldByLooks(Held):
         margin = MARGIN * max(right - left, bottom - top, 16.0)
         return max(0, left - margin), max(0, top - margin), min(width, right + margin), min(height, bottom + margin)
 
-    def _closer(self, around: Box, quick: bool = False) -> View | None:
-        """A look at that part, one of those kept where it fits; None where there is none and it has to be quick."""
+    def _closer(self, around: Box) -> View:
+        """A look at that part, one of those kept where it fits."""
         left, top, right, bottom = around
         slack_x, slack_y = 0.1 * (right - left), 0.1 * (bottom - top)
         for key, view in reversed(self._views.items()):
             if view.covers((left + slack_x, top + slack_y, right - slack_x, bottom - slack_y)):
                 self._views.move_to_end(key)
                 return view
-        if quick:
-            return None
         x, y = int(left), int(top)
         view = self._look(x, y, int(np.ceil(right)) - x, int(np.ceil(bottom)) - y, CLOSER)
         self._views[x, y, view.width, view.height] = view
