@@ -90,7 +90,7 @@ export class Objects {
     }));
     if (focus !== null) (this.free.querySelector(`[data-color="${focus}"]`) ?? this.free.firstChild)?.focus();
     this.root.querySelector(".p-new").hidden = !free.length;
-    this.root.querySelector(".p-new-text").textContent = hasObjects ? "New object" : "Pick a colour and paint";
+    this.root.querySelector(".p-new-text").textContent = hasObjects ? "New object" : "Colour of the first object";
   }
 
   row(item) {
