@@ -82,6 +82,31 @@ def test_a_quick_answer_makes_no_closer_look_and_goes_on_from_what_was_taken(shi
     assert len(seen) == 1 and seen[0] is before and len(held._views) == 1
 
 
+def test_a_further_click_is_answered_in_the_look_before_unless_that_ends_too_near(random_clicker, monkeypatch):
+    held = random_clicker.image(np.zeros((400, 600, 3), np.uint8))
+    looks, blob = [], [260, 160, 340, 240]
+
+    def decode(view, clicks, box, previous):
+        looks.append(view)
+        logits = np.full((view.size[0] // 2, view.size[1] // 2), -5, np.float32)
+        left, top = (round(v / 2) for v in view.place(blob[0], blob[1]))
+        right, bottom = (round(v / 2) for v in view.place(blob[2], blob[3]))
+        logits[max(0, top) : bottom, max(0, left) : right] = 5
+        return logits
+
+    monkeypatch.setattr(held, "_decode", decode)
+    first, second = (300, 200, True), (310, 210, True)
+    held.mask([first])
+    whole, closer = looks
+    held.mask([first, second])
+    assert looks[2:] == [closer], "no more than one answer of the network"
+    held.mask([first, second, (590, 390, False)])
+    assert looks[3] is whole and len(looks) == 5, "it lies outside of the look"
+    blob[2] = closer.left + closer.width
+    held.mask([first, (305, 205, True)])
+    assert looks[5:7] == [closer, whole] and looks[7] is not closer, "the object goes on outside of the look"
+
+
 def test_specks_are_dropped_but_where_somebody_clicked_on_them():
     mask = np.zeros((60, 80), bool)
     mask[10:40, 10:50], mask[50:53, 60:63], mask[50:53, 70:73] = True, True, True

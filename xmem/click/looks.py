@@ -18,6 +18,9 @@ STRIDE = 32  # sides of what the network sees are multiples of it
 WHOLE, CLOSER = 320, 448  # longer sides at which the network sees an image, and a part of it around the object
 MARGIN = 0.35  # of the object's box, on each side, that a closer look takes in
 MOST_VIEWS = 4  # kept of an image: looks with their features
+# Where a look ends within the image: a further click so near to it, as a share of its side, asks for another look, and
+# so does a mask that comes nearer than the second one.
+CLICK_EDGE, MASK_EDGE = 0.15, 0.01
 
 Answer = tuple[np.ndarray, "View"]  # logits float32 [h, w] of a look
 
@@ -38,6 +41,25 @@ class View:
         inside = self.left <= box[0] and self.top <= box[1]
         inside = inside and box[2] <= self.left + self.width and box[3] <= self.top + self.height
         return inside and max(box[2] - box[0], box[3] - box[1]) > 0.4 * max(self.width, self.height)
+
+    def touches(self, box: Box, edge: float, shape: tuple[int, ...]) -> bool:
+        """Whether a box comes as near as a share of its sides to where it ends within an image of that shape."""
+        left, top, right, bottom = box
+        near_x, near_y = edge * self.width, edge * self.height
+        end_x, end_y = self.left + self.width, self.top + self.height
+        return (
+            (self.left > 0 and left < self.left + near_x)
+            or (self.top > 0 and top < self.top + near_y)
+            or (end_x < shape[1] and right > end_x - near_x)
+            or (end_y < shape[0] and bottom > end_y - near_y)
+        )
+
+    def in_image(self, box: Box, shape: tuple[int, ...]) -> Box:
+        """A box in pixels of the image; it is in those of a picture of that shape of what is seen."""
+        ratio_y, ratio_x = self.height / shape[0], self.width / shape[1]
+        left, top, right, bottom = box
+        x, y = self.left, self.top
+        return x + left * ratio_x, y + top * ratio_y, x + right * ratio_x, y + bottom * ratio_y
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Where a place of the image, at a pixel's middle, lies in what the network sees."""
@@ -67,6 +89,9 @@ class HeldByLooks(Held):
         before: Answer | None,
         quick: bool,
     ) -> Answer:
+        again = None if before is None else self._again(clicks, box, before)
+        if again is not None:
+            return again
         start = None if previous is None else np.where(previous, np.float32(1), np.float32(0))
         if before is not None:
             start = _probability(self._logits(before))
@@ -77,6 +102,18 @@ class HeldByLooks(Held):
             refined = _probability(self._logits(answer))
             answer = self._decode(closer, clicks, box, refined), closer
         return answer
+
+    def _again(self, clicks: tuple[Click, ...], box: Box | None, before: Answer) -> Answer | None:
+        """The answer to one more click in the look of the answer before; None where that does not show enough."""
+        view = before[1]
+        x, y, _ = clicks[-1]
+        if view is self._whole or view.touches((x, y, x, y), CLICK_EDGE, self.image.shape):
+            return None
+        logits = self._decode(view, clicks, box, _probability(self._logits(before)))
+        found = _extent(logits)
+        if found is None or view.touches(view.in_image(found, logits.shape), MASK_EDGE, self.image.shape):
+            return None
+        return logits, view
 
     def _decode(self, view: View, clicks: Sequence[Click], box: Box | None, previous: np.ndarray | None) -> np.ndarray:
         """Logits float32 [h, w] at half of what the network sees."""
@@ -100,12 +137,10 @@ class HeldByLooks(Held):
     def _around(self, logits: np.ndarray, clicks: Sequence[Click], box: Box | None) -> Box | None:
         """The box of what is meant, with a margin, in pixels of the image; None where nothing is found."""
         height, width = self.image.shape[:2]
-        rows, columns = np.nonzero(logits > 0)
-        if not len(rows):
+        found = _extent(logits)
+        if found is None:
             return None
-        ratio_y, ratio_x = height / logits.shape[0], width / logits.shape[1]
-        left, right = columns.min() * ratio_x, (columns.max() + 1) * ratio_x
-        top, bottom = rows.min() * ratio_y, (rows.max() + 1) * ratio_y
+        left, top, right, bottom = self._whole.in_image(found, logits.shape)
         for x, y, _ in clicks:
             left, right, top, bottom = min(left, x), max(right, x + 1), min(top, y), max(bottom, y + 1)
         if box is not None:
@@ -151,6 +186,12 @@ class HeldByLooks(Held):
         whole = np.full((height, width), -20.0, np.float32)
         whole[view.top : view.top + view.height, view.left : view.left + view.width] = part
         return whole
+
+
+def _extent(logits: np.ndarray) -> Box | None:
+    """The box of what logits [h, w] say is of the object; None for nothing."""
+    left, top, width, height = cv2.boundingRect((logits > 0).view(np.uint8))
+    return (left, top, left + width, top + height) if width else None
 
 
 def _probability(logits: np.ndarray) -> np.ndarray:
