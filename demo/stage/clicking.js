@@ -52,8 +52,8 @@ export class Clicking {
   next() {
     const { frame, brush, labels } = this.canvas, isOf = (group) => group?.frame === frame() && group.id === brush();
     if (isOf(this.group)) return this.group;
-    if (!isOf(this.fresh))
-      this.fresh = { frame: frame(), id: brush(), before: labels().slice(), clicks: [], box: null, words: "", undos: [], previous: maskOf(labels(), brush(), this.canvas.size()) };
+    if (!isOf(this.fresh) || this.fresh.of !== labels())  // others came from the server: an undo, a run
+      this.fresh = { of: labels(), frame: frame(), id: brush(), before: labels().slice(), clicks: [], box: null, words: "", undos: [], previous: maskOf(labels(), brush(), this.canvas.size()) };
     return this.fresh;
   }
 

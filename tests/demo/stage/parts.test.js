@@ -126,12 +126,16 @@ test("a pointer that moves is answered quickly, and one that rests as its click 
 test("what is shown goes on from what is painted, as a click does", async () => {
   const lent = canvas(Array(9).fill({ width: 0 })), clicking = new Clicking(lent);
   clicking.propose = async () => {};
-  clicking.fresh = { frame: 3, id: 1, clicks: [], previous: "the mask" };
+  clicking.fresh = { frame: 3, id: 1, of: lent.labels(), clicks: [], previous: "the mask" };
   await clicking.hover([1, 1], false);
   assert.deepEqual(lent.asked.map(({ previous }) => previous), ["the mask", "the mask"]);
   assert.equal(clicking.current().previous, "the mask");
   clicking.end();
-  assert.equal(clicking.next().previous, null, "what is painted meanwhile is looked at anew");
+  const fresh = clicking.next(), others = new Uint8Array(4);
+  assert.equal(fresh.previous, null, "what is painted meanwhile is looked at anew");
+  assert.equal(clicking.next(), fresh);
+  clicking.canvas.labels = () => others;
+  assert.notEqual(clicking.next(), fresh, "also what an undo brings back");
 });
 
 function canvas(answers) {
