@@ -30,7 +30,7 @@ TARGETS = 2  # objects of an image
 MOST_CLICKS = 5
 BOX_SHARE, SPOILT_SHARE = 0.1, 0.2  # of objects that begin with a box, or with an earlier mask
 FOCUS = 2.0  # exponent of the focal loss
-SEVERAL = 3.0  # times as often as a still with one object comes one with several
+SEVERAL = 4.0  # times as often as a still with one object comes one with several
 ALIKE, THUMBNAIL = 0.96, np.zeros(256, np.float32)
 HELD_BACK_SETS, HELD_BACK_EACH = ("ecssd", "pascal_s_part"), 10  # every tenth image, by name
 
@@ -189,7 +189,7 @@ class ClickTrainer(Trainer):
         with self._autocast():
             seen = model.see(images).repeated(torch.from_numpy(index).to(self.device))
             logits = decode()
-            for _ in range(int(rng.integers(0, 2))):  # clicks that only lead to the last one's place
+            for _ in range(int(rng.integers(0, 3))):  # clicks that only lead to the last one's place
                 rounds.answer(logits)
                 with torch.no_grad():
                     logits, _ = model.decode(seen, rounds.given(self.device))
