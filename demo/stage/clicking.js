@@ -155,7 +155,7 @@ export class Clicking {
     const { width, height } = this.canvas.size(), paper = this.canvas.proposal;
     if (paper.width !== width || paper.height !== height) Object.assign(paper, { width, height });
     this.pen.clearRect(0, 0, width, height);
-    paper.dataset.pixels = found.width ? 1 : 0;
+    Object.assign(paper.dataset, { pixels: found.width ? 1 : 0, look: "" });  // until it is drawn
     if (!found.width) return;
     const alpha = await pixelsOf(found);
     if (hidden !== this.hidden) return;

@@ -89,12 +89,12 @@ class HeldByLooks(Held):
         before: Answer | None,
         quick: bool,
     ) -> Answer:
-        again = None if before is None else self._again(clicks, box, before)
-        if again is not None:
-            return again
         start = None if previous is None else np.where(previous, np.float32(1), np.float32(0))
         if before is not None:
             start = _probability(self._logits(before))
+            again = self._again(before[1], clicks, box, start)
+            if again is not None:
+                return again
         answer = self._decode(self._whole, clicks, box, start), self._whole
         around = None if quick else self._around(answer[0], clicks, box)
         if around is not None:
@@ -103,13 +103,13 @@ class HeldByLooks(Held):
             answer = self._decode(closer, clicks, box, refined), closer
         return answer
 
-    def _again(self, clicks: tuple[Click, ...], box: Box | None, before: Answer) -> Answer | None:
-        """The answer to one more click in the look of the answer before; None where that does not show enough."""
-        view = before[1]
+    def _again(self, view: View, clicks: tuple[Click, ...], box: Box | None, start: np.ndarray) -> Answer | None:
+        """The answer to one more click in the look of the answer before, which is `start`; None where that look does
+        not show enough."""
         x, y, _ = clicks[-1]
         if view is self._whole or view.touches((x, y, x, y), CLICK_EDGE, self.image.shape):
             return None
-        logits = self._decode(view, clicks, box, _probability(self._logits(before)))
+        logits = self._decode(view, clicks, box, start)
         found = _extent(logits)
         if found is None or view.touches(view.in_image(found, logits.shape), MASK_EDGE, self.image.shape):
             return None
