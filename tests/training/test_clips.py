@@ -27,6 +27,16 @@ def test_a_batch_depends_on_its_seed_alone(source):
     assert (first[0][0] != first[0][1]).mean() > 0.5  # the clips of a batch differ
 
 
+def test_thin_drawn_objects_are_pasted_as_often_as_asked(source):
+    shape = BatchShape(64, 64, 2, 1, 1)
+    composites = replace(source, real_share=0.0)
+    for share in (0.0, 1.0):
+        drawn = replace(composites, thin_share=share)._random_sprite(np.random.default_rng(0), np.zeros((2, 64, 64, 3)))
+        assert (len(drawn) == 2 and max(drawn[0].shape) > 60) == bool(share)  # the world's own objects are smaller
+    frames, labels = replace(composites, thin_share=1.0).clip(np.random.default_rng(1), shape, 1)
+    assert set(np.unique(labels)) == {0, 1} and frames.shape == (2, 64, 64, 3)
+
+
 def test_labels_follow_the_objects_through_crop_and_rotation(source):
     """The world's object 1 is red and nothing else is: labels must cover the red pixels and no others."""
     agreements = []

@@ -84,7 +84,9 @@ def run(args: argparse.Namespace) -> int:
     footage = Footage.build(args.data, cache, args.side, args.hold_back)
     judges = choose_judges(args.data[0], args.select_by)
     cutouts, stills = Cutouts.build(args.cutouts, cache), Stills.build(args.stills, cache, args.side)
-    source = ClipSource(footage, cutouts, recipe.real_share, stills, recipe.still_share, recipe.trouble)
+    source = ClipSource(
+        footage, cutouts, recipe.real_share, stills, recipe.still_share, recipe.trouble, recipe.thin_share
+    )
     settings = RunSettings(
         args.out, steps=args.steps, minutes=args.minutes, seed=args.seed, workers=args.workers,
         validate_minutes=args.validate_minutes, validate_size=args.validate_size,
@@ -114,7 +116,14 @@ def run_clicks(args: argparse.Namespace) -> int:
     cache = args.cache or args.out / "cache"
     footage = Footage.build(args.data, cache, args.side, args.hold_back)
     stills = ClickStills.build(args.stills, cache, args.side)
-    source = ClipSource(footage, Cutouts.build(args.cutouts, cache), recipe.real_share, stills, recipe.still_share)
+    source = ClipSource(
+        footage,
+        Cutouts.build(args.cutouts, cache),
+        recipe.real_share,
+        stills,
+        recipe.still_share,
+        thin_share=recipe.thin_share,
+    )
     settings = RunSettings(
         args.out, steps=args.steps, minutes=args.minutes, seed=args.seed, workers=args.workers,
         validate_minutes=args.validate_minutes,

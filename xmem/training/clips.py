@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from xmem.training import augment
+from xmem.training.drawn import thin_object
 from xmem.training.footage import Cutouts, Footage, Stills, VideoSequence
 
 Generator = np.random.Generator
@@ -58,6 +59,7 @@ class ClipSource:
 
     real_share, still_share: shares of clips on real footage and of stills in motion; the rest are composites.
     trouble: how often each difficulty is added to a clip (see `Trouble`).
+    thin_share: share of drawn objects of thin parts among pasted ones (see `thin_object`).
     """
 
     footage: Footage
@@ -66,6 +68,7 @@ class ClipSource:
     stills: Stills | None = None
     still_share: float = 0.0
     trouble: Trouble = NO_TROUBLE
+    thin_share: float = 0.0
 
     def batch(self, shape: BatchShape, seed: Sequence[int], max_gap: int) -> tuple[np.ndarray, np.ndarray]:
         """Frames uint8 [B, T, H, W, 3] RGB and index masks uint8 [B, T, H, W] with the objects 1..O.
@@ -165,13 +168,13 @@ class ClipSource:
         scale = np.array(labels.shape[:0:-1], float)  # width, height
         if rng.random() < self.trouble.neighbour:
             box = np.array(object_box(labels[0] == rng.integers(1, max(2, labels[0].max() + 1)))) / np.tile(scale, 2)
-            pictures = self._random_sprite(rng, len(frames))
+            pictures = self._random_sprite(rng, frames)
             path = augment.SpritePath.beside(rng, len(frames), box, moving_picture=pictures[0] is not pictures[-1])
             self._draw(frames, labels, 0, pictures, path, behind=rng.random() < 0.7)
         if rng.random() < self.trouble.crossing:
             value = rng.integers(1, max(2, labels[0].max() + 1))
             boxes = np.array([object_box(label == value) for label in labels], float)
-            pictures = self._random_sprite(rng, len(frames))
+            pictures = self._random_sprite(rng, frames)
             target = (boxes[:, :2] + boxes[:, 2:] / 2) / scale
             path = augment.SpritePath.across(rng, target, moving_picture=pictures[0] is not pictures[-1])
             self._draw(frames, labels, 0, pictures, path, behind=False)
@@ -190,7 +193,7 @@ class ClipSource:
         behind: bool,
     ) -> list[np.ndarray]:
         """Paste a sprite (one picture per frame; None: a random one) into the clip, in place; returns its pictures."""
-        pictures = self._random_sprite(rng, len(frames)) if pictures is None else pictures
+        pictures = self._random_sprite(rng, frames) if pictures is None else pictures
         path = augment.SpritePath.random(rng, len(frames), moving_picture=pictures[0] is not pictures[-1])
         self._draw(frames, labels, value, pictures, path, behind)
         return pictures
@@ -208,7 +211,11 @@ class ClipSource:
             layer = augment.draw_sprite(picture, path, index, frames.shape[1:3])
             augment.paste(frames[index], labels[index], layer, value, behind)
 
-    def _random_sprite(self, rng: Generator, frames: int) -> list[np.ndarray]:
+    def _random_sprite(self, rng: Generator, clip: np.ndarray) -> list[np.ndarray]:
+        """One picture per frame of a clip [T, H, W, 3]."""
+        frames = len(clip)
+        if self.thin_share and rng.random() < self.thin_share:
+            return [thin_object(rng, clip[0])] * frames
         if self.stills and rng.random() < 0.4:
             still = self.stills[int(rng.integers(len(self.stills)))]
             return self._sprite(rng, still, np.zeros(1, int)) * frames

@@ -28,7 +28,7 @@ class Recipe:
     micro_batches: batches, each of its own shape, whose gradients make one step.
     batch_pixels: pixels of one frame, summed over a micro-batch; clips of larger frames come in smaller batches.
     objects: probability of 1, 2, ... objects in a batch.
-    real_share, still_share, trouble: what clips are made of (see `ClipSource`).
+    real_share, still_share, trouble, thin_share: what clips are made of (see `ClipSource`).
     frozen_blocks: blocks of the lite key encoder, stem included, that keep their ImageNet weights.
     hard_share: share of pixels in the loss after the warm-up, which falls linearly from 1 between `warm_up`'s two ends.
     """
@@ -45,6 +45,7 @@ class Recipe:
     real_share: float = 0.65
     still_share: float = 0.0
     trouble: Trouble = NO_TROUBLE
+    thin_share: float = 0.0
     frozen_blocks: int = 0
     hard_share: float = 0.15
     warm_up: tuple[float, float] = (0.1, 0.5)
@@ -116,6 +117,7 @@ TUNED_LITE = replace(  # a further run from shipped weights: with stills and har
     real_share=0.6,
     still_share=0.25,
     trouble=Trouble(neighbour=0.25, crossing=0.2, twin=0.25, veil=0.15, shake=0.1),
+    thin_share=0.12,
 )
 
 FULL = Recipe(  # the paper's main stage: 8 frames of 384 x 384, batch 8, 1e-5, on videos
@@ -154,6 +156,7 @@ TUNED_CLICKS = replace(  # a later run: nearer to the size at which an image is 
     ),
     batch_pixels=4 * 256 * 256,
     objects=(0.5, 0.3, 0.2),
+    thin_share=0.2,
     weight_decay=0.05,
 )
 
