@@ -1,6 +1,7 @@
 """A clip through the network in training: the same function as the engine computes at test time."""
 
 import numpy as np
+import pytest
 import torch
 
 from xmem.config import MemoryConfig
@@ -65,6 +66,29 @@ def test_training_predicts_what_the_engine_predicts():
     with torch.no_grad():
         loss = clip_loss(model, to_network(frames, torch.device("cpu")), truth, 2, plan, 0.3)
     torch.testing.assert_close(loss, torch.stack(expected).mean(), rtol=1e-3, atol=1e-4)
+
+
+def test_keys_alike_for_object_and_background_cost_more_than_keys_apart():
+    """Two frames, left half object 1: where all keys are one, a place reads both halves; apart, its own."""
+    labels = torch.zeros(1, 2, 64, 64, dtype=torch.long)
+    labels[..., :32] = 1
+    images = torch.zeros(1, 2, 3, 64, 64)
+    images[..., :32] = 2.0
+    plan, costs = ClipPlan(((), (0,)), deep=(False, False), synchronised=(False, False)), []
+    for spread in (0.0, 40.0):
+        model = tiny_model()
+        encode = model.encode_key
+
+        def encode_key(x, encode=encode, spread=spread):
+            keys, shrinkage, selection, features = encode(x)
+            places = spread * x[:, :1, ::16, ::16].expand_as(keys)
+            return places, torch.ones_like(shrinkage), torch.ones_like(selection), features
+
+        model.encode_key = encode_key
+        with torch.no_grad():
+            plain, weighted = (clip_loss(model, images, labels, 1, plan, 1.0, weight) for weight in (0.0, 1.0))
+        costs.append(float(weighted - plain))
+    assert costs[0] == pytest.approx(np.log(2), abs=0.01) and costs[1] < 0.01
 
 
 def test_plans_read_the_past_only_and_always_something():

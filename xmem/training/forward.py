@@ -11,7 +11,7 @@ from torchvision.ops.misc import Conv2dNormActivation
 
 from xmem.engine.preparing import IMAGE_MEAN, IMAGE_STD
 from xmem.networks.xmem import XMem, aggregate
-from xmem.training.losses import segmentation_loss
+from xmem.training.losses import reading_loss, segmentation_loss
 
 MEMORY_SHARE = 0.6  # of the frames after the first that are remembered
 MAX_REFERENCES = 3  # memory frames that one frame reads
@@ -99,16 +99,27 @@ def read_memory(keys: Tensor, shrinkage: Tensor, query: Tensor, selection: Tenso
     return readout.unflatten(1, values.shape[1:3]).unflatten(-1, size)
 
 
-def clip_loss(model: XMem, images: Tensor, labels: Tensor, objects: int, plan: ClipPlan, hard_share: float) -> Tensor:
+def clip_loss(
+    model: XMem,
+    images: Tensor,
+    labels: Tensor,
+    objects: int,
+    plan: ClipPlan,
+    hard_share: float,
+    reading_weight: float = 0.0,
+) -> Tensor:
     """Mean loss of the frames after the first, whose masks are given.
 
     images [B, T, 3, H, W] normalised, labels int64 [B, T, H, W] with 0..objects.
+    reading_weight: of `reading_loss`.
     """
     batch, frames = images.shape[:2]
     keys, shrinkages, selections, features = model.encode_key(images.flatten(0, 1))
     keys, shrinkages, selections = (x.unflatten(0, (batch, frames)) for x in (keys, shrinkages, selections))
     f16, f8, f4 = (f.unflatten(0, (batch, frames)) for f in features)
-    masks = F.one_hot(labels[:, 0], objects + 1).movedim(-1, 1)[:, 1:].float()  # [B, O, H, W]
+    one_hot = F.one_hot(labels, objects + 1).movedim(-1, 2).float()  # [B, T, O + 1, H, W]
+    shares = F.adaptive_avg_pool2d(one_hot.flatten(0, 1), keys.shape[-2:]).unflatten(0, (batch, frames))
+    masks = one_hot[:, 0, 1:]  # [B, O, H, W]
     sensory = model.initial_sensory(batch, objects, *keys.shape[-2:])
     first, sensory = model.encode_value(images[:, 0], f16[:, 0], masks, sensory, True)
     values, losses = {0: first}, []
@@ -116,13 +127,17 @@ def clip_loss(model: XMem, images: Tensor, labels: Tensor, objects: int, plan: C
         read = plan.references[t]
         memory_keys, memory_shrinkage = (torch.cat([x[:, s].flatten(2) for s in read], -1) for x in (keys, shrinkages))
         memory_values = torch.cat([values[s].flatten(3) for s in read], -1)
-        readout = read_memory(memory_keys, memory_shrinkage, keys[:, t], selections[:, t], memory_values)
+        memory_shares = torch.cat([shares[:, s].flatten(2) for s in read], -1)
+        contents = torch.cat([memory_values.float().flatten(1, 2), memory_shares], 1)[:, None]
+        both = read_memory(memory_keys, memory_shrinkage, keys[:, t], selections[:, t], contents)[:, 0]
+        readout, read_shares = both[:, : -objects - 1].unflatten(1, memory_values.shape[1:3]), both[:, -objects - 1 :]
         frame_features = f16[:, t], f8[:, t], f4[:, t]
         last = t == frames - 1
         update = not last and not (plan.deep[t] and plan.synchronised[t])
         logits, sensory = model.decode(frame_features, readout, sensory, update)
         logits = aggregate(torch.sigmoid(logits.float()))
-        losses.append(segmentation_loss(logits, labels[:, t], hard_share))
+        apart = reading_loss(read_shares, shares[:, t], hard_share)
+        losses.append(segmentation_loss(logits, labels[:, t], hard_share) + reading_weight * apart)
         if not last and plan.remembers(t):
             masks = torch.softmax(logits, dim=1)[:, 1:]
             values[t], sensory = model.encode_value(images[:, t], frame_features[0], masks, sensory, plan.deep[t])

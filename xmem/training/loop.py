@@ -236,7 +236,9 @@ class Trainer:
         truth = torch.from_numpy(batch.labels).to(self.device, non_blocking=True).long()
         assert isinstance(self.model, XMem)
         with self._autocast():
-            loss = clip_loss(self.model, images, truth, batch.shape.objects, batch.plan, share)
+            loss = clip_loss(
+                self.model, images, truth, batch.shape.objects, batch.plan, share, self.recipe.reading_weight
+            )
         gradients = torch.autograd.grad(self.scaler.scale(loss), list(self.trained.values()), allow_unused=True)
         return loss.item(), gradients
 

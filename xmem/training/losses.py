@@ -1,4 +1,7 @@
-"""Losses on aggregated object probabilities (XMem, section 4): cross-entropy of the hardest pixels, and dice."""
+"""Losses on aggregated object probabilities (XMem, section 4): cross-entropy of the hardest pixels, and dice.
+
+`reading_loss` is not of the paper: it sets the keys of an object apart from those of what looks like it.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -32,3 +35,13 @@ def segmentation_loss(logits: Tensor, label: Tensor, share: float) -> Tensor:
     """Cross-entropy of the hardest pixels plus dice for one frame; computed in float32."""
     logits = logits.float()
     return hardest_cross_entropy(logits, label, share) + dice(torch.softmax(logits, dim=1), label)
+
+
+def reading_loss(read: Tensor, shares: Tensor, share: float) -> Tensor:
+    """How far a frame's places read from memory places of other objects: divergence, mean of the hardest places.
+
+    read, shares [B, O + 1, h, w]: what part of each place the background and each object have, by the labels of the
+    memory places that it reads, weighted as it reads them, and by its own labels. share (0..1): of the places.
+    """
+    divergence = (shares * (shares.clamp(min=1e-4).log() - read.clamp(min=1e-4).log())).sum(1).flatten(1)
+    return divergence.topk(max(1, int(share * divergence.shape[1])), dim=1, sorted=False).values.mean()

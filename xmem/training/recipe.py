@@ -30,6 +30,7 @@ class Recipe:
     objects: probability of 1, 2, ... objects in a batch.
     real_share, still_share, trouble, thin_share: what clips are made of (see `ClipSource`).
     frozen_blocks: blocks of the lite key encoder, stem included, that keep their ImageNet weights.
+    reading_weight: of the loss that sets an object's keys apart from those of look-alikes (see `reading_loss`).
     hard_share: share of pixels in the loss after the warm-up, which falls linearly from 1 between `warm_up`'s two ends.
     """
 
@@ -47,6 +48,7 @@ class Recipe:
     trouble: Trouble = NO_TROUBLE
     thin_share: float = 0.0
     frozen_blocks: int = 0
+    reading_weight: float = 0.0
     hard_share: float = 0.15
     warm_up: tuple[float, float] = (0.1, 0.5)
     ema_decay: float = 0.998
@@ -118,6 +120,7 @@ TUNED_LITE = replace(  # a further run from shipped weights: with stills and har
     still_share=0.25,
     trouble=Trouble(neighbour=0.25, crossing=0.2, twin=0.25, veil=0.15, shake=0.1),
     thin_share=0.12,
+    reading_weight=0.3,
 )
 
 FULL = Recipe(  # the paper's main stage: 8 frames of 384 x 384, batch 8, 1e-5, on videos
