@@ -14,14 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 from PIL import Image
 
 from demo.stage.gallery import Piece, pieces
 from xmem.checkpoints import load_model
 from xmem.click import Clicker
+from xmem.click.held import Click, Held
+from xmem.click.simulate import next_click
 from xmem.networks import Network
 from xmem.render.overlay import tint
 from xmem.scoring.clicks import click_through, network_answer
+from xmem.scoring.metrics import region_similarity
 from xmem.session import Session
 from xmem.video.writer import H264, VideoWriter
 
@@ -68,7 +72,7 @@ def film(piece: Piece, session: Session) -> None:
 
 
 def click() -> None:
-    """IoU after each click on each object of the first painted frame of each piece."""
+    """IoU after each click on each object of the first painted frame of each piece; and after a box and two clicks."""
     clicker = Clicker()
     for piece in pieces():
         with tempfile.TemporaryDirectory() as folder:
@@ -76,9 +80,26 @@ def click() -> None:
             frame = session.key_frames[0].frame
             image, mask = session.image(frame), session.mask(frame)
             for item in session.objects:
-                if (mask == item.id).any():
-                    ious = click_through(mask == item.id, network_answer(clicker, image), most=3)
-                    print(f"{piece.name}, {item.name}: {', '.join(f'{iou:.2f}' for iou in ious)}")
+                truth = mask == item.id
+                if truth.any():
+                    ious = click_through(truth, network_answer(clicker, image), most=3)
+                    boxed = region_similarity(box_and_clicks(clicker.image(image), truth), truth)
+                    print(f"{piece.name}, {item.name}: {', '.join(f'{iou:.2f}' for iou in ious)}; box {boxed:.2f}")
+
+
+def box_and_clicks(held: Held, truth: np.ndarray, most: int = 2) -> np.ndarray:
+    """The mask, bool [H, W], after the object's box and so many clicks where it errs most."""
+    x, y, width, height = cv2.boundingRect(truth.view(np.uint8))
+    box = x, y, x + width, y + height
+    clicks: list[Click] = []
+    mask = held.mask(clicks, box=box)
+    for _ in range(most):
+        found = next_click(truth, mask)
+        if found is None:
+            break
+        clicks.append((found[0], found[1], found[2] > 0))
+        mask = held.mask(clicks, box=box)
+    return mask
 
 
 def main(tracks: bool) -> None:

@@ -116,13 +116,9 @@ def run_clicks(args: argparse.Namespace) -> int:
     cache = args.cache or args.out / "cache"
     footage = Footage.build(args.data, cache, args.side, args.hold_back)
     stills = ClickStills.build(args.stills, cache, args.side)
+    cutouts = Cutouts.build(args.cutouts, cache)
     source = ClipSource(
-        footage,
-        Cutouts.build(args.cutouts, cache),
-        recipe.real_share,
-        stills,
-        recipe.still_share,
-        thin_share=recipe.thin_share,
+        footage, cutouts, recipe.real_share, stills, recipe.still_share, recipe.trouble, recipe.thin_share
     )
     settings = RunSettings(
         args.out, steps=args.steps, minutes=args.minutes, seed=args.seed, workers=args.workers,

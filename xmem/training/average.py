@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from xmem.checkpoints import read_state
@@ -34,6 +35,16 @@ def average(states: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dic
     }
 
 
+def _architecture(path: Path) -> dict[str, str]:
+    """What a checkpoint says that it is of, if it does."""
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+    except SafetensorError:  # of torch.save, which has no place to say it
+        return {}
+    return {name: about[name] for name in ("architecture",) if name in about}
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Write the average of some weights."""
     parser = argparse.ArgumentParser(prog="python -m xmem.training.average", description=main.__doc__)
@@ -42,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     shares, paths = zip(*(part.split(":", 1) for part in args.parts), strict=True)
     state = average([read_state(Path(path)) for path in paths], [float(share) for share in shares])
-    export(state, args.out, {"architecture": "xmem-lite", "average": " ".join(shares)})
+    export(state, args.out, _architecture(Path(paths[0])) | {"average": " ".join(shares)})
     return 0
 
 

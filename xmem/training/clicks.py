@@ -30,7 +30,7 @@ TARGETS = 2  # objects of an image
 MOST_CLICKS = 5
 BOX_SHARE, SPOILT_SHARE = 0.1, 0.2  # of objects that begin with a box, or with an earlier mask
 FOCUS = 2.0  # exponent of the focal loss
-SEVERAL = 10.0  # times as often as a still with one object comes one with several
+SEVERAL = 4.0  # times as often as a still with one object comes one with several
 ALIKE, THUMBNAIL = 0.96, np.zeros(256, np.float32)
 HELD_BACK_SETS, HELD_BACK_EACH = ("ecssd", "pascal_s_part"), 10  # every tenth image, by name
 

@@ -159,7 +159,6 @@ TUNED_CLICKS = replace(  # a later run: nearer to the size at which an image is 
     ),
     batch_pixels=4 * 256 * 256,
     objects=(0.5, 0.3, 0.2),
-    thin_share=0.2,
     weight_decay=0.05,
 )
 
