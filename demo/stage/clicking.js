@@ -12,13 +12,17 @@ export class Clicking {
   /** canvas: what the painter lends: ask(asked), token(), frame(), brush(), labels(), size(), color(), show(labels), commit(),
    * settled(), marks(), say(sentence, kind), model(), the network that answers, and proposal, a canvas over the picture. */
   constructor(canvas) {
-    Object.assign(this, { canvas, group: null, minus: false, pressed: null, asking: false, wanted: null, turn: Promise.resolve(), busy: 0, hidden: 0, later: false, fresh: null });
+    Object.assign(this, { canvas, group: null, minus: false, pressed: null, asking: false, wanted: null, turn: Promise.resolve(), busy: 0, hidden: 0, later: false, fresh: null, early: null });
     this.pen = canvas.proposal.getContext("2d");
   }
 
-  /** A pointer went down at a place of the picture. */
+  /** A pointer went down at a place of the picture. It may be a click, so that its answer is asked for before it is lifted. */
   down(event, point) {
-    this.pressed = { id: event.pointerId, from: point, screen: [event.clientX, event.clientY], to: null, takesAway: this.takesAway(event) };
+    const takesAway = this.takesAway(event);
+    this.pressed = { id: event.pointerId, from: point, screen: [event.clientX, event.clientY], to: null, takesAway };
+    if (this.busy) return;
+    const group = this.next(), clicks = [...group.clicks, [...point, !takesAway]];
+    this.early = { group, clicks: String(clicks), found: this.ask(group, clicks, false).catch(() => null) };
   }
 
   move(event, point) {
@@ -59,9 +63,12 @@ export class Clicking {
 
   /** A click or a box more, after those before it were answered; or words, with which something new begins. */
   add({ click, box, words }) {
+    const { fresh } = this;
     this.hide();
+    this.fresh = fresh;
     if (words) this.group = null;
     const group = this.current(), before = group.box;
+    this.fresh = null;
     if (click) group.clicks.push(click); else if (box) group.box = box; else group.words = words;
     group.undos.push(() => { if (click) group.clicks.pop(); else if (box) group.box = before; });
     this.canvas.marks();
@@ -71,7 +78,7 @@ export class Clicking {
 
   async take(group) {
     if (group.words && !group.clicks.length) this.canvas.say("Looking for it…", "note");
-    let found = await this.ask(group, group.clicks, false);
+    let found = await this.answer(group);
     while (found.later && this.group === group) {
       this.canvas.say(found.later, "note");
       this.later = true;
@@ -91,6 +98,14 @@ export class Clicking {
     this.canvas.show(labels);
     this.canvas.commit();
     await this.canvas.settled();  // so that each click is undone by itself
+  }
+
+  /** What the clicks of a group mean; asked for already, where the last of them has just come down. */
+  async answer(group) {
+    const early = this.early;
+    this.early = null;
+    const isSame = early?.group === group && early.clicks === String(group.clicks);
+    return (isSame && await early.found) || this.ask(group, group.clicks, false);
   }
 
   ask({ box, words, previous }, clicks, quick) {

@@ -63,6 +63,23 @@ def test_an_object_is_selected_corrected_and_tracked_by_clicks_alone(bunny):
     assert red(page) != before, "the predicted mask is corrected"
 
 
+def test_a_finger_that_comes_down_is_answered_before_it_is_lifted(bunny):
+    """A finger does not rest on the object beforehand: the time that a tap takes is used."""
+    page, asked = bunny, []
+    touch = page.context.new_cdp_session(page)
+    page.on("request", lambda request: asked.append(request) if '"propose"' in (request.post_data or "") else None)
+    x, y = at(page, *BUNNY)
+    with page.expect_response(lambda response: '"propose"' in (response.request.post_data or "")):
+        touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    assert painted(page) == {}, "it may still become a box"
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_selector(".p-click", state="attached")
+    settled(page)
+    assert 8_000 < red(page) < 50_000
+    assert len(asked) == 1, "the tap takes the answer that it has"
+    touch.detach()
+
+
 def test_enter_begins_another_object_and_a_box_is_dragged(bunny):
     page = bunny
     page.mouse.click(*at(page, *BUNNY))
