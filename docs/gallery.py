@@ -21,11 +21,9 @@ from demo.stage.gallery import Piece, pieces
 from xmem.checkpoints import load_model
 from xmem.click import Clicker
 from xmem.click.held import Click, Held
-from xmem.click.simulate import next_click
 from xmem.networks import Network
 from xmem.render.overlay import tint
 from xmem.scoring.clicks import click_through, network_answer
-from xmem.scoring.metrics import region_similarity
 from xmem.session import Session
 from xmem.video.writer import H264, VideoWriter
 
@@ -83,23 +81,18 @@ def click() -> None:
                 truth = mask == item.id
                 if truth.any():
                     ious = click_through(truth, network_answer(clicker, image), most=3)
-                    boxed = region_similarity(box_and_clicks(clicker.image(image), truth), truth)
-                    print(f"{piece.name}, {item.name}: {', '.join(f'{iou:.2f}' for iou in ious)}; box {boxed:.2f}")
+                    after_box = boxed(clicker.image(image), truth)
+                    print(f"{piece.name}, {item.name}: {', '.join(f'{iou:.2f}' for iou in ious)}; box {after_box:.2f}")
 
 
-def box_and_clicks(held: Held, truth: np.ndarray, most: int = 2) -> np.ndarray:
-    """The mask, bool [H, W], after the object's box and so many clicks where it errs most."""
+def boxed(held: Held, truth: np.ndarray) -> float:
+    """IoU after the box of an object, bool [H, W], and two clicks."""
     x, y, width, height = cv2.boundingRect(truth.view(np.uint8))
-    box = x, y, x + width, y + height
-    clicks: list[Click] = []
-    mask = held.mask(clicks, box=box)
-    for _ in range(most):
-        found = next_click(truth, mask)
-        if found is None:
-            break
-        clicks.append((found[0], found[1], found[2] > 0))
-        mask = held.mask(clicks, box=box)
-    return mask
+
+    def answer(clicks: list[Click]) -> np.ndarray:
+        return held.mask(clicks, box=(x, y, x + width, y + height))
+
+    return click_through(truth, answer, most=2, start=answer([]))[-1]
 
 
 def main(tracks: bool) -> None:

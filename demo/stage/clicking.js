@@ -49,6 +49,7 @@ export class Clicking {
   /** The clicks that belong together; begun anew for another object or frame. */
   current() {
     this.group = this.next();
+    this.fresh = null;
     return this.group;
   }
 
@@ -63,12 +64,9 @@ export class Clicking {
 
   /** A click or a box more, after those before it were answered; or words, with which something new begins. */
   add({ click, box, words }) {
-    const { fresh } = this;
-    this.hide();
-    this.fresh = fresh;
+    this.clear();
     if (words) this.group = null;
     const group = this.current(), before = group.box;
-    this.fresh = null;
     if (click) group.clicks.push(click); else if (box) group.box = box; else group.words = words;
     group.undos.push(() => { if (click) group.clicks.pop(); else if (box) group.box = before; });
     this.canvas.marks();
@@ -185,9 +183,13 @@ export class Clicking {
     paper.dataset.look = quick ? "quick" : "closer";
   }
 
-  hide() {
+  /** Nothing is proposed, and what is painted may have changed. */
+  hide() { this.fresh = null; this.clear(); }
+
+  /** Nothing is proposed. */
+  clear() {
     this.hidden++;
-    this.wanted = this.fresh = null;
+    this.wanted = null;
     this.canvas.proposal.dataset.pixels = 0;
     this.pen.clearRect(0, 0, this.canvas.proposal.width, this.canvas.proposal.height);
   }

@@ -7,7 +7,7 @@ import torch
 from xmem.config import MemoryConfig
 from xmem.engine.propagator import Propagator
 from xmem.networks.xmem import ModelSizes, XMem
-from xmem.training.forward import ClipPlan, clip_loss, fold_frozen_norms, read_memory, to_network
+from xmem.training.forward import ClipPlan, affinity, clip_loss, fold_frozen_norms, read_memory, to_network
 from xmem.training.losses import segmentation_loss
 
 TINY = ModelSizes("lite", 8, 16, 8, (16, 16, 8), 16, 1)
@@ -44,7 +44,7 @@ def test_far_keys_do_not_underflow():
     """Keys grow in training; every exponential then underflows unless the maximum is subtracted."""
     keys, query = 1000 * torch.randn(1, 8, 12), 1000 * torch.randn(1, 8, 2, 3)
     values = torch.randn(1, 2, 4, 12)
-    readout = read_memory(keys, torch.ones(1, 1, 12), query, torch.ones_like(query), values)
+    readout = read_memory(affinity(keys, torch.ones(1, 1, 12), query, torch.ones_like(query)), values)
     nearest = (keys[0, :, :, None] - query.flatten(2)[0][:, None]).pow(2).sum(0).argmin(0)
     torch.testing.assert_close(readout.flatten(3), values[:, :, :, nearest])
 

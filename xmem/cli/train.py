@@ -80,13 +80,8 @@ def run(args: argparse.Namespace) -> int:
     recipe = replace(recipe, batch_pixels=round(recipe.batch_pixels * args.batch_scale))
     if args.real_share is not None:
         recipe = replace(recipe, real_share=args.real_share)
-    cache = args.cache or args.out / "cache"
-    footage = Footage.build(args.data, cache, args.side, args.hold_back)
+    source = clip_source(args, recipe, Stills)
     judges = choose_judges(args.data[0], args.select_by)
-    cutouts, stills = Cutouts.build(args.cutouts, cache), Stills.build(args.stills, cache, args.side)
-    source = ClipSource(
-        footage, cutouts, recipe.real_share, stills, recipe.still_share, recipe.trouble, recipe.thin_share
-    )
     settings = RunSettings(
         args.out, steps=args.steps, minutes=args.minutes, seed=args.seed, workers=args.workers,
         validate_minutes=args.validate_minutes, validate_size=args.validate_size,
@@ -113,13 +108,7 @@ def run_clicks(args: argparse.Namespace) -> int:
     device = select_device(args.device)
     recipe = choose_recipe(args.model, args.refine, args.tune)
     recipe = replace(recipe, batch_pixels=round(recipe.batch_pixels * args.batch_scale))
-    cache = args.cache or args.out / "cache"
-    footage = Footage.build(args.data, cache, args.side, args.hold_back)
-    stills = ClickStills.build(args.stills, cache, args.side)
-    cutouts = Cutouts.build(args.cutouts, cache)
-    source = ClipSource(
-        footage, cutouts, recipe.real_share, stills, recipe.still_share, recipe.trouble, recipe.thin_share
-    )
+    source = clip_source(args, recipe, ClickStills)
     settings = RunSettings(
         args.out, steps=args.steps, minutes=args.minutes, seed=args.seed, workers=args.workers,
         validate_minutes=args.validate_minutes,
@@ -136,6 +125,16 @@ def run_clicks(args: argparse.Namespace) -> int:
     trainer.run()
     log.info("trained %d steps; weights in %s", trainer.step, args.out)
     return 0
+
+
+def clip_source(args: argparse.Namespace, recipe: Recipe, kind: type[Stills]) -> ClipSource:
+    """What the clips of a run are made of, decoded into its cache. kind: of stills."""
+    cache = args.cache or args.out / "cache"
+    footage = Footage.build(args.data, cache, args.side, args.hold_back)
+    stills, cutouts = kind.build(args.stills, cache, args.side), Cutouts.build(args.cutouts, cache)
+    return ClipSource(
+        footage, cutouts, recipe.real_share, stills, recipe.still_share, recipe.trouble, recipe.thin_share
+    )
 
 
 def choose_recipe(model: str, refine: bool = False, tune: bool = False) -> Recipe:

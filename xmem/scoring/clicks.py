@@ -39,13 +39,19 @@ class ClickScores:
         return int((~(self.ious >= iou).any(1)).sum())
 
 
-def click_through(truth: np.ndarray, answer: Answer, most: int = MOST_CLICKS, enough: float = 0.9) -> np.ndarray:
+def click_through(
+    truth: np.ndarray,
+    answer: Answer,
+    most: int = MOST_CLICKS,
+    enough: float = 0.9,
+    start: np.ndarray | None = None,
+) -> np.ndarray:
     """IoU after each of up to `most` clicks on an object, float [most]; no more of them from `enough` and 3 clicks on.
 
-    truth: bool [H, W]; the first click is its deepest place.
+    truth: bool [H, W]; the first click is its deepest place, or where `start`, a mask bool [H, W], errs most.
     """
     clicks: list[tuple[float, float, bool]] = []
-    mask, ious = np.zeros_like(truth), []
+    mask, ious = np.zeros_like(truth) if start is None else start, []
     for _ in range(most):
         found = next_click(truth, mask)
         if found is None:

@@ -80,23 +80,27 @@ def to_network(frames: np.ndarray, device: torch.device) -> Tensor:
     return (images - mean) / std
 
 
-def read_memory(keys: Tensor, shrinkage: Tensor, query: Tensor, selection: Tensor, values: Tensor) -> Tensor:
+def affinity(keys: Tensor, shrinkage: Tensor, query: Tensor, selection: Tensor) -> Tensor:
     """Softmax over all memory elements (spec section 3 without top-k), in float32 with the maximum subtracted.
 
-    keys [B, C_k, N], shrinkage [B, 1, N], query and selection [B, C_k, h, w], values [B, O, C_v, N]
-    -> readout [B, O, C_v, h, w].
+    keys [B, C_k, N], shrinkage [B, 1, N], query and selection [B, C_k, h, w] -> [B, N, h, w].
     """
     size = query.shape[-2:]
     with torch.autocast(query.device.type, enabled=False):
-        keys, shrinkage, values = keys.float(), shrinkage.float(), values.float()
+        keys, shrinkage = keys.float(), shrinkage.float()
         query, selection = query.float().flatten(2), selection.float().flatten(2)  # [B, C_k, HW]
         squares = keys.pow(2).transpose(1, 2) @ selection  # [B, N, HW]
         products = keys.transpose(1, 2) @ (query * selection)
         distance = squares - 2 * products + (selection * query.pow(2)).sum(1, keepdim=True)
         similarity = -distance * shrinkage.transpose(1, 2) / keys.shape[1] ** 0.5
-        affinity = torch.softmax(similarity, dim=1)  # torch subtracts the maximum
-        readout = values.flatten(1, 2) @ affinity  # [B, O * C_v, HW]
-    return readout.unflatten(1, values.shape[1:3]).unflatten(-1, size)
+        return torch.softmax(similarity, dim=1).unflatten(-1, size)  # torch subtracts the maximum
+
+
+def read_memory(weights: Tensor, contents: Tensor) -> Tensor:
+    """Contents [B, ..., N] of memory elements, weighted by affinity [B, N, h, w] -> [B, ..., h, w], in float32."""
+    with torch.autocast(weights.device.type, enabled=False):
+        read = contents.float().flatten(1, -2) @ weights.flatten(2)
+    return read.unflatten(1, contents.shape[1:-1]).unflatten(-1, weights.shape[-2:])
 
 
 def clip_loss(
@@ -117,9 +121,8 @@ def clip_loss(
     keys, shrinkages, selections, features = model.encode_key(images.flatten(0, 1))
     keys, shrinkages, selections = (x.unflatten(0, (batch, frames)) for x in (keys, shrinkages, selections))
     f16, f8, f4 = (f.unflatten(0, (batch, frames)) for f in features)
-    one_hot = F.one_hot(labels, objects + 1).movedim(-1, 2).float()  # [B, T, O + 1, H, W]
-    shares = F.adaptive_avg_pool2d(one_hot.flatten(0, 1), keys.shape[-2:]).unflatten(0, (batch, frames))
-    masks = one_hot[:, 0, 1:]  # [B, O, H, W]
+    masks = F.one_hot(labels[:, 0], objects + 1).movedim(-1, 1)[:, 1:].float()  # [B, O, H, W]
+    shares = label_shares(labels, objects, (keys.shape[-2], keys.shape[-1])) if reading_weight else None
     sensory = model.initial_sensory(batch, objects, *keys.shape[-2:])
     first, sensory = model.encode_value(images[:, 0], f16[:, 0], masks, sensory, True)
     values, losses = {0: first}, []
@@ -127,18 +130,25 @@ def clip_loss(
         read = plan.references[t]
         memory_keys, memory_shrinkage = (torch.cat([x[:, s].flatten(2) for s in read], -1) for x in (keys, shrinkages))
         memory_values = torch.cat([values[s].flatten(3) for s in read], -1)
-        memory_shares = torch.cat([shares[:, s].flatten(2) for s in read], -1)
-        contents = torch.cat([memory_values.float().flatten(1, 2), memory_shares], 1)[:, None]
-        both = read_memory(memory_keys, memory_shrinkage, keys[:, t], selections[:, t], contents)[:, 0]
-        readout, read_shares = both[:, : -objects - 1].unflatten(1, memory_values.shape[1:3]), both[:, -objects - 1 :]
+        weights = affinity(memory_keys, memory_shrinkage, keys[:, t], selections[:, t])
+        readout = read_memory(weights, memory_values)
         frame_features = f16[:, t], f8[:, t], f4[:, t]
         last = t == frames - 1
         update = not last and not (plan.deep[t] and plan.synchronised[t])
         logits, sensory = model.decode(frame_features, readout, sensory, update)
         logits = aggregate(torch.sigmoid(logits.float()))
-        apart = reading_loss(read_shares, shares[:, t], hard_share)
-        losses.append(segmentation_loss(logits, labels[:, t], hard_share) + reading_weight * apart)
+        losses.append(segmentation_loss(logits, labels[:, t], hard_share))
+        if shares is not None:
+            read_shares = read_memory(weights, torch.cat([shares[:, s].flatten(2) for s in read], -1))
+            losses[-1] = losses[-1] + reading_weight * reading_loss(read_shares, shares[:, t], hard_share)
         if not last and plan.remembers(t):
             masks = torch.softmax(logits, dim=1)[:, 1:]
             values[t], sensory = model.encode_value(images[:, t], frame_features[0], masks, sensory, plan.deep[t])
     return torch.stack(losses).mean()
+
+
+def label_shares(labels: Tensor, objects: int, size: tuple[int, int]) -> Tensor:
+    """What part of each place of a grid (h, w) the background and each object have, by labels int64 [B, T, H, W]:
+    float32 [B, T, O + 1, h, w]."""
+    one_hot = F.one_hot(labels, objects + 1).movedim(-1, 2).float()
+    return F.adaptive_avg_pool2d(one_hot.flatten(0, 1), size).unflatten(0, labels.shape[:2])
