@@ -7,11 +7,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange, VideoReformatter
 from PIL import Image
 
 from tests.video.clips import COUNT, HEIGHT, WIDTH, brightness, flat_images, grey, read_all, write_clip
 from xmem.errors import InputError
-from xmem.video import FrameReader, first_frame, probe
+from xmem.video import FrameReader, colour, first_frame, probe
 from xmem.video.timeline import Timeline
 
 FORMATS = [
@@ -166,6 +167,21 @@ def test_untagged_streams_are_read_by_the_players_convention(tmp_path, height, m
     frames = read_all(_yuv_clip(tmp_path / "untagged.mp4", matrix, full=False, tagged=False, height=height))
     for frame, patch in zip(frames, PATCHES, strict=True):
         assert np.abs(frame.image.astype(int) - patch).max() <= 2
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize(("width", "height"), [(46, 32), (47, 32), (46, 33)])
+@pytest.mark.parametrize("layout", ["yuv420p", "nv12", "yuv420p10le", "yuv422p"])
+def test_every_way_to_rgb_gives_the_levels_of_the_exact_one(layout, width, height, matrix, full):
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    picture = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format=layout)
+    picture.colorspace, picture.color_range = matrix, 2 if full else 1
+    exact = VideoReformatter().reformat(
+        picture, format="rgb24", interpolation=colour._TO_RGB, dst_color_range=ColorRange.JPEG
+    )
+    image = colour.to_rgb(picture, VideoReformatter(), width, height)
+    np.testing.assert_array_equal(image, exact.to_ndarray())
 
 
 def test_the_first_frame_is_that_of_the_reader(clip):
