@@ -89,6 +89,12 @@ def test_the_engine_imports_nothing_that_it_does_not_depend_on():
     assert needed <= names([*PROJECT["dependencies"], *EXTRAS["plots"], *EXTRAS["ray"], *EXTRAS["helpers"]])
 
 
+def test_the_page_and_its_networks_are_there_without_torchvision_which_takes_as_long_as_all_else():
+    words = "import sys, app, xmem; xmem.load_model('xmem-lite', 'cpu'); xmem.Clicker()"
+    late = "print(sorted({'torchvision', 'torch._dynamo'} & sys.modules.keys()))"
+    assert run([sys.executable, "-c", f"{words}; {late}"], ROOT).strip() == "[]"
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """The folder of programs of an environment in which the project's wheel is installed, beside what runs the tests.

@@ -8,7 +8,8 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from xmem.networks.cpu import fold_batch_norm, optimise_for_cpu, packed
-from xmem.networks.cpu.residual import ConvReLU, FusedBasicBlock, FusedBottleneck, FusedResidualBlock
+from xmem.networks.cpu.residual import ConvReLU, FusedResidualBlock
+from xmem.networks.cpu.resnet import FusedBasicBlock, FusedBottleneck
 from xmem.networks.cpu.winograd_layer import WinogradConv2d
 from xmem.networks.xmem.blocks import ResidualBlock
 from xmem.networks.xmem.encoders import ResNetKeyEncoder

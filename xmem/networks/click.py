@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops.misc import Conv2dNormActivation
 
+from xmem.networks.layers import ConvNormActivation
 from xmem.networks.network import Network
 from xmem.networks.xmem.encoders import LiteBlock, lite_blocks, lite_stem
 
@@ -75,7 +75,7 @@ class Given:
         return torch.stack([*near, inside, has_box, previous, known[:, 0].expand(-1, *size)], 1)
 
 
-class Layer(Conv2dNormActivation):
+class Layer(ConvNormActivation):
     """Convolution, batch norm, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, dilation: int = 1):

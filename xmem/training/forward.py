@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from types import MethodType
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops.misc import Conv2dNormActivation
 
 from xmem.engine.preparing import IMAGE_MEAN, IMAGE_STD
+from xmem.networks.layers import ConvNormActivation
 from xmem.networks.xmem import XMem, aggregate
 from xmem.training.losses import reading_loss, segmentation_loss
 
@@ -49,18 +50,18 @@ class ClipPlan:
 def fold_frozen_norms(model: nn.Module) -> None:
     """Let each convolution with a frozen batch norm run as one convolution: same function and parameters, less traffic.
 
-    Only for `Conv2dNormActivation` layers (the lite encoders); statistics never change, their affine parameters train.
+    Only for `ConvNormActivation` layers (the lite encoders); statistics never change, their affine parameters train.
     On a CPU depthwise ones stay in float32 under autocast, as their gradients are slow in bfloat16: a micro-batch took
     0.67 of its time in float32, and of that in bfloat16 throughout (one core of an AMD EPYC, Zen 4).
     """
 
-    def forward(self: Conv2dNormActivation, x: Tensor) -> Tensor:
+    def forward(self: Any, x: Tensor) -> Tensor:
         if self[0].groups > 1 and x.device.type == "cpu":
             with torch.autocast("cpu", enabled=False):
                 return folded(self, x.float())
         return folded(self, x)
 
-    def folded(self: Conv2dNormActivation, x: Tensor) -> Tensor:
+    def folded(self: Any, x: Tensor) -> Tensor:
         conv, norm = self[0], self[1]
         gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         bias = norm.bias - norm.running_mean * gain
@@ -69,8 +70,8 @@ def fold_frozen_norms(model: nn.Module) -> None:
         return F.hardtanh(x, 0.0, 6.0) if len(self) > 2 else x
 
     for module in model.modules():
-        if isinstance(module, Conv2dNormActivation):
-            module.forward = MethodType(forward, module)
+        if isinstance(module, ConvNormActivation):
+            module.forward = MethodType(forward, module)  # type: ignore[method-assign]
 
 
 def to_network(frames: np.ndarray, device: torch.device) -> Tensor:

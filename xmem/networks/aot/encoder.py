@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torchvision
 from torch import Tensor, nn
+
+from xmem.networks.layers import resnet
 
 F16, F8, F4 = 1024, 512, 256  # channels
 
@@ -29,7 +30,7 @@ class ResNetEncoder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        network = torchvision.models.resnet50(weights=None, norm_layer=FrozenBatchNorm)
+        network = resnet("resnet50", norm_layer=FrozenBatchNorm)
         self.conv1, self.bn1, self.relu, self.maxpool = network.conv1, network.bn1, network.relu, network.maxpool
         self.layer1, self.layer2, self.layer3 = network.layer1, network.layer2, network.layer3
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-# Where a batch norm follows a convolution: torchvision's ResNet blocks, sequences and Conv2dNormActivation.
+# Where a batch norm follows a convolution: torchvision's ResNet blocks, sequences and `ConvNormActivation`.
 Model = TypeVar("Model", bound=nn.Module)
 PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
 

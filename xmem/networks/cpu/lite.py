@@ -37,7 +37,9 @@ class LiteBlockInParts(LiteBlock):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        width = self.depthwise[0].in_channels
+        convolution = self.depthwise[0]
+        assert isinstance(convolution, nn.Conv2d)
+        width = convolution.in_channels
         count = math.ceil(len(x) * width * x.shape[-2] * x.shape[-1] / MOST_EXPANDED)
         if count == 1:
             return super().forward(x)

@@ -6,39 +6,22 @@ from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from xmem.networks.cpu.packed import NOTHING, RELU, PackedConv2d
+from xmem.networks.cpu.packed import NOTHING, PackedConv2d
 from xmem.networks.xmem.blocks import ResidualBlock, fold_objects
-
-
-class FusedBottleneck(Bottleneck):
-    """A block of ResNet-50 with its batch norms folded."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        first, second, third = _convolutions(self, 3)
-        return third.then(second.then(first.then(x)), RELU, x if self.downsample is None else self.downsample(x))
-
-
-class FusedBasicBlock(BasicBlock):
-    """A block of ResNet-18 with its batch norms folded."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        first, second = _convolutions(self, 2)
-        return second.then(first.then(x), RELU, x if self.downsample is None else self.downsample(x))
 
 
 class FusedResidualBlock(ResidualBlock):
     """XMem's block."""
 
     def forward(self, x: Tensor) -> Tensor:
-        first, second = _convolutions(self, 2)
+        first, second = convolutions(self, 2)
         return second.then(first.then(F.relu(x)), NOTHING, x if self.downsample is None else self.downsample(x))
 
     def fuse(self, shared: tuple[Tensor, Tensor], x: Tensor) -> Tensor:
         hidden = self.conv1.add_own_half(shared[0], F.relu(x))
         skip = self._skip.add_own_half(shared[1], x)
-        second = _convolutions(self, 2)[1]
+        second = convolutions(self, 2)[1]
         out = second.then(fold_objects(F.relu(hidden)), NOTHING, fold_objects(skip))
         return out.unflatten(0, x.shape[:2])
 
@@ -50,22 +33,25 @@ class ConvReLU(PackedConv2d):
         return self.then(x)
 
 
-FUSED: dict[type[nn.Module], type[nn.Module]] = {
-    Bottleneck: FusedBottleneck,
-    BasicBlock: FusedBasicBlock,
-    ResidualBlock: FusedResidualBlock,
-}
-
-
 def use_residual(model: nn.Module) -> nn.Module:
     """Let, in place, the blocks of `model` that are folded and packed compute in this way, and the ResNets' stems."""
     for block in list(model.modules()):
-        if type(block) in FUSED and _is_ready(block):
-            block.__class__ = FUSED[type(block)]
+        fused = _fused(type(block))
+        if fused and _is_ready(block):
+            block.__class__ = fused
         elif _is_stem(block) and _is_ready(block):
             cast(PackedConv2d, block.conv1).__class__ = ConvReLU
             block.relu = nn.Identity()
     return model
+
+
+def _fused(kind: type[nn.Module]) -> type[nn.Module] | None:
+    """What takes the place of a block, if anything."""
+    if kind.__module__ == "torchvision.models.resnet":  # which no small network imports
+        from xmem.networks.cpu.resnet import FUSED
+
+        return FUSED.get(kind)
+    return FusedResidualBlock if kind is ResidualBlock else None
 
 
 def _is_stem(block: nn.Module) -> bool:
@@ -81,5 +67,6 @@ def _is_ready(block: nn.Module) -> bool:
     )
 
 
-def _convolutions(block: nn.Module, count: int) -> list[PackedConv2d]:
+def convolutions(block: nn.Module, count: int) -> list[PackedConv2d]:
+    """The packed convolutions of a block, conv1 and on."""
     return [cast(PackedConv2d, block.get_submodule(f"conv{i}")) for i in range(1, count + 1)]

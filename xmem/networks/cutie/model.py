@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from xmem.errors import InputError
@@ -23,7 +22,6 @@ from xmem.networks.xmem.decoder import KeyProjection, SensoryUpdate, doubled
 from xmem.networks.xmem.encoders import MaskTrunk, ResNetKeyEncoder, resnet_trunk
 from xmem.pieces import WHOLE, Pieces
 
-RESNETS = {"resnet50": torchvision.models.resnet50, "resnet18": torchvision.models.resnet18}
 FEATURE_CHANNELS = {"resnet50": (1024, 512, 256), "resnet18": (256, 128, 64)}  # f16, f8, f4
 CONSTANTS = ("object_transformer.spatial_pe.inv_freq", "object_summarizer.pos_enc.inv_freq")
 TRAINING_ONLY = "aux_computer."
@@ -139,7 +137,7 @@ class Cutie(Network):
         super().__init__()
         self.sizes = sizes
         f16 = FEATURE_CHANNELS[sizes.encoder][0]
-        self.pixel_encoder = ResNetKeyEncoder(RESNETS[sizes.encoder])
+        self.pixel_encoder = ResNetKeyEncoder(sizes.encoder)
         self.pix_feat_proj = nn.Conv2d(f16, sizes.channels, 1)
         self.key_proj = PixelKeyProjection(f16, sizes)
         self.mask_encoder = MaskEncoder(sizes)

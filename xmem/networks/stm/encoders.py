@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
+from xmem.networks.layers import resnet
 from xmem.networks.xmem.blocks import conv3x3
 
 R4, R3, R2 = 1024, 512, 256  # channels at strides 16, 8 and 4
@@ -18,7 +18,7 @@ class Encoder(nn.Module):
 
     def __init__(self, mask_channels: int = 0):
         super().__init__()
-        network = torchvision.models.resnet50(weights=None)
+        network = resnet("resnet50")
         self.conv1 = nn.Conv2d(IMAGE_CHANNELS + mask_channels, 64, 7, stride=2, padding=3, bias=False)
         self.bn1, self.relu, self.maxpool = network.bn1, network.relu, network.maxpool
         self.res2, self.res3, self.res4 = network.layer1, network.layer2, network.layer3

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.ops.misc import Conv2dNormActivation
 
+from xmem.networks.layers import ConvNormActivation, resnet
 from xmem.networks.xmem.blocks import Fuser, SensoryGRU, per_object
 from xmem.networks.xmem.sizes import ModelSizes
 
@@ -26,9 +21,9 @@ FEATURE_CHANNELS = {"resnet": (1024, 512, 256), "lite": (112, 40, 24)}  # f16, f
 class ResNetKeyEncoder(nn.Module):
     """A ResNet without its last stage and head: image -> f16 (ResNet-50: 1024 channels), f8 (512), f4 (256)."""
 
-    def __init__(self, resnet: Callable[..., torchvision.models.ResNet] = torchvision.models.resnet50):
+    def __init__(self, name: str = "resnet50"):
         super().__init__()
-        network = resnet(weights=None)
+        network = resnet(name)
         self.conv1, self.bn1, self.relu, self.maxpool = network.conv1, network.bn1, network.relu, network.maxpool
         self.res2, self.layer2, self.layer3 = network.layer1, network.layer2, network.layer3
 
@@ -38,14 +33,19 @@ class ResNetKeyEncoder(nn.Module):
         return self.layer3(f8), f8, f4
 
 
-class LiteLayer(Conv2dNormActivation):
-    """Convolution, batch norm and, unless activation_layer says otherwise, ReLU6."""
+class LiteLayer(ConvNormActivation):
+    """Convolution, batch norm and, unless `activation` says otherwise, ReLU6."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, **options: Any):
-        norm = partial(nn.BatchNorm2d, eps=1e-3)
-        super().__init__(
-            in_channels, out_channels, kernel, stride, **{"norm_layer": norm, "activation_layer": nn.ReLU6} | options
-        )
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        activation: type[nn.Module] | None = nn.ReLU6,
+    ):
+        super().__init__(in_channels, out_channels, kernel, stride, groups=groups, eps=1e-3, activation=activation)
 
 
 class LiteBlock(nn.Module):
@@ -56,7 +56,7 @@ class LiteBlock(nn.Module):
         width = in_channels * expansion
         self.expand = LiteLayer(in_channels, width, 1) if expansion > 1 else nn.Identity()
         self.depthwise = LiteLayer(width, width, kernel, stride, groups=width)
-        self.project = LiteLayer(width, out_channels, 1, activation_layer=None)
+        self.project = LiteLayer(width, out_channels, 1, activation=None)
         self.residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class LiteKeyEncoder(nn.Module):
 
 def resnet_trunk() -> tuple[dict[str, nn.Module], int]:
     """ResNet-18 without its last stage and head, on image and masks; 256 channels at stride 16."""
-    network = torchvision.models.resnet18(weights=None)
+    network = resnet("resnet18")
     conv1 = nn.Conv2d(IMAGE_CHANNELS + MASK_CHANNELS, 64, 7, stride=2, padding=3, bias=False)
     kept = {name: getattr(network, name) for name in ("bn1", "relu", "maxpool", "layer1", "layer2", "layer3")}
     return {"conv1": conv1, **kept}, 256
