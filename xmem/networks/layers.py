@@ -3,14 +3,19 @@ what a network needs once it is built, and no sooner."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 
 class ConvNormActivation(nn.Sequential):
-    """Convolution (0) that keeps the size but for its stride, batch norm (1) and activation (2), where there is one."""
+    """Convolution (0) that keeps the size but for its stride, batch norm (1) and, where it `activates`, activation (2).
+
+    eps, activation: of all layers of a class.
+    """
+
+    eps = 1e-5
+    activation: type[nn.ReLU | nn.ReLU6] = nn.ReLU
 
     def __init__(
         self,
@@ -18,16 +23,14 @@ class ConvNormActivation(nn.Sequential):
         out_channels: int,
         kernel: int,
         stride: int = 1,
-        *,
         groups: int = 1,
         dilation: int = 1,
-        eps: float = 1e-5,
-        activation: Callable[..., nn.Module] | None = nn.ReLU,
+        activates: bool = True,
     ):
         padding = (kernel - 1) // 2 * dilation
         convolution = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
-        after = [activation(inplace=True)] if activation else []
-        super().__init__(convolution, nn.BatchNorm2d(out_channels, eps), *after)
+        after = [self.activation(inplace=True)] if activates else []
+        super().__init__(convolution, nn.BatchNorm2d(out_channels, self.eps), *after)
 
 
 def resnet(name: str, **options: Any) -> Any:

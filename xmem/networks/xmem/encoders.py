@@ -34,18 +34,9 @@ class ResNetKeyEncoder(nn.Module):
 
 
 class LiteLayer(ConvNormActivation):
-    """Convolution, batch norm and, unless `activation` says otherwise, ReLU6."""
+    """A layer of EfficientNet-lite."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int,
-        stride: int = 1,
-        groups: int = 1,
-        activation: type[nn.Module] | None = nn.ReLU6,
-    ):
-        super().__init__(in_channels, out_channels, kernel, stride, groups=groups, eps=1e-3, activation=activation)
+    eps, activation = 1e-3, nn.ReLU6
 
 
 class LiteBlock(nn.Module):
@@ -56,7 +47,7 @@ class LiteBlock(nn.Module):
         width = in_channels * expansion
         self.expand = LiteLayer(in_channels, width, 1) if expansion > 1 else nn.Identity()
         self.depthwise = LiteLayer(width, width, kernel, stride, groups=width)
-        self.project = LiteLayer(width, out_channels, 1, activation=None)
+        self.project = LiteLayer(width, out_channels, 1, activates=False)
         self.residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
