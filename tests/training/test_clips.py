@@ -101,8 +101,8 @@ def test_a_neighbour_touches_the_object_in_the_first_frame_and_is_no_object(sour
     assert drawn >= 9
 
 
-@pytest.mark.parametrize("kind", ["veil", "shake"])
-def test_smoke_and_blur_change_the_picture_and_leave_the_labels(source, kind):
+@pytest.mark.parametrize("kind", ["veil", "shake", "dim"])
+def test_smoke_blur_and_dusk_change_the_picture_and_leave_the_labels(source, kind):
     source = replace(source, trouble=Trouble(**{kind: 1.0}))
     rng = np.random.default_rng(1)
     frames, labels = rng.uniform(0, 255, (4, 96, 96, 3)).astype(np.float32), np.ones((4, 96, 96), np.uint8)
@@ -110,6 +110,53 @@ def test_smoke_and_blur_change_the_picture_and_leave_the_labels(source, kind):
     source._trouble(rng, frames, labels)
     assert (frames != before).mean() > 0.1 and labels.min() == 1
     assert frames.min() >= -1 and frames.max() <= 280
+
+
+def test_smoke_has_no_seams_where_it_drifts_in():
+    steepest = []
+    for seed in range(20):
+        frames = np.zeros((5, 120, 160, 3), np.float32)
+        augment.veil(np.random.default_rng(seed), frames)
+        steepest += [np.abs(np.diff(frames[..., 0], axis=axis)).max() for axis in (1, 2)]
+    assert np.median(steepest) < 60  # levels between neighbours; the finest spray has up to 80
+
+
+def test_dusk_takes_contrast_and_keeps_the_order_of_levels():
+    ramp = np.tile(np.linspace(0, 255, 64, dtype=np.float32)[:, None], (2, 64, 1, 3))
+    augment.dim(np.random.default_rng(3), ramp)
+    levels = ramp.mean((0, 1, 3))
+    assert 30 < np.ptp(levels) < 200 and np.all(np.diff(levels[::8]) > 0)
+
+
+def test_a_camouflaged_object_comes_near_to_the_colours_where_it_starts():
+    rng = np.random.default_rng(0)
+    picture = np.zeros((20, 20, 4), np.uint8)
+    picture[5:15, 5:15] = 230, 40, 60, 255
+    picture[8:12, 8:12, :3] = 180, 20, 90
+    ground = rng.normal((60, 90, 70), 10, (400, 3)).astype(np.float32)
+    path = augment.SpritePath.random(rng, 3, moving_picture=False)
+    hidden = augment.camouflage(rng, [picture] * 3, ground)
+    assert hidden[0] is hidden[2]  # a still object stays one
+    np.testing.assert_array_equal(hidden[0][..., 3], picture[..., 3])
+    inside = picture[..., 3] > 127
+    away = [np.abs(p[inside][:, :3].mean(0) - ground.mean(0)).max() for p in (picture, hidden[0])]
+    assert away[1] < 0.45 * away[0]
+    frame = np.zeros((90, 120, 3), np.float32)
+    column, row = np.round(path.centre[0] * (120, 90)).astype(int)
+    frame[max(0, row - 3) : row + 3, max(0, column - 3) : column + 3] = 9
+    assert path.surroundings(frame).max() == 9
+
+
+def test_sprites_are_camouflaged_as_often_as_asked_and_copies_never(source, monkeypatch):
+    hidden = []
+    monkeypatch.setattr(augment, "camouflage", lambda rng, pictures, ground: hidden.append(ground) or pictures)
+    source = replace(source, trouble=Trouble(camouflage=1.0))
+    for pictures in (None, [np.full((8, 8, 4), 255, np.uint8)] * 2):
+        source._add(
+            np.random.default_rng(0), np.zeros((2, 64, 64, 3), np.float32), np.zeros((2, 64, 64), np.uint8), 1,
+            pictures, behind=False,
+        )  # fmt: skip
+    assert len(hidden) == 1
 
 
 @pytest.mark.parametrize("objects", [1, 2, 3])

@@ -85,7 +85,16 @@ class SpritePath:
         amount = rng.choice([0.0, 0.04, 0.1], p=[0.3, 0.4, 0.3]) * (0.3 if moving_picture else 1.0)
         bend = rng.normal(0, amount, (4, 4, 2))[None] * np.linspace(0, 1, frames)[:, None, None, None]
         bend = bend + rng.normal(0, amount / 3, (frames, 4, 4, 2))
-        return cls(centre, scale, angle, bend.astype(np.float32), float(rng.choice([0.0, 0.4], p=[0.75, 0.25])))
+        blur = float(rng.choice([0.0, 0.4, 0.9], p=[0.65, 0.2, 0.15]))
+        return cls(centre, scale, angle, bend.astype(np.float32), blur)
+
+    def surroundings(self, frame: np.ndarray) -> np.ndarray:
+        """Pixels [N, C] of a frame [H, W, C] where the sprite is at first, every second one; none outside of it."""
+        height, width = frame.shape[:2]
+        reach = max(2, round(self.scale[0] * min(height, width) / 2))
+        column, row = round(self.centre[0, 0] * width), round(self.centre[0, 1] * height)
+        rows, columns = (slice(max(0, place - reach), max(0, place + reach), 2) for place in (row, column))
+        return frame[rows, columns].reshape(-1, frame.shape[2])
 
 
 def _bend(sprite: np.ndarray, bend: np.ndarray) -> np.ndarray:
@@ -212,7 +221,9 @@ def veil(rng: Generator, frames: np.ndarray) -> None:
     for t in range(count):
         time = t / max(1, count - 1)
         y, x = (round(0.5 * side + time * d) for side, d in zip((height, width), drift, strict=True))
-        noise = np.roll(wide[0], (y, x), (0, 1))[:height, :width] * (1 - time) + wide[1][:height, :width] * time
+        shift = np.array([[1.0, 0.0, x], [0.0, 1.0, y]])
+        moved = cv2.warpAffine(wide[0], shift, (width, height), borderMode=cv2.BORDER_REFLECT)
+        noise = moved * (1 - time) + wide[1][:height, :width] * time
         alpha = density * np.clip((noise - floor) / (1 - floor) * 1.8, 0, 1)[..., None]
         frames[t] += alpha * (colour.astype(np.float32) - frames[t])
 
@@ -224,6 +235,31 @@ def shake(rng: Generator, frames: np.ndarray) -> None:
         length = longest * rng.uniform(0, 1)
         if length > 2:
             frames[t] = motion_blur(frames[t], length * np.array([np.cos(angle), np.sin(angle)]))
+
+
+def dim(rng: Generator, frames: np.ndarray) -> None:
+    """Take contrast from a clip float32 [T, H, W, 3], in place, with noise: dusk, a dark room, haze, glare."""
+    level = rng.uniform(5, 60) if rng.random() < 0.6 else rng.uniform(60, 220)
+    contrast, noise = log_uniform(rng, 0.2, 0.7), rng.uniform(0, 4)
+    frames *= np.float32(contrast)
+    frames += np.float32((1 - contrast) * level)
+    if noise > 1:
+        frames += np.float32(noise) * rng.standard_normal(frames.shape, dtype=np.float32)
+
+
+def camouflage(rng: Generator, pictures: Sequence[np.ndarray], surroundings: np.ndarray) -> list[np.ndarray]:
+    """Sprites (RGBA uint8 [h, w, 4]) with the colours' mean and spread moved most of the way to those of RGB pixels
+    `surroundings` [N, 3]."""
+    amount = rng.uniform(0.6, 1.0)
+    seen = pictures[0][pictures[0][..., 3] > 127][:, :3].astype(np.float32)
+    if not len(seen) or not len(surroundings):
+        return list(pictures)
+    mean, target = seen.mean(0), surroundings.mean(0)
+    spread = float(np.clip(surroundings.std(0).mean() / max(1.0, float(seen.std(0).mean())), 0.4, 2.0)) ** amount
+    matrix = np.eye(3) * spread
+    colours = Colours(matrix, mean + amount * (target - mean) - spread * mean, 1.0)
+    made = {id(picture): recolour_sprite(picture, colours) for picture in pictures}
+    return [made[id(picture)] for picture in pictures]
 
 
 def paste(frame: np.ndarray, label: np.ndarray, layer: np.ndarray, value: int, behind: bool) -> None:

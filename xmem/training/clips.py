@@ -40,7 +40,8 @@ class Trouble:
 
     neighbour: something that is no object touches one in the first frame and stays behind.
     crossing: something passes over an object, which returns. twin: a distractor that is an object's own copy.
-    veil: smoke, dust or spray. shake: frames blurred by a quick camera.
+    veil: smoke, dust or spray. shake: frames blurred by a quick camera. dim: little contrast, dark or in haze.
+    camouflage: a pasted object takes the colours of the place where it starts (of each such object, not of the clip).
     """
 
     neighbour: float = 0.0
@@ -48,6 +49,8 @@ class Trouble:
     twin: float = 0.0
     veil: float = 0.0
     shake: float = 0.0
+    dim: float = 0.0
+    camouflage: float = 0.0
 
 
 NO_TROUBLE = Trouble()
@@ -182,6 +185,8 @@ class ClipSource:
             augment.veil(rng, frames)
         if rng.random() < self.trouble.shake:
             augment.shake(rng, frames)
+        if rng.random() < self.trouble.dim:
+            augment.dim(rng, frames)
 
     def _add(
         self,
@@ -193,8 +198,11 @@ class ClipSource:
         behind: bool,
     ) -> list[np.ndarray]:
         """Paste a sprite (one picture per frame; None: a random one) into the clip, in place; returns its pictures."""
+        fresh = pictures is None
         pictures = self._random_sprite(rng, frames) if pictures is None else pictures
         path = augment.SpritePath.random(rng, len(frames), moving_picture=pictures[0] is not pictures[-1])
+        if fresh and rng.random() < self.trouble.camouflage:
+            pictures = augment.camouflage(rng, pictures, path.surroundings(frames[0]))
         self._draw(frames, labels, value, pictures, path, behind)
         return pictures
 

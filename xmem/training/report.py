@@ -35,14 +35,15 @@ def read_log(path: Path) -> list[dict]:
 def join_logs(paths: Sequence[Path]) -> list[dict]:
     """The records of runs that follow one another, steps counted on, each with the number of its run from 1.
 
-    A log may itself be of several runs, joined before.
+    A log may itself be of several runs, joined before. The shapes of each step's batches are left out: they follow from
+    the run's seed, and are a third of a log.
     """
     joined: list[dict] = []
     for path in paths:
         step, run = (max((record[name] for record in joined), default=0) for name in ("step", "run"))
-        joined += [
-            record | {"run": run + record.get("run", 1), "step": step + record["step"]} for record in read_log(path)
-        ]
+        for record in read_log(path):
+            record.pop("shapes", None)
+            joined.append(record | {"run": run + record.get("run", 1), "step": step + record["step"]})
     return joined
 
 
