@@ -63,6 +63,21 @@ def test_an_object_is_selected_corrected_and_tracked_by_clicks_alone(bunny):
     assert red(page) != before, "the predicted mask is corrected"
 
 
+def test_marks_of_clicks_stay_with_their_frame_while_others_are_passed_over(bunny):
+    page = bunny
+    page.mouse.click(*at(page, *BUNNY))
+    settled(page)
+    assert page.locator(".p-click").is_visible()
+    plot = page.locator(".t-plot").bounding_box()
+    page.mouse.move(plot["x"] + plot["width"] - 2, plot["y"] + 8)
+    page.mouse.down()
+    page.wait_for_selector(".p-reel:not([hidden])")
+    assert not page.locator(".p-click").is_visible()
+    page.mouse.up()
+    shows(page, 3)
+    assert page.locator(".p-click").count() == 0
+
+
 def test_a_finger_that_comes_down_is_answered_before_it_is_lifted(bunny):
     """A finger does not rest on the object beforehand: the time that a tap takes is used."""
     page, asked = bunny, []

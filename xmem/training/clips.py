@@ -150,7 +150,7 @@ class ClipSource:
     def _composite(self, rng: Generator, shape: BatchShape, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
         """A still picture under a moving camera, with moving, deforming objects on it."""
         if self.stills and rng.random() < 0.7:
-            sequence = self.stills[int(rng.integers(len(self.stills)))]
+            sequence = self.stills.pick(rng)
         else:
             sequence = self.footage.pick(rng)
         index = int(rng.integers(len(sequence.frames)))
@@ -225,7 +225,7 @@ class ClipSource:
         if self.thin_share and rng.random() < self.thin_share:
             return [thin_object(rng, clip[0])] * frames
         if self.stills and rng.random() < 0.4:
-            still = self.stills[int(rng.integers(len(self.stills)))]
+            still = self.stills.pick(rng)
             return self._sprite(rng, still, np.zeros(1, int)) * frames
         if len(self.cutouts) and rng.random() < 0.6:
             picture = np.ascontiguousarray(self.cutouts[int(rng.integers(len(self.cutouts)))])
