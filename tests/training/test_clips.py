@@ -37,6 +37,17 @@ def test_thin_drawn_objects_are_pasted_as_often_as_asked(source):
     assert set(np.unique(labels)) == {0, 1} and frames.shape == (2, 64, 64, 3)
 
 
+def test_an_animated_cutout_is_shown_as_a_loop_at_one_pace_and_a_still_one_as_it_is(source):
+    strip = np.full((5, 8, 8, 4), 255, np.uint8)
+    strip[..., :3] = 40 * np.arange(1, 6)[:, None, None, None]
+    for seed in range(8):
+        pictures = source._cutout(np.random.default_rng(seed), strip, 6)
+        levels, places = np.unique([picture[0, 0, 1] for picture in pictures], return_inverse=True)
+        assert len(levels) == 5 and len(set(np.diff(places) % 5)) == 1 and pictures[0] is pictures[5]
+    still = source._cutout(np.random.default_rng(0), strip[:1], 3)
+    assert still[0] is still[2]
+
+
 def test_labels_follow_the_objects_through_crop_and_rotation(source):
     """The world's object 1 is red and nothing else is: labels must cover the red pixels and no others."""
     agreements = []

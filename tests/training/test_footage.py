@@ -3,8 +3,10 @@
 import pickle
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from xmem.errors import InputError
 from xmem.training.footage import Cutouts, Footage, Stills
@@ -38,8 +40,25 @@ def test_nothing_left_to_train_on_is_the_users_error(world, tmp_path):
 def test_cutouts_are_cropped_to_their_object(world, tmp_path):
     cutouts = Cutouts.build([world / "cutouts"], tmp_path)
     assert len(cutouts) == 2
-    assert cutouts[0].shape == (49, 49, 4)  # a disc of radius 24 on an empty picture of 60 x 60
-    assert tuple(cutouts[1][24, 24]) == (250, 40, 20, 255)  # RGBA
+    assert cutouts[0].shape == (1, 49, 49, 4)  # a disc of radius 24 on an empty picture of 60 x 60
+    assert tuple(cutouts[1][0, 24, 24]) == (250, 40, 20, 255)  # RGBA
+
+
+def test_animated_cutouts_are_loops_cropped_alike_and_left_out_where_they_hardly_move(tmp_path):
+    def disc(across: int) -> Image.Image:
+        picture = np.zeros((60, 60, 4), np.uint8)
+        cv2.circle(picture, (across, 30), 12, (250, 40, 20, 255), -1)
+        return Image.fromarray(picture)
+
+    (tmp_path / "set").mkdir()
+    for name, step in (("moves", 1), ("rests", 0)):
+        first, *more = [disc(15 + step * i) for i in range(30)]
+        more[0].putpixel((0, 0), (0, 0, 1, 0))  # frames that are all the same would be stored as one
+        first.save(tmp_path / "set" / f"{name}.webp", save_all=True, append_images=more, lossless=True)
+    cutouts = Cutouts.build([tmp_path / "set"], tmp_path / "cache")
+    assert len(cutouts) == 1 and cutouts[0].shape == (12, 25, 52, 4)  # 12 of 30 frames, up to the 28th
+    solid = cutouts[0][..., 3] > 127
+    assert np.all(np.diff([np.flatnonzero(frame.any(0))[0] for frame in solid]) > 0)
 
 
 def test_a_still_is_a_sequence_of_one_frame_with_its_mask(world, tmp_path):

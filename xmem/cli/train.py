@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--data", type=Path, nargs="+", required=True, help="folders in the DAVIS layout")
     add("--stills", type=Path, nargs="*", default=[], help="folders of single images with masks, in the same layout")
-    add("--cutouts", type=Path, nargs="*", default=[], help="folders of pictures of objects with alpha")
+    add("--cutouts", type=Path, nargs="*", default=[], help="folders of pictures of objects with alpha, also animated")
     held = "sequences never trained on (default: all of the yardstick, see xmem.training.yardstick)"
     add("--hold-back", nargs="*", default=yardstick.held_back(), metavar="NAME", help=held)
     select = "sequences of the first data folder that choose the best weights (default: the yardstick's that it holds)"

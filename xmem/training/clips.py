@@ -149,10 +149,7 @@ class ClipSource:
 
     def _composite(self, rng: Generator, shape: BatchShape, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
         """A still picture under a moving camera, with moving, deforming objects on it."""
-        if self.stills and rng.random() < 0.7:
-            sequence = self.stills.pick(rng)
-        else:
-            sequence = self.footage.pick(rng)
+        sequence = self.stills.pick(rng) if self.stills and rng.random() < 0.7 else self.footage.pick(rng)
         index = int(rng.integers(len(sequence.frames)))
         frames, labels = crop_clip(rng, sequence, np.full(shape.frames, index), shape.size, on_object=False)
         frames = augment.Colours.random(rng).apply(frames.astype(np.float32))
@@ -228,11 +225,19 @@ class ClipSource:
             still = self.stills.pick(rng)
             return self._sprite(rng, still, np.zeros(1, int)) * frames
         if len(self.cutouts) and rng.random() < 0.6:
-            picture = np.ascontiguousarray(self.cutouts[int(rng.integers(len(self.cutouts)))])
-            picture = picture[:, ::-1] if rng.random() < 0.5 else picture
-            return [augment.recolour_sprite(picture, augment.Colours.random(rng))] * frames
+            return self._cutout(rng, self.cutouts[int(rng.integers(len(self.cutouts)))], frames)
         sequence = self.footage.pick(rng)
         return self._sprite(rng, sequence, pick_frames(rng, len(sequence.frames), frames, SPRITE_GAP))
+
+    @staticmethod
+    def _cutout(rng: Generator, strip: np.ndarray, frames: int) -> list[np.ndarray]:
+        """A cut-out [n, h, w, 4] as one picture per frame: of a loop from any place on, at any pace, either way."""
+        pace = rng.choice([-3, -2, -1, 1, 2, 3])
+        order = (rng.integers(len(strip)) + pace * np.arange(frames)) % len(strip)
+        strip = strip[:, :, ::-1] if rng.random() < 0.5 else strip
+        colours = augment.Colours.random(rng)
+        made = {index: augment.recolour_sprite(np.ascontiguousarray(strip[index]), colours) for index in set(order)}
+        return [made[index] for index in order]
 
     def _sprite(self, rng: Generator, sequence: VideoSequence, indices: np.ndarray) -> list[np.ndarray]:
         """An object of the footage as a moving picture: one RGBA crop per frame around the object."""

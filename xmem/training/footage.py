@@ -9,6 +9,7 @@ from typing import Self
 
 import cv2
 import numpy as np
+from PIL import Image, ImageSequence
 
 from xmem.errors import InputError
 from xmem.scoring.evaluation import LabelledSequence, find_sequences, read_truth
@@ -16,6 +17,9 @@ from xmem.scoring.evaluation import LabelledSequence, find_sequences, read_truth
 log = logging.getLogger("xmem")
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+MOVING_FRAMES = 12  # that are kept of an animated cut-out, over its whole length
+MOVING_SIDE = 192  # pixels of its longer side
+MOVING_CHANGE = 0.2  # of the area in any frame, that is not in all: animations with less hardly deform
 
 
 @dataclass(frozen=True)
@@ -112,13 +116,16 @@ class Footage:
 
 
 class Pictures:
-    """Pictures of various sizes, uint8 [h, w, 4], in one mapped file; pickles as its path and shapes only."""
+    """Pictures of various shapes, uint8 [..., 4], in one mapped file; pickles as its path and shapes only.
+
+    shapes: without the last axis.
+    """
 
     NAME = "pictures"
 
     def __init__(self, cache: Path, shapes: Sequence[Sequence[int]]):
         self.cache, self.shapes = Path(cache), [tuple(shape) for shape in shapes]
-        self._offsets = np.concatenate([[0], np.cumsum([h * w * 4 for h, w in self.shapes])]).astype(np.int64)
+        self._offsets = np.concatenate([[0], np.cumsum([4 * np.prod(shape) for shape in self.shapes])]).astype(np.int64)
         self._data: np.ndarray | None = None
 
     @classmethod
@@ -133,7 +140,7 @@ class Pictures:
             with open(cache / f"{cls.NAME}.u8", "wb") as file:
                 for picture in pictures:
                     file.write(picture.tobytes())
-                    shapes.append(picture.shape[:2])
+                    shapes.append(picture.shape[:-1])
             known = {"source": source, "shapes": shapes}
             index.write_text(json.dumps(known))  # written last: its presence says that the pictures are whole
         log.info("%s: %d in %s", cls.NAME, len(known["shapes"]), cache)
@@ -143,7 +150,7 @@ class Pictures:
         return len(self.shapes)
 
     def picture(self, index: int) -> np.ndarray:
-        """uint8 [h, w, 4]."""
+        """uint8 [..., 4]."""
         if self._data is None:
             self._data = np.memmap(self.cache / f"{self.NAME}.u8", dtype=np.uint8, mode="r")
         return self._data[self._offsets[index] : self._offsets[index + 1]].reshape(*self.shapes[index], 4)
@@ -153,16 +160,19 @@ class Pictures:
 
 
 class Cutouts(Pictures):
-    """Still objects with alpha, RGBA, tightly cropped."""
+    """Objects with alpha, RGBA, tightly cropped: uint8 [n, h, w, 4], one picture or the loop of an animation."""
 
-    NAME = "cutouts"
+    NAME = "strips"
 
     @classmethod
     def build(cls, roots: Sequence[Path], cache: Path, longer_side: int = 288) -> Self:
-        """Decode every image with alpha under `roots`, shrunk to `longer_side` pixels; no root means no cut-outs."""
+        """Decode every image with alpha under `roots`, shrunk to `longer_side` pixels, animated ones to MOVING_SIDE.
+
+        Animations whose outline hardly changes are left out. No root means no cut-outs.
+        """
         paths = (path for root in roots for path in sorted(Path(root).rglob("*")) if path.suffix in IMAGE_SUFFIXES)
-        images = (image for path in paths if (image := _read_cutout(path, longer_side)) is not None)
-        return cls._store(roots, cache, longer_side, images)
+        strips = (strip for path in paths if (strip := _read_cutout(path, longer_side)) is not None)
+        return cls._store(roots, cache, longer_side, strips)
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.picture(index)
@@ -195,14 +205,26 @@ class Stills(Pictures):
 
 
 def _read_cutout(path: Path, longer_side: int) -> np.ndarray | None:
-    """RGBA uint8 [h, w, 4] cropped to its object, or None where the image has no usable alpha."""
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim != 3 or image.shape[2] != 4:
+    """RGBA uint8 [n, h, w, 4] cropped to its object, or None where the image has no usable alpha, or hardly moves."""
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("RGBA", "LA", "PA", "P"):
+                return None
+            count = getattr(image, "n_frames", 1)
+            kept = set(np.linspace(0, count, MOVING_FRAMES, endpoint=False).astype(int)) if count > 1 else {0}
+            frames = [frame.convert("RGBA") for i, frame in enumerate(ImageSequence.Iterator(image)) if i in kept]
+    except OSError:
         return None
-    rows, columns = np.nonzero(image[..., 3] > 127)
-    if len(rows) < 200 or (image[..., 3] > 127).mean() > 0.98:
+    strip = np.stack([np.asarray(frame) for frame in frames])
+    solid = strip[..., 3] > 127
+    rows, columns = (np.flatnonzero(solid.any(axis)) for axis in ((0, 2), (0, 1)))
+    if solid[0].sum() < 200 or solid.mean() > 0.98:
         return None
-    image = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    scale = min(1.0, longer_side / max(image.shape[:2]))
-    size = (max(4, round(image.shape[1] * scale)), max(4, round(image.shape[0] * scale)))
-    return cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGRA2RGBA)
+    if len(strip) > 1:
+        longer_side = MOVING_SIDE
+        if (solid.any(0) & ~solid.all(0)).sum() < MOVING_CHANGE * solid.any(0).sum():
+            return None
+    strip = strip[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = min(1.0, longer_side / max(strip.shape[1:3]))
+    size = (max(4, round(strip.shape[2] * scale)), max(4, round(strip.shape[1] * scale)))
+    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in strip])
