@@ -9,10 +9,11 @@ from typing import Self
 
 import cv2
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import ImageSequence
 
 from xmem.errors import InputError
 from xmem.scoring.evaluation import LabelledSequence, find_sequences, read_truth
+from xmem.video.stills import open_still
 
 log = logging.getLogger("xmem")
 
@@ -207,13 +208,13 @@ class Stills(Pictures):
 def _read_cutout(path: Path, longer_side: int) -> np.ndarray | None:
     """RGBA uint8 [n, h, w, 4] cropped to its object, or None where the image has no usable alpha, or hardly moves."""
     try:
-        with Image.open(path) as image:
+        with open_still(path, f"The cut-out {path.name!r}", "copy it again") as image:
             if image.mode not in ("RGBA", "LA", "PA", "P"):
                 return None
             count = getattr(image, "n_frames", 1)
             kept = set(np.linspace(0, count, MOVING_FRAMES, endpoint=False).astype(int)) if count > 1 else {0}
             frames = [frame.convert("RGBA") for i, frame in enumerate(ImageSequence.Iterator(image)) if i in kept]
-    except OSError:
+    except (InputError, OSError):
         return None
     strip = np.stack([np.asarray(frame) for frame in frames])
     solid = strip[..., 3] > 127
