@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.test_page import at, go, keys, painted, press, run, says, settled, shows, still
+from tests.browser.test_page import at, go, keys, painted, press, run, says, settled, shows, still, trimming
 from xmem.resources import SAMPLE_VIDEO
 
 pytestmark = pytest.mark.browser
@@ -15,7 +15,7 @@ def bunny(page):
     """The sample's video with nothing painted, trimmed to its first frames."""
     page.set_input_files("#video input[type=file]", str(SAMPLE_VIDEO))
     shows(page, 0)
-    press(page, "#trim button")
+    trimming(page)
     page.fill("#trim-last input[type=number]", "4")
     page.keyboard.press("Tab")
     says(page, "#trim-note", "Frames 1 to 4")

@@ -129,6 +129,12 @@ def keys(page, *frames: int) -> None:
     )
 
 
+def trimming(page) -> None:
+    """Open the trim, once its sliders know the video, which otherwise would set them over what is typed."""
+    press(page, "#trim button")
+    page.wait_for_function("document.querySelector('#trim-last input[type=number]')?.value > 2")
+
+
 def says(page, selector: str, text: str) -> None:
     page.wait_for_function(
         "([selector, text]) => document.querySelector(selector)?.innerText.includes(text)", arg=[selector, text]
@@ -371,7 +377,7 @@ def test_refined_edges_can_be_undone(page, clips):
 
 def test_the_trim_limits_frames(page, clips):
     upload(page, clips[640, 360])
-    press(page, "#trim button")
+    trimming(page)
     page.fill("#trim-first input[type=number]", "5")
     page.keyboard.press("Tab")
     says(page, "#trim-note", "Frames 5 to 12")
