@@ -85,9 +85,10 @@ def test_the_thin_plate_bends_through_its_knots_and_keeps_planes():
     np.testing.assert_allclose(augment.thin_plate_field(bend, (96, 96))[32, 64], (0.2, -0.1), atol=0.02)
 
 
-def test_something_that_passes_over_an_object_hides_it_in_between_only(source):
-    """A crossing covers part of the object in the middle of most clips, and next to nothing of it at both ends."""
-    source = replace(source, trouble=Trouble(crossing=1.0))
+@pytest.mark.parametrize("kind", ["crossing", "near"])
+def test_something_that_passes_over_an_object_hides_it_in_between_only(source, kind):
+    """It covers part of the object in the middle of most clips, and next to nothing of it at both ends."""
+    source = replace(source, trouble=Trouble(**{kind: 1.0}))
     hidden = []
     for seed in range(10):
         frames, labels = np.full((9, 96, 96, 3), 100, np.float32), np.zeros((9, 96, 96), np.uint8)
@@ -156,6 +157,19 @@ def test_a_camouflaged_object_comes_near_to_the_colours_where_it_starts():
     column, row = np.round(path.centre[0] * (120, 90)).astype(int)
     frame[max(0, row - 3) : row + 3, max(0, column - 3) : column + 3] = 9
     assert path.surroundings(frame).max() == 9
+
+
+def test_what_is_close_to_the_camera_has_a_soft_outline_and_is_not_paler():
+    picture = np.full((160, 160, 4), (200, 100, 150, 255), np.uint8)
+    for seed in range(8):
+        first, second = augment.defocus(np.random.default_rng(seed), [picture, picture])
+        assert first is second  # one picture, blurred once
+        assert first.shape[0] > 160 and first[..., 3].max() > 230
+        assert not first[0].any() or first[0, :, 3].max() < 60  # the blur is not cut off
+        soft = (first[..., 3] > 30) & (first[..., 3] < 225)
+        assert soft.any()
+        ratio = first[soft][:, :3].astype(float) / (200, 100, 150)
+        assert ratio.max() < 1.1 and np.ptp(ratio, axis=1).max() < 0.1  # darker or as it was, nowhere with another tint
 
 
 def test_sprites_are_camouflaged_as_often_as_asked_and_copies_never(source, monkeypatch):

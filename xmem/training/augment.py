@@ -36,6 +36,10 @@ def crop(frame: np.ndarray, box: Sequence[float], size: tuple[int, int], *, labe
     return cv2.resize(patch, (size[1], size[0]), interpolation=way)
 
 
+SIZES = 0.15, 0.7  # of sprites: the least and the largest geometric mean side, of the canvas's shorter side
+NEAR_SIZES = 0.6, 1.3  # of what passes close to the camera
+
+
 @dataclass(frozen=True)
 class SpritePath:
     """How a sprite moves over T frames, in units of the canvas: centre [T, 2] (x, y), scale, angle (degrees) [T]."""
@@ -68,19 +72,24 @@ class SpritePath:
         return cls.along(rng, centre, moving_picture=moving_picture)
 
     @classmethod
-    def across(cls, rng: Generator, target: np.ndarray, *, moving_picture: bool) -> "SpritePath":
+    def across(
+        cls, rng: Generator, target: np.ndarray, *, moving_picture: bool, sizes: tuple[float, float] = SIZES
+    ) -> "SpritePath":
         """Passing over target [T, 2] (x, y, of the canvas) in the middle of the clip, beside it at both ends."""
         frames = len(target)
         angle, meeting = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.7) * (frames - 1)
         time = (np.arange(frames) - meeting) / max(1, frames - 1)
-        direction = np.array([np.cos(angle), np.sin(angle)]) * rng.uniform(0.8, 1.6)
-        return cls.along(rng, target + time[:, None] * direction, moving_picture=moving_picture)
+        way = rng.uniform(0.8, 1.6) + 2 * max(0, sizes[1] - SIZES[1])  # what is larger has farther to go
+        centre = target + time[:, None] * way * np.array([np.cos(angle), np.sin(angle)])
+        return cls.along(rng, centre, moving_picture=moving_picture, sizes=sizes)
 
     @classmethod
-    def along(cls, rng: Generator, centre: np.ndarray, *, moving_picture: bool) -> "SpritePath":
-        """Of random size, turn and deformation, with its centre where it is given, [T, 2] (x, y)."""
+    def along(
+        cls, rng: Generator, centre: np.ndarray, *, moving_picture: bool, sizes: tuple[float, float] = SIZES
+    ) -> "SpritePath":
+        """Of random turn and deformation and a size between two, with its centre where it is given, [T, 2] (x, y)."""
         frames = len(centre)
-        scale = log_uniform(rng, 0.15, 0.7) * np.exp(smooth_path(rng, frames, 0.15))
+        scale = log_uniform(rng, *sizes) * np.exp(smooth_path(rng, frames, 0.15))
         angle = rng.uniform(-20, 20) + smooth_path(rng, frames, 15.0)
         amount = rng.choice([0.0, 0.04, 0.1], p=[0.3, 0.4, 0.3]) * (0.3 if moving_picture else 1.0)
         bend = rng.normal(0, amount, (4, 4, 2))[None] * np.linspace(0, 1, frames)[:, None, None, None]
@@ -259,6 +268,23 @@ def camouflage(rng: Generator, pictures: Sequence[np.ndarray], surroundings: np.
     matrix = np.eye(3) * spread
     colours = Colours(matrix, mean + amount * (target - mean) - spread * mean, 1.0)
     made = {id(picture): recolour_sprite(picture, colours) for picture in pictures}
+    return [made[id(picture)] for picture in pictures]
+
+
+def defocus(rng: Generator, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Sprites (RGBA uint8 [h, w, 4]) as things close to the camera: out of focus, and most of them dark."""
+    gain, spread = (log_uniform(rng, 0.08, 0.6) if rng.random() < 0.7 else 1.0), log_uniform(rng, 0.01, 0.06)
+    made = {}
+    for picture in pictures:
+        if id(picture) in made:
+            continue
+        sigma = spread * np.sqrt(picture.shape[0] * picture.shape[1])
+        margin = round(2 * sigma)
+        padded = np.pad(picture, ((margin, margin), (margin, margin), (0, 0))).astype(np.float32)
+        padded[..., :3] *= padded[..., 3:] / 255
+        soft = np.asarray(cv2.GaussianBlur(padded, (0, 0), sigma))
+        colours = gain * 255 * soft[..., :3] / np.maximum(soft[..., 3:], 1)
+        made[id(picture)] = np.clip(np.dstack([colours, soft[..., 3]]), 0, 255).astype(np.uint8)
     return [made[id(picture)] for picture in pictures]
 
 

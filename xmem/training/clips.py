@@ -39,13 +39,15 @@ class Trouble:
     """Probability, per clip, of difficulties besides pasted objects.
 
     neighbour: something that is no object touches one in the first frame and stays behind.
-    crossing: something passes over an object, which returns. twin: a distractor that is an object's own copy.
+    crossing: something passes over an object, which returns. near: the same, large and out of focus.
+    twin: a distractor that is an object's own copy.
     veil: smoke, dust or spray. shake: frames blurred by a quick camera. dim: little contrast, dark or in haze.
     camouflage: a pasted object takes the colours of the place where it starts (of each such object, not of the clip).
     """
 
     neighbour: float = 0.0
     crossing: float = 0.0
+    near: float = 0.0
     twin: float = 0.0
     veil: float = 0.0
     shake: float = 0.0
@@ -171,12 +173,16 @@ class ClipSource:
             pictures = self._random_sprite(rng, frames)
             path = augment.SpritePath.beside(rng, len(frames), box, moving_picture=pictures[0] is not pictures[-1])
             self._draw(frames, labels, 0, pictures, path, behind=rng.random() < 0.7)
-        if rng.random() < self.trouble.crossing:
+        for chance, sizes in ((self.trouble.crossing, augment.SIZES), (self.trouble.near, augment.NEAR_SIZES)):
+            if rng.random() >= chance:
+                continue
             value = rng.integers(1, max(2, labels[0].max() + 1))
             boxes = np.array([object_box(label == value) for label in labels], float)
             pictures = self._random_sprite(rng, frames)
+            moving = pictures[0] is not pictures[-1]
             target = (boxes[:, :2] + boxes[:, 2:] / 2) / scale
-            path = augment.SpritePath.across(rng, target, moving_picture=pictures[0] is not pictures[-1])
+            path = augment.SpritePath.across(rng, target, moving_picture=moving, sizes=sizes)
+            pictures = augment.defocus(rng, pictures) if sizes == augment.NEAR_SIZES else pictures
             self._draw(frames, labels, 0, pictures, path, behind=False)
         if rng.random() < self.trouble.veil:
             augment.veil(rng, frames)

@@ -118,7 +118,9 @@ TUNED_LITE = replace(  # a further run from shipped weights: with stills and har
     objects=(0.4, 0.4, 0.2),
     real_share=0.6,
     still_share=0.25,
-    trouble=Trouble(neighbour=0.25, crossing=0.2, twin=0.25, veil=0.15, shake=0.15, dim=0.15, camouflage=0.3),
+    trouble=Trouble(
+        neighbour=0.25, crossing=0.2, near=0.12, twin=0.25, veil=0.15, shake=0.15, dim=0.15, camouflage=0.3
+    ),
     thin_share=0.12,
     reading_weight=0.3,
 )
