@@ -17,6 +17,7 @@ from demo.runs.track import TrackStep, outcome
 from demo.stage import gallery, recent
 from demo.stage.check import CheckStep
 from demo.stage.paint import PaintStep
+from demo.stage.parts import part
 from demo.visit import canvas, scene, studio
 from demo.visit.asked import uploaded
 from demo.wiring import PRIVATE, QUIET, RENDERINGS, SETTLE, Counters, stamp
@@ -86,7 +87,7 @@ def build_trim() -> TrimStep:
     with gr.Accordion("Trim", open=False, elem_id="trim"):
         first = gr.Slider(1, 2, 1, step=1, label="First frame", elem_id="trim-first")
         last = gr.Slider(1, 2, 2, step=1, label="Last frame", elem_id="trim-last")
-        note = gr.HTML(elem_id="trim-note")
+        note = gr.HTML(js_on_load=part("trim.js"), elem_id="trim-note")
     return TrimStep(first, last, note)
 
 
@@ -134,6 +135,7 @@ def wire(
         [ends.first, ends.last],
         [ends.first, ends.last, ends.note, paint.canvas, changed.refreshed],
         js=SETTLE,
+        trigger_mode="always_last",  # keys are pressed more quickly than they are answered
         **QUIET,
     )
     return came_back
@@ -334,7 +336,8 @@ def facts(info: VideoInfo) -> str:
 
 @in_words(lambda sentence, *_: (*[gr.skip()] * 2, panels.message(sentence, "bad"), *[gr.skip()] * 2), raises=False)
 def trim(first: float, last: float, request: gr.Request) -> tuple[Any, ...]:
-    """The range of frames to work on was changed. Updates of (first, last, message, canvas, refreshed)."""
+    """The range of frames to work on was changed. Updates of (first, last, message, canvas, refreshed); of the ends
+    only where they were given the other way round, as they may have moved on since."""
     with studio.editing(request) as session:
         lowest, highest = sorted((int(first) - 1, int(last) - 1))
         session.set_trim(lowest, highest)
@@ -342,4 +345,5 @@ def trim(first: float, last: float, request: gr.Request) -> tuple[Any, ...]:
     count = highest - lowest + 1
     note = f"Frames {lowest + 1} to {highest + 1} are worked on: {count} of {session.frame_count}."
     said = panels.message(note) if count < session.frame_count else ""
-    return lowest + 1, highest + 1, said, shown, stamp()
+    ends = (gr.skip(), gr.skip()) if first <= last else (lowest + 1, highest + 1)
+    return *ends, said, shown, stamp()

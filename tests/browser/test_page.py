@@ -130,9 +130,10 @@ def keys(page, *frames: int) -> None:
 
 
 def trimming(page) -> None:
-    """Open the trim, once its sliders know the video, which otherwise would set them over what is typed."""
+    """Open the trim, and wait until its sliders have what they begin with: what is typed before that is lost."""
     press(page, "#trim button")
     page.wait_for_function("document.querySelector('#trim-last input[type=number]')?.value > 2")
+    still(page, "#trim-last")  # the page hands an opened part its values a picture after it is there
 
 
 def says(page, selector: str, text: str) -> None:
@@ -388,6 +389,24 @@ def test_the_trim_limits_frames(page, clips):
     shows(page, 4)
     dab(page, *at(page, 180, 120))
     says(page, "#pending", "8 frames to compute.")
+
+
+def test_the_trim_answers_to_arrow_keys_and_to_enter(page, clips):
+    upload(page, clips[640, 360])
+    trimming(page)
+    page.focus("#trim-last input[type=range]")
+    page.keyboard.press("ArrowLeft")
+    says(page, "#trim-note", "Frames 1 to 11")
+    for _ in range(4):  # quicker than they are answered
+        page.keyboard.press("ArrowLeft")
+    says(page, "#trim-note", "Frames 1 to 7")
+    page.fill("#trim-first input[type=number]", "3")
+    page.keyboard.press("Enter")
+    says(page, "#trim-note", "Frames 3 to 7")
+    page.fill("#trim-first input[type=number]", "99")
+    page.keyboard.press("Enter")
+    says(page, "#trim-note", "Frames 7 to 12")
+    assert [page.input_value(f"#trim-{end} input[type=number]") for end in ("first", "last")] == ["7", "12"]
 
 
 def test_stop_keeps_what_is_done_and_it_is_gone_on_with(page, sample):
