@@ -19,6 +19,7 @@ def bunny(page):
     page.fill("#trim-last input[type=number]", "4")
     page.keyboard.press("Tab")
     says(page, "#trim-note", "Frames 1 to 4")
+    page.wait_for_function("document.querySelector('.p-range').max === '3'")  # the canvas has it, too
     still(page, ".p-view")
     return page
 
