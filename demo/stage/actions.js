@@ -36,6 +36,9 @@ export class Actions {
     this.advance();
   }
 
+  /** Whether a stroke is on its way that the answer with the number `ack` does not know of. */
+  hasStrokeBehind(ack) { return [this.sent, ...this.queue].some((each) => each?.name === "stroke" && each.ack !== ack); }
+
   /** Promise that all that was sent has been answered. */
   async settled() {
     for (let end = Date.now() + ANSWER_MS; !this.isIdle && Date.now() < end;) await new Promise((done) => setTimeout(done, 40));

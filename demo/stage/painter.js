@@ -163,7 +163,12 @@ async function load(scene) {
   const mask = new Image(), image = new Image();
   mask.src = scene.mask; image.src = scene.image;
   await Promise.all([mask.decode(), image.decode()]);
-  const { width, height } = scene;
+  const { width, height } = scene, isHere = state.scene?.frame === scene.frame && state.scene.reel.token === scene.reel.token;
+  if (isHere && (brush.stroke || actions.hasStrokeBehind(scene.ack))) {
+    const { image: _, mask: __, ...known } = scene;  // what is painted is newer
+    Object.assign(state.scene, known);
+    return;
+  }
   const reader = Object.assign(document.createElement("canvas"), { width, height });
   const pen = reader.getContext("2d", { willReadFrequently: true });
   pen.drawImage(mask, 0, 0);
@@ -331,8 +336,7 @@ function finishStroke() {
   hint();
   const scene = state.waiting;
   state.waiting = null;
-  if (scene && scene.frame !== state.scene.frame) receive(scene);
-  else if (scene) actions.answered(scene.ack);
+  if (scene) receive(scene);
 }
 
 function commit() {

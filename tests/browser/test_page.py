@@ -409,6 +409,30 @@ def test_the_trim_answers_to_arrow_keys_and_to_enter(page, clips):
     assert [page.input_value(f"#trim-{end} input[type=number]") for end in ("first", "last")] == ["7", "12"]
 
 
+def test_what_is_painted_while_the_trim_is_answered_stays(page, clips):
+    """The trim's answer shows the frame as it was before the stroke that is still on its way."""
+    upload(page, clips[640, 360])
+    trimming(page)
+    held = []
+
+    def hold(route):
+        first_stroke = not held and '"colors"' in route.request.post_data
+        held.append(route) if first_stroke else route.continue_()
+
+    page.route("**/queue/join*", hold)
+    page.fill("#trim-last input[type=number]", "6")
+    page.keyboard.press("Tab")
+    dab(page, *at(page, 180, 120))
+    says(page, "#trim-note", "Frames 1 to 6")
+    page.wait_for_function("document.querySelector('.p-range').max === '5'")
+    assert page.evaluate(PAINTED).keys() == {"red"}
+    held[0].continue_()
+    before = painted(page)["red"]
+    dab(page, *at(page, 450, 250))
+    assert painted(page)["red"][0] > 1.5 * before[0], "the next stroke takes nothing away"
+    page.unroute_all()
+
+
 def test_stop_keeps_what_is_done_and_it_is_gone_on_with(page, sample):
     page.set_input_files("#video input[type=file]", str(sample))
     page.wait_for_selector("[aria-label='Paint Bunny']")
