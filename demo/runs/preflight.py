@@ -85,10 +85,10 @@ def announced(request: gr.Request, *values: Any) -> Iterator[Answer]:
 
 
 def when_changed(request: gr.Request, *values: Any) -> Answer:
-    """Something was painted: with another number of objects a run takes another time."""
+    """Something was painted or trimmed: with other objects, or other frames, a run takes another time."""
     if studio.has_session(request) and not studio.is_running(request):
-        session = studio.session_of(request)
-        if _known(session).get("objects") != _count(session):
+        session, known = studio.session_of(request), _known(studio.session_of(request))
+        if (known.get("objects"), known.get("frames")) != (_count(session), _frames(session)):
             return at_once(request, *values)
     return gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
@@ -135,6 +135,7 @@ def keep(session: Session, found: Estimate, chosen: TrackSettings) -> None:
         "peak_bytes": found.peak_bytes,
         "settings": repr(chosen),
         "objects": _count(session),
+        "frames": _frames(session),
     }
     (session.folder / ESTIMATE).write_text(json.dumps(values))
 
@@ -181,3 +182,8 @@ def _known(session: Session) -> dict[str, Any]:
 def _count(session: Session) -> int:
     """Objects that an estimate counts with; before the first stroke, one."""
     return max(1, len(session.objects))
+
+
+def _frames(session: Session) -> int:
+    """Those that are worked on."""
+    return session.last - session.first + 1

@@ -212,6 +212,15 @@ def test_an_estimate_of_another_model_than_the_chosen_one_says_so(
     assert "A run takes about" in card and "goes on with xmem-lite" in card
 
 
+def test_an_estimate_is_made_anew_for_the_frames_that_the_trim_leaves(visitor, session, chosen, monkeypatch):
+    found, asked = preflight.timed(session, settings.read(*chosen)), []
+    monkeypatch.setattr(preflight, "estimate_session", lambda folder, _: asked.append(folder) or found)
+    assert preflight.when_changed(visitor, *chosen)[0] == gr.skip() and not asked, "nothing has changed"
+    video.trim(4, 9, visitor)
+    assert "A run takes about" in preflight.when_changed(visitor, *chosen)[0]
+    assert preflight.when_changed(visitor, *chosen)[0] == gr.skip() and len(asked) == 1
+
+
 def test_while_frames_are_timed_a_word_keeps_the_place(visitor, session, chosen):
     first, last = list(preflight.announced(visitor, *chosen))
     assert "Timing" in first[0] and "A run takes about" in last[0]
