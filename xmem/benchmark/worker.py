@@ -68,7 +68,8 @@ def measure(case: Case, clip: Path, folder: Path, device: str) -> Row:
         if row.engine is None and course:
             reached = f"{row.error} after {course[-1].frame:,} frames"
             row = replace(row, error=reached, engine=Pass(0, 0.0, None, tuple(course)))
-    return row if row.peak_bytes else replace(row, peak_bytes=peak_memory(model.device))
+    peak = row.peak_bytes or peak_memory(model.device)
+    return replace(row, peak_bytes=peak and max(peak, start or 0))  # Linux counts both in batches, a little off
 
 
 def _reason(error: Exception) -> str:
