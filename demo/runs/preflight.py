@@ -87,7 +87,8 @@ def announced(request: gr.Request, *values: Any) -> Iterator[Answer]:
 def when_changed(request: gr.Request, *values: Any) -> Answer:
     """Something was painted or trimmed: with other objects, or other frames, a run takes another time."""
     if studio.has_session(request) and not studio.is_running(request):
-        session, known = studio.session_of(request), _known(studio.session_of(request))
+        session = studio.session_of(request)
+        known = _known(session)
         if (known.get("objects"), known.get("frames")) != (_count(session), _frames(session)):
             return at_once(request, *values)
     return gr.skip(), gr.skip(), gr.skip(), gr.skip()
