@@ -256,6 +256,84 @@ def dim(rng: Generator, frames: np.ndarray) -> None:
         frames += np.float32(noise) * rng.standard_normal(frames.shape, dtype=np.float32)
 
 
+def relight(rng: Generator, frames: np.ndarray) -> None:
+    """Let the light change over a clip float32 [T, H, W, 3], in place: exposure, tint, and glare from one side."""
+    count, height, width = frames.shape[:3]
+    gain = np.exp(smooth_path(rng, count, 0.3)[:, None] + np.stack([smooth_path(rng, count, 0.1) for _ in range(3)], 1))
+    begin, end = rng.uniform(0, 0.75, 2)
+    glare = np.linspace(begin, end, count) * (rng.random() < 0.6)
+    colour = np.array([255, 240, 215]) * rng.uniform(0.75, 1) + rng.normal(0, 10, 3)
+    angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1.4)
+    rows, columns = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j]
+    side = 0.5 + columns * np.cos(angle) + rows * np.sin(angle)  # 0 away from the light, 1 towards it
+    ramp = np.clip(1 - (1 - side) / reach, 0, 1).astype(np.float32)[..., None]
+    for t in range(count):
+        frames[t] *= gain[t].astype(np.float32)
+        frames[t] += np.float32(glare[t]) * ramp * (colour.astype(np.float32) - frames[t])
+
+
+def pan(rng: Generator, frames: np.ndarray, labels: np.ndarray) -> None:
+    """Blur what is no object along one direction, in place, as by a camera that follows the object.
+
+    frames: float32 [T, H, W, 3]; labels: uint8 [T, H, W].
+    """
+    angle, longest = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.08) * frames.shape[2]
+    for t in range(len(frames)):
+        movement = longest * rng.uniform(0.2, 1) * np.array([np.cos(angle), np.sin(angle)])
+        around = cv2.GaussianBlur((labels[t] == 0).astype(np.float32), (0, 0), 0.8)[..., None]
+        blurred = motion_blur(np.concatenate([frames[t] * around, around], axis=2), movement)
+        frames[t] += around * (blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-2) - frames[t])
+
+
+def screen(rng: Generator, frames: np.ndarray, labels: np.ndarray) -> None:
+    """Draw leaves or stalks before a part of a clip, in place; what they leave open still shows the objects.
+
+    frames: float32 [T, H, W, 3]; labels: uint8 [T, H, W].
+    """
+    count, height, width = frames.shape[:3]
+    size = round(1.5 * height), round(1.5 * width)
+    cover = _leaves(rng, size) if rng.random() < 0.5 else _stalks(rng, size)
+    base = frames[0, int(rng.integers(height)), int(rng.integers(width))]
+    if rng.random() < 0.5:
+        base = rng.uniform((60, 70, 10), (190, 190, 110)).astype(np.float32)
+    grain = cv2.resize(rng.normal(0, 1, (size[0] // 5, size[1] // 5)).astype(np.float32), size[::-1])
+    colour = base * np.exp(rng.uniform(0.1, 0.4) * grain)[..., None] + rng.normal(0, 6, 3)
+    layer = np.dstack([np.clip(colour, 0, 255), np.full(size, 255)]).astype(np.float32) * cover[..., None]
+    x, y = (smooth_path(rng, count, 0.12) + rng.normal(0, 0.004, count) - 0.25 for _ in range(2))
+    for t in range(count):
+        matrix = np.array([[1.0, 0.0, x[t] * width], [0.0, 1.0, y[t] * height]])
+        paste(frames[t], labels[t], cv2.warpAffine(layer, matrix, (width, height)), 0, behind=False)
+
+
+def _leaves(rng: Generator, size: tuple[int, int]) -> np.ndarray:
+    """Patches of foliage with gaps in it, and where they end: float32 [h, w] of size, 0..1."""
+
+    def noise(cells: float, open_share: float) -> np.ndarray:
+        coarse = rng.random([max(3, round(cells * side / size[0])) for side in size]).astype(np.float32)
+        fine = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
+        return np.clip(0.5 + 12 * (fine - np.quantile(fine[::4, ::4], open_share)), 0, 1)
+
+    return noise(log_uniform(rng, 25, 90), rng.uniform(0.3, 0.7)) * noise(rng.uniform(3, 6), rng.uniform(0.4, 0.75))
+
+
+def _stalks(rng: Generator, size: tuple[int, int]) -> np.ndarray:
+    """Grass, reeds or thin branches from one side: float32 [h, w] of size, 0..1."""
+    height, width = size
+    cover, time = np.zeros(size, np.uint8), np.linspace(0, 1, 8)
+    middle, spread, rise = rng.uniform(0.2, 0.8), rng.uniform(0.05, 0.3), rng.uniform(0.35, 0.75)
+    thick = log_uniform(rng, 0.003, 0.012) * height
+    for _ in range(round(log_uniform(rng, 8, 90))):
+        foot, lean, tall = rng.normal(middle, spread), rng.normal(0, 0.15, 2), rise * rng.uniform(0.6, 1.2)
+        curve = np.stack([foot + lean[0] * time + lean[1] * time**2, 0.85 - tall * time], axis=1)
+        places = np.round(16 * curve * (width, height)).astype(np.int32)
+        cv2.polylines(cover, [places], False, 255, max(1, round(thick * rng.uniform(0.5, 1.5))), cv2.LINE_AA, 4)
+        if rng.random() < 0.3:  # an ear or a leaf at its end
+            axes = round(1 + thick), round(1 + 2 * thick)
+            cv2.ellipse(cover, places[-1] // 16, axes, rng.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA)
+    cover = np.rot90(cover, 2) if rng.random() < 0.2 else cover
+    return cover.astype(np.float32) / 255
+
+
 def camouflage(rng: Generator, pictures: Sequence[np.ndarray], surroundings: np.ndarray) -> list[np.ndarray]:
     """Sprites (RGBA uint8 [h, w, 4]) with the colours' mean and spread moved most of the way to those of RGB pixels
     `surroundings` [N, 3]."""

@@ -41,7 +41,10 @@ class Trouble:
     neighbour: something that is no object touches one in the first frame and stays behind.
     crossing: something passes over an object, which returns. near: the same, large and out of focus.
     twin: a distractor that is an object's own copy.
-    veil: smoke, dust or spray. shake: frames blurred by a quick camera. dim: little contrast, dark or in haze.
+    screen: leaves or stalks before a part of the picture, with gaps.
+    veil: smoke, dust or spray. light: exposure, tint and glare that change.
+    shake: frames blurred by a quick camera. pan: the same, of all but the objects.
+    dim: little contrast, dark or in haze.
     camouflage: a pasted object takes the colours of the place where it starts (of each such object, not of the clip).
     """
 
@@ -49,7 +52,10 @@ class Trouble:
     crossing: float = 0.0
     near: float = 0.0
     twin: float = 0.0
+    screen: float = 0.0
     veil: float = 0.0
+    light: float = 0.0
+    pan: float = 0.0
     shake: float = 0.0
     dim: float = 0.0
     camouflage: float = 0.0
@@ -184,8 +190,14 @@ class ClipSource:
             path = augment.SpritePath.across(rng, target, moving_picture=moving, sizes=sizes)
             pictures = augment.defocus(rng, pictures) if sizes == augment.NEAR_SIZES else pictures
             self._draw(frames, labels, 0, pictures, path, behind=False)
+        if rng.random() < self.trouble.pan:
+            augment.pan(rng, frames, labels)
+        if rng.random() < self.trouble.screen:
+            augment.screen(rng, frames, labels)
         if rng.random() < self.trouble.veil:
             augment.veil(rng, frames)
+        if rng.random() < self.trouble.light:
+            augment.relight(rng, frames)
         if rng.random() < self.trouble.shake:
             augment.shake(rng, frames)
         if rng.random() < self.trouble.dim:
