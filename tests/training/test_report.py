@@ -1,5 +1,7 @@
 """After a run: scored by the yardstick part by part, its logs joined, and drawn where it is worst."""
 
+import json
+
 import cv2
 import pytest
 import torch
@@ -42,3 +44,18 @@ def test_logs_of_runs_are_joined_also_where_one_is_of_several(tmp_path):
     (tmp_path / "after").write_text('{"step": 1, "loss": 2.0}\n')
     joined = report.join_logs([tmp_path / "before", tmp_path / "after"])
     assert [(record["run"], record["step"]) for record in joined] == [(1, 1), (2, 3), (3, 4)]
+
+
+def test_a_joined_log_has_a_line_for_ten_steps_and_loses_no_second_of_them(tmp_path):
+    """Their number and seconds are summed up and their loss is averaged; joined once more, nothing changes."""
+    steps = [{"step": i + 1, "loss": float(i), "seconds": 2.5, "rate": i / 100, "shapes": []} for i in range(23)]
+    records = [*steps[:14], {"step": 14, "validation": {"mean": 80.0}}, *steps[14:]]
+    (tmp_path / "log").write_text("".join(json.dumps(record) + "\n" for record in records))
+    joined = report.join_logs([tmp_path / "log"])
+    assert [record.get("steps") for record in joined] == [10, 4, None, 9]
+    assert [record["step"] for record in joined] == [10, 14, 14, 23]
+    assert joined[0] == {"step": 10, "run": 1, "steps": 10, "loss": 4.5, "seconds": 25.0, "rate": 0.09}
+    (tmp_path / "joined").write_text("".join(json.dumps(record) + "\n" for record in joined))
+    again = report.join_logs([tmp_path / "joined", tmp_path / "log"])
+    assert again[: len(joined)] == joined
+    assert sum(record.get("seconds", 0) for record in again) == 2 * 23 * 2.5

@@ -22,6 +22,7 @@ from xmem.training import yardstick
 from xmem.training.footage import read_sequence
 from xmem.training.loop import export
 
+TOGETHER = 10  # steps in a line of a joined log
 SMOOTHING = 40  # steps in one point of the loss curve
 PICTURE_HEIGHT = 160  # pixels, of one frame in a picture of failures
 TRUTH, PREDICTED = (255, 255, 255), (255, 60, 60)  # contours, RGB
@@ -35,16 +36,38 @@ def read_log(path: Path) -> list[dict]:
 def join_logs(paths: Sequence[Path]) -> list[dict]:
     """The records of runs that follow one another, steps counted on, each with the number of its run from 1.
 
-    A log may itself be of several runs, joined before. The shapes of each step's batches are left out: they follow from
-    the run's seed, and are a third of a log.
+    A log may itself be of several runs, joined before. Up to TOGETHER steps become one record: that of the last, with
+    their number as "steps", the sum of their seconds and the mean of the rest that is measured. The shapes of batches
+    are left out: they follow from the run's seed.
     """
     joined: list[dict] = []
     for path in paths:
         step, run = (max((record[name] for record in joined), default=0) for name in ("step", "run"))
+        pending: list[dict] = []
         for record in read_log(path):
             record.pop("shapes", None)
-            joined.append(record | {"run": run + record.get("run", 1), "step": step + record["step"]})
+            record |= {"run": run + record.get("run", 1), "step": step + record["step"]}
+            is_step = "loss" in record
+            if pending and not (is_step and record["run"] == pending[0]["run"] and _count(pending) < TOGETHER):
+                joined.append(_together(pending))
+                pending = []
+            (pending if is_step else joined).append(record)
+        joined += [_together(pending)] if pending else []
     return joined
+
+
+def _count(records: Sequence[dict]) -> int:
+    """Steps that records stand for."""
+    return sum(record.get("steps", 1) for record in records)
+
+
+def _together(records: Sequence[dict]) -> dict:
+    """One record for those of several steps."""
+    weights = [record.get("steps", 1) for record in records]
+    measured = [name for name in ("loss", "norm") if all(name in record for record in records)]
+    means = {name: round(float(np.average([r[name] for r in records], weights=weights)), 5) for name in measured}
+    seconds = {"seconds": round(sum(r["seconds"] for r in records), 3)} if "seconds" in records[0] else {}
+    return records[-1] | {"steps": sum(weights)} | means | seconds
 
 
 def plot_curves(records: Sequence[dict], picture: Path) -> None:
@@ -64,7 +87,7 @@ def plot_curves(records: Sequence[dict], picture: Path) -> None:
     for run, start in sorted(starts.items())[1:]:
         for axes in (left, right):
             axes.axvline(start, color="0.6", linewidth=0.8, linestyle=":")
-        left.text(start, left.get_ylim()[1], f" run {run}", color="0.4", fontsize=8, va="top")
+        left.text(start, left.get_ylim()[1], f"run {run} ", color="0.4", fontsize=7, va="top", rotation=90)
     figure.tight_layout()
     figure.savefig(picture, dpi=90)
     pyplot.close(figure)
@@ -73,9 +96,9 @@ def plot_curves(records: Sequence[dict], picture: Path) -> None:
 def _plot_loss(axes: Any, records: Sequence[dict]) -> None:
     step, loss = (np.array([record[name] for record in records], dtype=float) for name in ("step", "loss"))
     axes.plot(step, loss, color="0.8", linewidth=0.5)
-    window = min(SMOOTHING, len(loss))
+    window = min(SMOOTHING // TOGETHER, len(loss))
     axes.plot(step[window - 1 :], np.convolve(loss, np.ones(window) / window, "valid"), color="tab:blue")
-    axes.set(xlabel="step", ylabel=f"loss (mean of {window} steps)", ylim=(0, np.percentile(loss, 99)))
+    axes.set(xlabel="step", ylabel=f"loss (mean of about {SMOOTHING} steps)", ylim=(0, np.percentile(loss, 99)))
 
 
 def _plot_scores(axes: Any, records: Sequence[dict]) -> None:
