@@ -113,6 +113,7 @@ def _plot_scores(axes: Any, records: Sequence[dict]) -> None:
             points = [record["step"] for record in scored], [record["validation"][name] for record in scored]
             axes.plot(*points, line, marker="o", markersize=4, label=label, **style)
     axes.set(xlabel="step", ylabel="J&F of held-back sequences, %")
+    axes.locator_params(axis="x", nbins=6)
     if records:
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
