@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from xmem.training import augment
+from xmem.training import augment, trouble
 from xmem.training.drawn import thin_object
 from xmem.training.footage import Cutouts, Footage, Stills, VideoSequence
+from xmem.training.trouble import NO_TROUBLE, Trouble
 
 Generator = np.random.Generator
 FIRST_MASK_PIXELS = 0.002  # least share of the first frame that each object must cover
@@ -32,36 +33,6 @@ class BatchShape:
     @property
     def size(self) -> tuple[int, int]:
         return self.height, self.width
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Probability, per clip, of difficulties besides pasted objects.
-
-    neighbour: something that is no object touches one in the first frame and stays behind.
-    crossing: something passes over an object, which returns. near: the same, large and out of focus.
-    twin: a distractor that is an object's own copy.
-    screen: leaves or stalks before a part of the picture, with gaps.
-    veil: smoke, dust or spray. light: exposure, tint and glare that change.
-    shake: frames blurred by a quick camera. pan: the same, of all but the objects.
-    dim: little contrast, dark or in haze.
-    camouflage: a pasted object takes the colours of the place where it starts (of each such object, not of the clip).
-    """
-
-    neighbour: float = 0.0
-    crossing: float = 0.0
-    near: float = 0.0
-    twin: float = 0.0
-    screen: float = 0.0
-    veil: float = 0.0
-    light: float = 0.0
-    pan: float = 0.0
-    shake: float = 0.0
-    dim: float = 0.0
-    camouflage: float = 0.0
-
-
-NO_TROUBLE = Trouble()
 
 
 @dataclass(frozen=True)
@@ -191,17 +162,17 @@ class ClipSource:
             pictures = augment.defocus(rng, pictures) if sizes == augment.NEAR_SIZES else pictures
             self._draw(frames, labels, 0, pictures, path, behind=False)
         if rng.random() < self.trouble.pan:
-            augment.pan(rng, frames, labels)
+            trouble.pan(rng, frames, labels)
         if rng.random() < self.trouble.screen:
-            augment.screen(rng, frames, labels)
+            trouble.screen(rng, frames, labels)
         if rng.random() < self.trouble.veil:
-            augment.veil(rng, frames)
+            trouble.veil(rng, frames)
         if rng.random() < self.trouble.light:
-            augment.relight(rng, frames)
+            trouble.relight(rng, frames)
         if rng.random() < self.trouble.shake:
-            augment.shake(rng, frames)
+            trouble.shake(rng, frames)
         if rng.random() < self.trouble.dim:
-            augment.dim(rng, frames)
+            trouble.dim(rng, frames)
 
     def _add(
         self,

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xmem.networks.xmem import ModelSizes, lite_sizes, xmem_sizes
-from xmem.training.clips import NO_TROUBLE, BatchShape, Trouble
+from xmem.training.clips import BatchShape
+from xmem.training.trouble import NO_TROUBLE, Trouble
 
 
 @dataclass(frozen=True)
