@@ -89,7 +89,7 @@ def when_changed(request: gr.Request, *values: Any) -> Answer:
     if studio.has_session(request) and not studio.is_running(request):
         session = studio.session_of(request)
         known = _known(session)
-        if (known.get("objects"), known.get("frames")) != (_count(session), _frames(session)):
+        if (known.get("objects"), known.get("frames")) != (_count(session), session.length):
             return at_once(request, *values)
     return gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
@@ -136,7 +136,7 @@ def keep(session: Session, found: Estimate, chosen: TrackSettings) -> None:
         "peak_bytes": found.peak_bytes,
         "settings": repr(chosen),
         "objects": _count(session),
-        "frames": _frames(session),
+        "frames": session.length,
     }
     (session.folder / ESTIMATE).write_text(json.dumps(values))
 
@@ -183,8 +183,3 @@ def _known(session: Session) -> dict[str, Any]:
 def _count(session: Session) -> int:
     """Objects that an estimate counts with; before the first stroke, one."""
     return max(1, len(session.objects))
-
-
-def _frames(session: Session) -> int:
-    """Those that are worked on."""
-    return session.last - session.first + 1

@@ -288,8 +288,7 @@ def keys_and_results(session: Session) -> str:
     if not session.has_results:
         return said
     found = sum(session.has_result(frame) for frame in range(session.first, session.last + 1))
-    total = session.last - session.first + 1
-    return f"{said}, {found} of {total} frames tracked"
+    return f"{said}, {found} of {session.length} frames tracked"
 
 
 def shown_again(session: Session, said: str) -> Opened:

@@ -239,7 +239,7 @@ def _progress(latest: CompareProgress | None) -> str:
 def _work_seconds(folder: str, _output: str, _stop_file: str, sides: Sequence[tuple[str, TrackSettings]]) -> float:
     """Of a GPU that is lent by the call. Raises InputError where the comparison does not fit into one call."""
     session = Session.open(folder)
-    frames = len(sides) * 2 * (session.last - session.first + 1)  # both ways
+    frames = len(sides) * 2 * session.length  # both ways
     seconds = frames / zero.FRAMES_PER_SECOND
     if seconds > zero.SLICE_SECONDS:
         most = int(zero.SLICE_SECONDS * zero.FRAMES_PER_SECOND / (2 * len(sides)))

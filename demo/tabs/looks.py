@@ -334,7 +334,7 @@ def _applied(style: Style, request: gr.Request) -> Iterator[tuple[str, Any, Any]
 
 
 def _done(session: Session, style: Style, seconds: float) -> str:
-    frames = f"{session.last - session.first + 1} frames in {panels.duration(seconds)}"
+    frames = f"{session.length} frames in {panels.duration(seconds)}"
     said = f"{STYLES[style.kind]}: {frames}, without tracking again. {tabs.without_result(session)}"
     return panels.message(said.strip(), "good")
 

@@ -121,7 +121,7 @@ def compare(
             own = folder / f"variant-{place}"
             clean_up.callback(shutil.rmtree, own, ignore_errors=True)
             siblings.append(_sibling(session, own, settings))
-        frames = session.last - session.first + 1
+        frames = session.length
         counts = [sum(span.steps for span in one.pending(s)) for one, (_, s) in zip(siblings, variants, strict=True)]
         done, total, runs = 0, sum(counts) + frames, []
         for one, (label, settings), count in zip(siblings, variants, counts, strict=True):

@@ -151,8 +151,7 @@ def _opened(source: Session | FrameAccess | str | Path) -> AbstractContextManage
 
 def _work(session: Session, settings: TrackSettings) -> Work:
     pending = session.pending(settings)
-    length = session.last - session.first + 1
-    backward = any(span.backward for span in pending)
+    length, backward = session.length, any(span.backward for span in pending)
     return Work(
         first=session.first,
         frames=sum(span.steps for span in pending) or length,

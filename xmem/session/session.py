@@ -187,6 +187,11 @@ class Session:
         return self._project.last
 
     @property
+    def length(self) -> int:
+        """Frames that are worked on: those that the trim leaves."""
+        return self.last - self.first + 1
+
+    @property
     def objects(self) -> tuple[SessionObject, ...]:
         return self._project.edit.objects
 
