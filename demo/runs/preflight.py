@@ -24,6 +24,7 @@ from xmem.session import Session, TrackSettings
 from xmem.session.settings import WHOLE
 
 ESTIMATE = "estimate.json"
+ENOUGH = 8  # frames of a run, of which the first ones take longer, from which its speed is learnt
 
 Answer = tuple[Any, Any, Any, Any]  # card, button of the proposed size, proposed size, button to ask
 
@@ -64,17 +65,18 @@ def wire(step: EstimateRow, opened: Sequence[Dependency], chosen: SettingsPanel,
 
 
 def nothing() -> Answer:
-    """The clip is left: what was said of it goes."""
+    """The clip is left, or followed: what was expected of that goes."""
     return "", gr.update(visible=False), 0, gr.update(visible=False)
 
 
 def at_once(request: gr.Request, *values: Any) -> Answer:
     """After an upload or a change of settings; where GPU time is rationed, it waits to be asked for."""
     if not studio.has_session(request) or studio.is_running(request):
-        return "", gr.update(visible=False), 0, gr.update(visible=False)
+        return nothing()
     if zero.is_lent():
         return "", gr.update(visible=False), 0, gr.update(visible=True)
-    return by_request(request, *values)
+    answer = by_request(request, *values)
+    return nothing() if studio.is_running(request) else answer
 
 
 def announced(request: gr.Request, *values: Any) -> Iterator[Answer]:
@@ -85,12 +87,17 @@ def announced(request: gr.Request, *values: Any) -> Iterator[Answer]:
 
 
 def when_changed(request: gr.Request, *values: Any) -> Answer:
-    """Something was painted or trimmed: with other objects, or other frames, a run takes another time."""
+    """Something was painted, trimmed or followed: with other objects, or other frames, a run takes another time.
+
+    Once one was done, its panel says what it took.
+    """
     if studio.has_session(request) and not studio.is_running(request):
         session = studio.session_of(request)
         known = _known(session)
         if (known.get("objects"), known.get("frames")) != (_count(session), session.length):
             return at_once(request, *values)
+        if session.has_results:
+            return nothing()
     return gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
 
@@ -139,6 +146,12 @@ def keep(session: Session, found: Estimate, chosen: TrackSettings) -> None:
         "frames": session.length,
     }
     (session.folder / ESTIMATE).write_text(json.dumps(values))
+
+
+def learn(session: Session, chosen: TrackSettings, frames: int, seconds: float) -> None:
+    """A run took so long: what was expected of these settings gives way to that."""
+    if frames >= ENOUGH and (values := _fitting(session, chosen)):
+        (session.folder / ESTIMATE).write_text(json.dumps(values | {"seconds_per_frame": seconds / frames}))
 
 
 def expected_seconds(session: Session, chosen: TrackSettings, scope: str = WHOLE) -> float:

@@ -297,6 +297,7 @@ def compute(
             yield panel, last
         stopped = workspace.stop_file.exists() and last.done != last.total
         METRICS.run("stopped" if stopped else "done", last.done, last.seconds)
+        preflight.learn(session, chosen, last.done, last.seconds)
         if stopped and workspace.keeps_rest:
             Session.open(session.folder).keep_rest(chosen)
             last, stopped = replace(last, total=last.done, estimate=0.0), False

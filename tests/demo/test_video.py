@@ -1,5 +1,6 @@
 """A video, the sample of programs or a bundle becomes a session; what it is; its trim."""
 
+import contextlib
 import shutil
 import threading
 from types import SimpleNamespace
@@ -198,6 +199,41 @@ def test_an_estimate_is_given_after_upload_and_kept_for_the_run(visitor, session
     panel = list(track.run(visitor, "neighbours", *chosen))
     progress, _ = rendering.read_summary(studio.session_of(visitor))
     assert panel and "estimated" in panels.finished(progress, False)
+
+
+def test_after_a_run_its_own_speed_is_what_is_expected_and_the_estimate_goes(visitor, session, chosen, act, painted):
+    preflight.at_once(visitor, *chosen)
+    act(paint.stroke, frame=0, mask=painted((1, 60, 90, 40, 120)), colors={})
+    assert preflight.when_changed(visitor, *chosen)[0] == gr.skip()
+    list(track.run(visitor, "neighbours", *chosen))
+    progress, _ = rendering.read_summary(studio.session_of(visitor))
+    assert progress.done >= preflight.ENOUGH
+    assert preflight.when_changed(visitor, *chosen)[0] == ""
+    act(paint.stroke, frame=6, mask=painted((1, 60, 90, 50, 130)), colors={})
+    current, asked = studio.session_of(visitor), settings.read(*chosen)
+    steps = current.steps_left(asked)
+    measured = steps * progress.seconds / progress.done
+    assert steps and preflight.expected_seconds(current, asked) == pytest.approx(measured)
+
+
+def test_a_few_frames_of_a_run_are_not_taken_for_its_speed(visitor, session, chosen):
+    preflight.at_once(visitor, *chosen)
+    asked = settings.read(*chosen)
+    before = preflight.expected_seconds(session, asked)
+    preflight.learn(session, asked, preflight.ENOUGH - 1, 1e6)
+    assert preflight.expected_seconds(session, asked) == before
+
+
+def test_an_estimate_that_comes_once_a_run_goes_on_is_not_shown(visitor, session, chosen, monkeypatch):
+    found = preflight.timed(session, settings.read(*chosen))
+    with contextlib.ExitStack() as run:
+
+        def timed(*_):
+            run.enter_context(studio.running(studio.workspace_of(visitor)))
+            return found
+
+        monkeypatch.setattr(preflight, "timed", timed)
+        assert preflight.at_once(visitor, *chosen)[0] == ""
 
 
 def test_an_estimate_of_another_model_than_the_chosen_one_says_so(
