@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from demo import api, failures
 from demo.runs import models, rendering, track
 from demo.stage import paint
 from demo.tabs import exports
-from demo.visit import studio
+from demo.visit import keeping, studio
 from xmem.session import Session
 
 FIRST = (1, 60, 90, 40, 120)
@@ -31,6 +32,23 @@ def painted_session(act, session, visitor, painted, monkeypatch) -> Session:
     monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.02)
     act(paint.stroke, frame=0, mask=painted(FIRST), colors={})
     return session
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Runs wait after their sixth frame until this event is set."""
+    from xmem.engine.propagator import Propagator
+
+    run, event = Propagator.run, threading.Event()
+
+    def waiting(self, *args, **named):
+        for number, item in enumerate(run(self, *args, **named)):
+            yield item
+            if number == 5:
+                event.wait(60)
+
+    monkeypatch.setattr(Propagator, "run", waiting)
+    return event
 
 
 def done(visitor) -> list[int]:
@@ -47,7 +65,7 @@ def refusal(steps) -> str:
 
 @NEEDS_DEV_FULL
 def test_a_disk_that_fills_in_mid_run_is_said_and_the_run_goes_on_once_there_is_room(
-    painted_session, visitor, chosen, tmp_path
+    painted_session, held, visitor, chosen, tmp_path
 ):
     steps = track.run(visitor, "neighbours", *chosen)
     while "Frame" not in next(steps):
@@ -55,6 +73,7 @@ def test_a_disk_that_fills_in_mid_run_is_said_and_the_run_goes_on_once_there_is_
     (folder,) = painted_session.folder.glob("spans/*/masks")
     full = folder / "00011.part"
     full.symlink_to("/dev/full")  # every byte that is written there is refused as by a full disk
+    held.set()
     assert "disk is full" in refusal(steps)
     kept = done(visitor)
     assert 1 < len(kept) < 12 and not studio.is_running(visitor)
@@ -129,11 +148,12 @@ def test_a_read_only_folder_is_said(painted_session, visitor):
         painted_session.folder.chmod(0o700)
 
 
-def test_a_session_that_is_deleted_in_mid_run_is_said_and_others_go_on(painted_session, visitor, chosen, clip):
+def test_a_session_that_is_deleted_in_mid_run_is_said_and_others_go_on(painted_session, held, visitor, chosen, clip):
     steps = track.run(visitor, "neighbours", *chosen)
     while "Frame" not in next(steps):
         pass
     shutil.rmtree(painted_session.folder)
+    held.set()
     assert refusal(steps) == failures.GONE
     assert not studio.has_session(visitor) and not studio.is_running(visitor)
     studio.begin_session(visitor, clip).set_key_frame(0, index_of(FIRST))
@@ -213,17 +233,25 @@ def test_a_video_that_is_damaged_at_frame_500_gives_what_is_before_the_damage(
         assert path.stat().st_size
 
 
-def test_a_clock_that_jumps_ends_no_run_and_no_session(painted_session, visitor, workspaces, chosen, monkeypatch):
+def test_a_clock_that_jumps_ends_no_run_and_no_session(painted_session, held, visitor, workspaces, chosen, monkeypatch):
     workspaces.sweep()
     steps = track.run(visitor, "neighbours", *chosen)
     while "Frame" not in next(steps):
         pass
-    now = time.time
+    now, used = time.time, keeping._used
     for days in (400, -400, 0):
+        jump, jumped = days * 86400, now() - 0.05  # the clock of files is a little late
+
+        def used_by_that_clock(path, jump=jump, jumped=jumped):
+            """What the run has written since has the time of the clock that was set, which it cannot be here."""
+            return used(path) + jump * (jumped <= used(path) < jumped + 3600)
+
         with monkeypatch.context() as patch:
-            patch.setattr(time, "time", lambda days=days: now() + days * 86400)
+            patch.setattr(time, "time", lambda jump=jump: now() + jump)
+            patch.setattr(keeping, "_used", used_by_that_clock)
             workspaces.sweep_passing()
             workspaces.sweep()
+            held.set()
             list(steps)
     assert done(visitor) == list(range(12))
 
@@ -247,7 +275,7 @@ def test_weights_that_are_cut_or_no_numbers_are_refused_at_the_start(tmp_path, m
 
 
 def test_weights_whose_file_goes_bad_in_mid_run_are_there_already(
-    painted_session, visitor, chosen, tmp_path, monkeypatch
+    painted_session, held, visitor, chosen, tmp_path, monkeypatch
 ):
     """The run ends with what it has; the next one says what became of the file, and one after its mend takes it."""
     monkeypatch.setattr("demo.runs.models.MODELS", models.ModelCache())
@@ -261,6 +289,7 @@ def test_weights_whose_file_goes_bad_in_mid_run_are_there_already(
     while "Frame" not in next(steps):
         pass
     os.truncate(path, 1000)
+    held.set()
     assert "xmem-lite" not in "".join(steps)
     assert done(visitor) == list(range(12))
     studio.session_of(visitor).set_key_frame(6, index_of(FIRST))
