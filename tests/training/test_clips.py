@@ -114,34 +114,6 @@ def test_a_neighbour_touches_the_object_in_the_first_frame_and_is_no_object(sour
     assert drawn >= 9
 
 
-def test_a_late_part_grows_behind_its_object_and_has_its_label_and_colours(source):
-    source = replace(source, trouble=Trouble(limb=1.0))
-    red, grown, shades = np.array([200, 40, 40], np.float32), [], []
-    for seed in range(20):
-        frames, labels = np.full((9, 96, 96, 3), 100, np.float32), np.zeros((9, 96, 96), np.uint8)
-        labels[:, 30:66, 38:58] = 1
-        frames[:, 30:66, 38:58] = red
-        source._trouble(np.random.default_rng(seed), frames, labels)
-        assert (labels[:, 30:66, 38:58] == 1).all() and (frames[:, 30:66, 38:58] == red).all()
-        late = labels.astype(bool)
-        late[:, 30:66, 38:58] = False
-        grown.append(late.sum((1, 2)))
-        shades.append(frames[late])
-    grown = np.array(grown)
-    assert np.median(grown.max(1)) > 40
-    assert grown[:, 5:].mean() > 3 * grown[:, 0].mean()
-    away, ground = (np.abs(np.concatenate(shades).mean(0) - colour).mean() for colour in (red, 100))
-    assert away < 0.5 * ground
-
-
-def test_an_object_that_goes_missing_gets_no_late_part(source):
-    source = replace(source, trouble=Trouble(limb=1.0))
-    frames, labels = np.full((4, 96, 96, 3), 100, np.float32), np.zeros((4, 96, 96), np.uint8)
-    labels[:3, 30:66, 38:58] = 1
-    source._trouble(np.random.default_rng(0), frames, labels)
-    assert (frames == 100).all() and labels.sum() == 3 * 36 * 20
-
-
 @pytest.mark.parametrize("kind", ["veil", "light", "shake", "dim"])
 def test_smoke_light_blur_and_dusk_change_the_picture_and_leave_the_labels(source, kind):
     source = replace(source, trouble=Trouble(**{kind: 1.0}))
@@ -150,7 +122,7 @@ def test_smoke_light_blur_and_dusk_change_the_picture_and_leave_the_labels(sourc
     before = frames.copy()
     source._trouble(rng, frames, labels)
     assert (frames != before).mean() > 0.1 and labels.min() == 1
-    assert frames.min() >= -1 and frames.max() <= 3 * 255  # overexposed; `_finish` cuts it off
+    assert frames.min() >= -1 and frames.max() <= 280
 
 
 def test_a_camouflaged_object_comes_near_to_the_colours_where_it_starts():

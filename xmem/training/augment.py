@@ -4,7 +4,7 @@ All randomness comes from the numpy generator that the caller passes, so a clip 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import cv2
@@ -82,23 +82,6 @@ class SpritePath:
         way = rng.uniform(0.8, 1.6) + 2 * max(0, sizes[1] - SIZES[1])  # what is larger has farther to go
         centre = target + time[:, None] * way * np.array([np.cos(angle), np.sin(angle)])
         return cls.along(rng, centre, moving_picture=moving_picture, sizes=sizes)
-
-    @classmethod
-    def growing(cls, rng: Generator, boxes: np.ndarray, *, moving_picture: bool) -> "SpritePath":
-        """Out of the object whose boxes [T, 4] (left, top, width, height, of the canvas) are given.
-
-        Small and within the box at first, then out of one of its sides, to stay or to come and go.
-        """
-        frames = len(boxes)
-        out = np.clip((np.linspace(0, 1, frames) - rng.uniform(0, 0.5)) / rng.uniform(0.2, 0.7), 0, 1)
-        if rng.random() < 0.3:
-            out = np.sin(np.pi * rng.uniform(1, 2.5) * out) ** 2
-        angle = rng.uniform(0, 2 * np.pi) + smooth_path(rng, frames, 0.4)
-        way = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        centre = boxes[:, :2] + boxes[:, 2:] * (0.5 + (0.1 + 0.4 * out)[:, None] * way)
-        path = cls.along(rng, centre, moving_picture=moving_picture)
-        side = rng.uniform(0.5, 1.1) * np.sqrt(boxes[:, 2:].prod(axis=1))
-        return replace(path, scale=side * (0.3 + 0.7 * out))
 
     @classmethod
     def along(

@@ -143,10 +143,8 @@ class ClipSource:
         return frames, labels
 
     def _trouble(self, rng: Generator, frames: np.ndarray, labels: np.ndarray) -> None:
-        """Late parts, neighbours, occluders, smoke and blur, in place."""
+        """Neighbours, occluders, smoke and blur, in place."""
         scale = np.array(labels.shape[:0:-1], float)  # width, height
-        if rng.random() < self.trouble.limb:
-            self._grow(rng, frames, labels)
         if rng.random() < self.trouble.neighbour:
             box = np.array(object_box(labels[0] == rng.integers(1, max(2, labels[0].max() + 1)))) / np.tile(scale, 2)
             pictures = self._random_sprite(rng, frames)
@@ -175,17 +173,6 @@ class ClipSource:
             trouble.shake(rng, frames)
         if rng.random() < self.trouble.dim:
             trouble.dim(rng, frames)
-
-    def _grow(self, rng: Generator, frames: np.ndarray, labels: np.ndarray) -> None:
-        """A part that grows out of an object, in its colours, in place; none where the object goes missing."""
-        value = int(rng.integers(1, max(2, labels[0].max() + 1)))
-        if not (labels == value).any(axis=(1, 2)).all():
-            return
-        boxes = np.array([object_box(label == value) for label in labels]) / np.tile(labels.shape[:0:-1], 2)
-        pictures = self._random_sprite(rng, frames)
-        path = augment.SpritePath.growing(rng, boxes, moving_picture=pictures[0] is not pictures[-1])
-        pictures = augment.camouflage(rng, pictures, frames[0][labels[0] == value])
-        self._draw(frames, labels, value, pictures, path, behind=True)
 
     def _add(
         self,

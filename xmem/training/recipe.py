@@ -120,7 +120,6 @@ TUNED_LITE = replace(  # a further run from shipped weights: with stills and har
     real_share=0.6,
     still_share=0.25,
     trouble=Trouble(
-        limb=0.15,
         neighbour=0.25,
         crossing=0.2,
         near=0.12,

@@ -88,6 +88,8 @@ def plot_curves(records: Sequence[dict], picture: Path) -> None:
         for axes in (left, right):
             axes.axvline(start, color="0.6", linewidth=0.8, linestyle=":")
         left.text(start, left.get_ylim()[1], f"run {run} ", color="0.4", fontsize=7, va="top", rotation=90)
+    for axes in (left, right):
+        axes.locator_params(axis="x", nbins=6)
     figure.tight_layout()
     figure.savefig(picture, dpi=90)
     pyplot.close(figure)
@@ -113,7 +115,6 @@ def _plot_scores(axes: Any, records: Sequence[dict]) -> None:
             points = [record["step"] for record in scored], [record["validation"][name] for record in scored]
             axes.plot(*points, line, marker="o", markersize=4, label=label, **style)
     axes.set(xlabel="step", ylabel="J&F of held-back sequences, %")
-    axes.locator_params(axis="x", nbins=6)
     if records:
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 

@@ -15,7 +15,6 @@ from xmem.training.augment import Generator, log_uniform, motion_blur, paste, sm
 class Trouble:
     """Probability, per clip, of difficulties besides pasted objects.
 
-    limb: a part of an object that is hidden behind it at first, and grows out of it.
     neighbour: something that is no object touches one in the first frame and stays behind.
     crossing: something passes over an object, which returns. near: the same, large and out of focus.
     twin: a distractor that is an object's own copy.
@@ -26,7 +25,6 @@ class Trouble:
     camouflage: a pasted object takes the colours of the place where it starts (of each such object, not of the clip).
     """
 
-    limb: float = 0.0
     neighbour: float = 0.0
     crossing: float = 0.0
     near: float = 0.0
