@@ -33,7 +33,7 @@ TRACK = (
     "Follow objects through a video in one call. painting: {'background': None, 'layers': [image], 'composite': None}, "
     "where the image is a mask (palette, grey, RGB or RGBA) of the shape of the video; with fill_outlines, holes in it "
     "are filled. size: shorter side for inference in pixels, 0 for that of the video. memory: settings of the model's "
-    "family by name, such as {'mem_every': 3}; those left out are as released. Returns the last progress as "
+    "family by name, such as {'mem_every': 3}; those left out are the defaults. Returns the last progress as "
     "HTML, the overlay video (mp4), and a ZIP of index masks (palette PNGs)."
 )
 
@@ -181,7 +181,7 @@ def estimate(
 ) -> dict:
     """Time a few frames: seconds and bytes that a run would take, and a size that is proposed (or null), with a reason.
     model: "" for the page's default; size: shorter side in pixels, 0 for the video's own, -1 for the default.
-    memory: settings of the model's family by name, {"mem_every": 3}; those left out are as released."""
+    memory: settings of the model's family by name, {"mem_every": 3}; those left out are the defaults."""
     with leaving.while_wanted(studio.workspace_of(request).check_here):
         return preflight.figures(studio.session_of(request), _settings(model, size, direction, pause_at_cuts, memory))
 

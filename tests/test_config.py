@@ -2,7 +2,7 @@
 
 import pytest
 
-from xmem.config import MemoryConfig
+from xmem.config import MemoryConfig, interval_of
 from xmem.errors import InputError
 
 
@@ -18,3 +18,11 @@ from xmem.errors import InputError
 def test_settings_that_cannot_work_are_refused(settings, sentence):
     with pytest.raises(InputError, match=sentence):
         MemoryConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("variant", "size", "interval"), [("lite", 384, 3), ("lite", 320, 3), ("lite", 319, 5), ("resnet", 480, 5)]
+)
+def test_how_often_a_network_remembers_follows_its_kind_and_its_size(variant, size, interval):
+    """Measured: see xmem-lite's model card."""
+    assert interval_of(variant, size) == interval

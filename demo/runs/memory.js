@@ -37,7 +37,7 @@ function number(item, value) {
   const all = make("input", { type: "checkbox", checked: value === null, id: `m-${name}-none` });
   all.onchange = () => {
     field.hidden = all.checked;
-    field.value ||= Math.min(max, 20);
+    field.value ||= item.first;
     send(name, all.checked ? null : Number(field.value));
   };
   return [field, make("label", { htmlFor: all.id, className: "m-none" }, all, item.none)];
@@ -53,7 +53,7 @@ function line(item, value) {
 function draw(value) {
   if (!value || value === own || JSON.stringify(value) === JSON.stringify(own)) return;
   own = value;
-  const reset = make("button", { type: "button", className: "m-reset" }, "As released");
+  const reset = make("button", { type: "button", className: "m-reset" }, "Defaults");
   reset.onclick = () => {
     const values = Object.fromEntries(value.settings.map((item) => [item.name, item.default]));
     own = null;

@@ -41,6 +41,7 @@ def shown(model: str, memory: Any = None) -> dict[str, Any]:
             "step": item.step,
             "none": item.none,
             "note": item.note,
+            "first": item.first,
             "default": getattr(released, item.name),
         }
         for item in family.settings
@@ -50,7 +51,7 @@ def shown(model: str, memory: Any = None) -> dict[str, Any]:
 
 
 def read(given: dict[str, Any] | None, model: str) -> Any:
-    """The settings that a control or a program gives, None for the released ones. Raises InputError.
+    """The settings that a control or a program gives, None for the defaults. Raises InputError.
 
     A control that still shows another family, since the model has just changed, says nothing.
     """

@@ -35,7 +35,7 @@ def track(
     request: gr.Request,
 ) -> Iterator[tuple[str, str | None, str | None]]:
     """Follow the painted objects through the video. memory: the settings of the model's family by name, {} for the
-    released ones.
+    defaults.
 
     Yields (progress as HTML, overlay video, ZIP of mask PNGs) about once per second; the files come last.
     """

@@ -30,7 +30,7 @@ RELEASED = "released"
 NAME = "compare"  # of this tab's Stop
 OWN = "own"  # the memory settings of the visitor's latest run
 MEMORIES = {
-    RELEASED: "As released, of any family",
+    RELEASED: "The defaults, of any family",
     **{key: preset.label for key, preset in PRESETS.items()},
     OWN: "As in your latest run",
 }
@@ -46,7 +46,7 @@ MEANINGS = {
 DESCRIPTION = (
     "Track the video from the same key frames twice, with other memories or models, and set both side by side; the "
     f"session's own result stays. left_memory, right_memory: one of {', '.join(MEMORIES)}; left_model, right_model: "
-    "checkpoints of any family, of which XMem's alone has other memories than the released ones and its own. Size and "
+    "checkpoints of any family, of which XMem's alone has other memories than the defaults and its own. Size and "
     "direction are those of the latest run. Returns what each side took and gave, with a verdict, and the video (mp4), "
     "whose last part shows where they differ."
 )
@@ -207,7 +207,7 @@ def variants(base: TrackSettings, *sides: tuple[str, str]) -> list[tuple[str, Tr
 
 
 def _memory(base: TrackSettings, memory: str, model: str) -> Any:
-    """The settings that a choice stands for, None for the released ones. Raises InputError for XMem's memories with a
+    """The settings that a choice stands for, None for the defaults. Raises InputError for XMem's memories with a
     model of another family."""
     family = models.family(model)
     if memory in (RELEASED, OWN):

@@ -121,6 +121,14 @@ def test_the_settings_change_with_the_models_family(chosen, model, name):
     assert "value" not in settings.shown_memory(model, control), "of one family they stay as they are"
 
 
+def test_how_often_is_remembered_is_automatic_until_it_is_chosen(chosen):
+    line = next(item for item in memory.shown("xmem-lite")["settings"] if item["name"] == "mem_every")
+    assert (line["default"], line["none"], line["first"]) == (None, "auto", 5)
+    read = settings.read("xmem-lite", "cpu", 64, {"top_k": 8}).memory
+    assert (read.mem_every, read.top_k) == (None, 8)
+    assert settings.read("xmem-lite", "cpu", 64, {"mem_every": None}).memory is None
+
+
 @pytest.mark.parametrize(
     ("pixels", "default", "largest"), [(9_000_000, 384, 720), (500_000, 384, 480), (1000, 240, 240)]
 )

@@ -81,7 +81,7 @@ def test_networks_of_two_families_are_compared_as_released_and_others_memories_r
     assert [(label, one.memory) for label, one in sides] == [("STCN", None), ("Cutie-base-mega", None)]
     (_, left), (_, right) = compare.variants(base, ("own", "mine"), ("own", "R50-AOTL"))
     assert (left.memory, right.memory) == (MEMORY, None)
-    with pytest.raises(InputError, match="STM is a network of STM, which has no such memories: choose 'As released"):
+    with pytest.raises(InputError, match="STM is a network of STM, which has no such memories: choose 'The defaults"):
         compare.variants(base, ("working", "STM"), ("three", "mine"))
 
 

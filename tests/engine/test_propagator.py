@@ -83,6 +83,26 @@ def test_a_mask_speaks_for_the_ids_it_contains_and_new_ids_join(tiny_model):
     assert engine.step(video[3]).shape[0] == 3
 
 
+@pytest.mark.parametrize(
+    ("size", "config", "remembered"),
+    [
+        (320, None, [0, 3, 6]),
+        (320, MemoryConfig(top_k=9), [0, 3, 6]),
+        (288, None, [0, 5]),
+        (320, MemoryConfig(mem_every=4), [0, 4]),
+    ],
+)
+def test_a_small_network_remembers_more_often_where_it_runs_at_a_large_size(tiny_model, size, config, remembered):
+    """Unless somebody chooses how often; the outlook, by which the estimate goes, counts the same frames."""
+    engine, video = Propagator(tiny_model, config, size=size), frames(7, 32, 64)
+    held = [0]
+    for number, image in enumerate(video):
+        engine.step(image, mask(32, 64, id_1=LEFT) if number == 0 else None)
+        held.append(engine.memory.working_size)
+    assert [t for t in range(7) if held[t + 1] > held[t]] == remembered
+    assert engine.video_state.outlook(7, held[1]).most == held[-1]
+
+
 def test_a_given_mask_corrects_an_object_later(tiny_model):
     engine, video = Propagator(tiny_model), frames(3, 32, 64)
     engine.step(video[0], mask(32, 64, id_1=LEFT))

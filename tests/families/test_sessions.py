@@ -137,7 +137,7 @@ def test_values_beyond_a_settings_limits_are_refused_in_a_sentence():
     for wrong in (0, 31, 2.5, "5", None, True, float("nan"), float("inf"), [5]):
         with pytest.raises(InputError, match="mem_every must be a whole number from 1 to 30, not"):
             stcn.chosen({"mem_every": wrong})
-    with pytest.raises(InputError, match="from 2 to 1000, or null for no limit, not 1"):
+    with pytest.raises(InputError, match="from 2 to 1000, or null for 'all', not 1"):
         stcn.chosen({"max_memory_frames": 1})
     with pytest.raises(InputError, match="include_last must be true or false, not 1"):
         stcn.chosen({"include_last": 1})
@@ -185,6 +185,21 @@ def test_released_settings_are_the_same_however_they_are_given():
     assert TrackSettings("STCN", memory=STCNConfig(mem_every=3)).signature != released
     assert TrackSettings("R50-AOTL", memory=AOTConfig(mem_every=3)).signature["memory"]["family"] == "aot"
     assert TrackSettings(memory=MemoryConfig(mem_every=3)).signature["memory"]["mem_every"] == 3
+    assert released["memory"]["mem_every"] == 5
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "interval"),
+    [("xmem-lite", 384, 3), ("xmem-lite", 240, 5), ("xmem-lite", None, None), ("XMem", 384, 5), ("own.pth", 384, None)],
+)
+def test_results_are_of_the_interval_at_which_the_network_remembered(model, size, interval):
+    """What was computed with every fifth frame is not gone on with where it is every third now; an own file's kind, and
+    a video's size, are the same for all of a session's results."""
+    signature = TrackSettings(model, size=size).signature
+    assert signature["memory"]["mem_every"] == interval
+    assert TrackSettings(model, size=size, memory=MemoryConfig()).signature == signature
+    same = TrackSettings(model, size=size, memory=MemoryConfig(mem_every=interval or 5)).signature
+    assert (same == signature) == (interval is not None)
 
 
 @pytest.mark.parametrize("family", GROWING)

@@ -17,7 +17,6 @@ from tests.video.clips import flat_images, write_clip
 from xmem.config import MemoryConfig
 from xmem.device import free_memory
 from xmem.engine.propagator import Propagator
-from xmem.families.base import consolidated
 from xmem.networks.xmem import XMem
 from xmem.review import preflight as preflight_module
 from xmem.review import trial as trial_module
@@ -101,7 +100,7 @@ def test_elements_in_memory_are_those_of_a_run(model, config):
         engine.step(frame, mask if index == 0 else None)
         use = engine.memory_use()
         held.append(use.working + use.long_term)
-    mean, most, _ = consolidated(config, len(frames), per_frame=6)
+    mean, most, _ = engine.video_state.outlook(len(frames), per_frame=6)
     assert mean == pytest.approx(np.mean(held), rel=0.15)
     assert max(held) <= most <= max(held) + config.max_working_frames * 6
 

@@ -22,7 +22,7 @@ from xmem.device import synchronise
 from xmem.engine import segment
 from xmem.engine.masks import index_mask
 from xmem.engine.propagator import Propagator
-from xmem.families import family_of
+from xmem.families import VideoState, family_of
 from xmem.networks import Network
 from xmem.render.masks import write_index_mask
 from xmem.render.overlay import tint
@@ -57,7 +57,7 @@ class Bench:
     @property
     def period(self) -> int:
         """Frames of which one is remembered."""
-        return getattr(self.config, "mem_every", 1)
+        return self.state().interval
 
     @property
     def warm_up(self) -> int:
@@ -70,7 +70,13 @@ class Bench:
     def consolidation_frames(self) -> int:
         """Frames from one consolidation to the next, after which everything has happened once."""
         config = self.config
-        return (config.max_working_frames - config.min_working_frames) * config.mem_every
+        return (config.max_working_frames - config.min_working_frames) * self.period
+
+    def state(self) -> VideoState:
+        """A new one, at the clip's size."""
+        state = family_of(self.model).open(self.model, self.config)
+        state.size = (self.case.size, self.case.size)  # of which the shorter side counts
+        return state
 
     def mask(self, frame: np.ndarray) -> np.ndarray:
         return stand_in(frame.shape[1], frame.shape[0], self.case.objects)
@@ -169,9 +175,8 @@ def _fill(bench: Bench, engine: Propagator, image: np.ndarray, mask: np.ndarray)
     """As full as after all frames of the clip, less what stepping through the sample itself adds on average."""
     engine.remember(image, mask)
     per_frame = engine.memory_use().permanent
-    state = engine.family.open(bench.model, bench.config)
     own = 2 + (SAMPLED_WARM_UP + SAMPLED_PERIODS) // 2
-    missing = state.outlook(bench.case.frames, per_frame).most - own * per_frame
+    missing = bench.state().outlook(bench.case.frames, per_frame).most - own * per_frame
     if missing > 0:
         engine.video_state.fill(missing)
     for _ in range(missing // per_frame if engine.memory_use().permanent == per_frame else 0):

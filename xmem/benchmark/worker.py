@@ -93,7 +93,7 @@ def _gflop(bench: Bench, sizes: ModelSizes, engine: Pass) -> float:
     height, width = first_frame(bench.clip).shape[:2]
     queries = -(-height // 16) * -(-width // 16)
     elements = _mean_elements(engine.course)
-    network = arithmetic.frame_gflop(sizes, height, width, case.objects, config.mem_every)
+    network = arithmetic.frame_gflop(sizes, height, width, case.objects, bench.period)
     return network + arithmetic.reading_gflop(sizes, queries, elements, case.objects, config.top_k)
 
 

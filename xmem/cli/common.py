@@ -46,7 +46,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
     memory = parser.add_argument_group(
         "memory settings",
-        "with the papers' symbols; each family has its own, and the released ones are the defaults",
+        "with the papers' symbols; each family has its own; defaults are as released where nothing else is said",
     )
     for name, owners in _settings().items():  # None: not chosen
         setting, text = next(iter(owners.values())), _help(name, owners)

@@ -38,7 +38,7 @@ class Propagator:
     """Carries the masks of one video from frame to frame.
 
     model: a network of any family; its device and precision are used, and nothing of it is changed. config: settings of
-    its family (XMem: `MemoryConfig`), None = the released ones. size: shorter side, in pixels, at which the network
+    its family (XMem: `MemoryConfig`), None = the defaults. size: shorter side, in pixels, at which the network
     runs (bilinear, antialiased); None = the frame's own.
     Objects may be given on any frame, as far as the family allows it. `objects` tells the ids in channel order.
 
@@ -56,7 +56,7 @@ class Propagator:
         if not isinstance(self.config, self.family.config):
             raise InputError(
                 f"{type(self.config).__name__} holds no settings of {self.family.title}: give a "
-                f"{self.family.config.__name__}, or none for the released ones."
+                f"{self.family.config.__name__}, or none for the defaults."
             )
         self.size = size
         self.video_state = self.family.open(model, self.config)

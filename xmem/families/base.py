@@ -109,6 +109,11 @@ class VideoState(ABC):
     def remember(self, seen: Any, given: Given, pieces: Pieces) -> None:
         """Keep a key frame for good, before the first step. Raises InputError where the family cannot."""
 
+    @property
+    def interval(self) -> int:
+        """r, frames between memory frames, at `size`; 1 in families that remember every frame."""
+        return getattr(self.config, "mem_every", 1)
+
     def settle(self) -> None:  # noqa: B027 (most have nothing to do)
         """After a step: bring what is held back within its limits. Where memory is full, it raises, having changed
         nothing, and is called again."""
@@ -150,7 +155,8 @@ class Setting:
     """A field of a family's settings, for people.
 
     label: with the paper's symbol. low, high: whole numbers that are of use, in steps of `step`; None for a yes or no.
-    none: what None stands for, "" where a number is asked for. note: what follows from it, in a few words.
+    none: what None stands for, "" where a number is asked for; first: the number that is proposed in its place.
+    note: what follows from it, in a few words.
     """
 
     name: str
@@ -160,6 +166,7 @@ class Setting:
     step: int = 1
     none: str = ""
     note: str = ""
+    first: int = 20
 
     @property
     def is_flag(self) -> bool:
@@ -179,7 +186,7 @@ class Setting:
         assert self.low is not None  # it is a number
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or value != value // 1 or not self.low <= value <= self.high:
-            other = ", or null for no limit" if self.none else ""
+            other = f", or null for '{self.none}'" if self.none else ""
             raise InputError(
                 f"{self.name} must be a whole number from {self.low} to {self.high}{other}, not {value!r}."
             )
@@ -196,7 +203,8 @@ class Family:
     """A family of networks.
 
     name: in code; title: for people. network: the class of its networks. config: a frozen dataclass of its settings,
-    whose defaults are the released ones; released: makes one from keywords by the names that the released code uses.
+    whose defaults are the released ones, or None for what suits the network; released: makes one from keywords by the
+    names that the released code uses.
     recognises: whether names -> tensors are weights of this family; build: makes a network of them, in evaluation mode,
     float32, on the CPU; raises InputError for weights that are not complete and finite.
     open: a state for one video.
@@ -220,7 +228,7 @@ class Family:
     limit: str = ""
 
     def chosen(self, values: Mapping[str, Any]) -> Any:
-        """Settings by their fields' names, the others as released. Raises InputError for an unknown one, for a value
+        """Settings by their fields' names, the others as by default. Raises InputError for an unknown one, for a value
         outside of its limits, and for a combination that cannot work."""
         known = {setting.name: setting for setting in self.settings}
         for name in values:
@@ -238,10 +246,10 @@ def kept_frames(frames: int, every: int, most: int | None, per_frame: int) -> Ou
     return Outlook(mean * per_frame, most * per_frame, has_room=False)
 
 
-def consolidated(config: Any, frames: int, per_frame: int) -> Outlook:
-    """The outlook of working and long-term memory as in XMem, whose settings `config` has among its own."""
+def consolidated(config: Any, every: int, frames: int, per_frame: int) -> Outlook:
+    """The outlook of working and long-term memory as in XMem, whose settings `config` has among its own; every: r."""
     working = long_term = total = most = count = 0
-    for _ in range(0, frames, config.mem_every):
+    for _ in range(0, frames, every):
         working, count = working + 1, count + 1
         most = max(most, working * per_frame + long_term)
         if config.long_term and working == config.max_working_frames:

@@ -210,7 +210,7 @@ class CutieState(VideoState):
 
     def outlook(self, frames: int, per_frame: int) -> Outlook:
         if self.config.long_term:
-            return consolidated(self.config, frames, per_frame)
+            return consolidated(self.config, self.interval, frames, per_frame)
         held = kept_frames(frames, self.config.mem_every, self.config.max_queue_frames, per_frame)
         return held._replace(has_room=True)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from xmem.config import MemoryConfig
+from xmem.config import LITE_INTERVAL, LITE_INTERVAL_FROM, RELEASED_INTERVAL, MemoryConfig, interval_of
 from xmem.families.base import Family, Finish, Given, Outlook, Setting, Turn, VideoState, consolidated, renamed
 from xmem.families.overriding import merge_given
 from xmem.memory import Memory, MemoryUse
@@ -28,6 +28,9 @@ RELEASED_NAMES = {
 }
 READ_OFF_THE_WEIGHTS = ("hidden_dim", "key_dim", "value_dim")
 ALWAYS = {"enable_long_term_count_usage": True}
+
+
+INTERVALS = f"{RELEASED_INTERVAL}; {LITE_INTERVAL} for xmem-lite from {LITE_INTERVAL_FROM} pixels on"
 
 
 class Seen(NamedTuple):
@@ -59,6 +62,10 @@ class XMemState(VideoState):
         self._last_memory: int | None = None  # the last memory frame, and the last one with a deep update
         self._last_deep: int | None = None
 
+    @property
+    def interval(self) -> int:
+        return self.config.mem_every or interval_of(self.model.variant, min(self.size))
+
     def encode(self, image: Tensor, ahead: bool = False) -> Seen:
         key, shrinkage, selection, features = self.model.encode_key(image)
         return Seen(
@@ -67,7 +74,7 @@ class XMemState(VideoState):
 
     def step(self, seen: Seen, given: Given | None, turn: Turn, pieces: Pieces, finish: Finish) -> Tensor:
         config, memory = self.config, self.memory
-        due = turn.remember and _passed(self._last_memory, turn.index) >= config.mem_every
+        due = turn.remember and _passed(self._last_memory, turn.index) >= self.interval
         is_memory = not turn.last and (given is not None or due)
         synchronised = config.deep_update_every < 0
         beat = synchronised or _passed(self._last_deep, turn.index) >= config.deep_update_every
@@ -120,7 +127,7 @@ class XMemState(VideoState):
         return self.memory.use()
 
     def outlook(self, frames: int, per_frame: int) -> Outlook:
-        return consolidated(self.config, frames, per_frame)
+        return consolidated(self.config, self.interval, frames, per_frame)
 
     def fill(self, elements: int) -> None:
         sizes, device = self.model.sizes, self.model.device
@@ -193,7 +200,15 @@ XMEM = Family(
     untrained=lambda: XMem(xmem_sizes()),
     good_at="long videos and several objects: three memories, bounded by design",
     settings=(
-        Setting("mem_every", "Remember every r-th frame (r)", 1, 30),
+        Setting(
+            "mem_every",
+            "Remember every r-th frame (r)",
+            1,
+            30,
+            none="auto",
+            note=INTERVALS,
+            first=RELEASED_INTERVAL,
+        ),
         Setting("min_working_frames", "Frames kept when working memory is full (T_min)", 1, 30),
         Setting("max_working_frames", "Frames that fill working memory (T_max)", 2, 60),
         Setting("prototypes", "Prototypes per consolidation (P)", 16, 512, 16),

@@ -16,7 +16,7 @@ import torch
 from xmem import leaving
 from xmem.device import peak_memory, start_memory_count, synchronise, used_memory
 from xmem.engine.propagator import Propagator
-from xmem.families import Outlook, family_of
+from xmem.families import Outlook, VideoState, family_of
 from xmem.memory.attention import chunk_elements
 from xmem.networks import Network
 from xmem.session.passes import SpanJob, compute_span
@@ -69,7 +69,7 @@ def run_trial(access: FrameAccess, settings: TrackSettings, model: Network, work
     job = _job(access, settings, model, work, timed_frames, rehearsal)
     with tempfile.TemporaryDirectory() as folder:
         frames = _frame_seconds(job, Path(folder))
-    share, ahead = 1 / getattr(rehearsal.config, "mem_every", 1), rehearsal.engine.frames_ahead
+    share, ahead = 1 / rehearsal.state().interval, rehearsal.engine.frames_ahead
     network, peak = _mean(rehearsal.seconds, share, ahead), peak_memory(model.device)
     rise, growth = rehearsal.bytes_to_come() + work.held_bytes, rehearsal.growth()
     seconds = max(_mean(frames, share, ahead), network)
@@ -101,10 +101,15 @@ class _Rehearsal:
         if missing > 0:
             engine.video_state.fill(missing)
 
-    def _outlook(self, times: int = 1) -> Outlook:
-        """Of a state that has the run's settings, for so many times the run's frames."""
+    def state(self) -> VideoState:
+        """A new one that has the run's settings and size."""
         state = self.engine.family.open(self.engine.model, self.config)
-        return state.outlook(times * self.work.frames, self.per_frame)
+        state.size = self.engine.video_state.size
+        return state
+
+    def _outlook(self, times: int = 1) -> Outlook:
+        """For so many times the run's frames."""
+        return self.state().outlook(times * self.work.frames, self.per_frame)
 
     @contextmanager
     def timed(self) -> Iterator[None]:

@@ -112,7 +112,7 @@ def evaluate(
 ) -> Evaluation:
     """Score `model` on the sequences of `root` (all, or those named), each from its first mask.
 
-    root, sequences: see `find_sequences`. config: settings of its family, None = the released ones. size: shorter side
+    root, sequences: see `find_sequences`. config: settings of its family, None = the defaults. size: shorter side
     for inference in pixels, None = the images' own. device, precision: used where `model` is a name or path.
     Raises InputError for a folder that cannot be scored.
     """

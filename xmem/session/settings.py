@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from xmem.checkpoints import REGISTRY
-from xmem.config import MemoryConfig
+from xmem.config import RELEASED_INTERVAL, MemoryConfig, interval_of
 from xmem.device import PRECISIONS
 from xmem.errors import InputError
 from xmem.families import FAMILIES, Family
@@ -23,8 +23,8 @@ class TrackSettings:
     """How objects are followed.
 
     model: checkpoint name or path; device: auto, cpu, cuda or mps; size: shorter side for inference in pixels, None for
-    the video's own. memory: settings of the model's family, such as `MemoryConfig` for XMem, None for the released
-    ones (`xmem.family_config` makes those of any family). direction: "both" blends a forward and a backward pass
+    the video's own. memory: settings of the model's family, such as `MemoryConfig` for XMem, None for the
+    defaults (`xmem.family_config` makes those of any family). direction: "both" blends a forward and a backward pass
     between key frames; "forward" and "backward" follow from each key frame one way only. pause_at_cuts: after a shot
     cut nothing is remembered until the objects are certain again. precision: of the network: auto, float32, float16 or
     bfloat16.
@@ -52,15 +52,21 @@ class TrackSettings:
         """All that a result depends on, in JSON's types; without the device, and the precision where any will do."""
         values = self.as_json()
         del values["device"], values["direction"]
-        if self.memory is None or self.memory == type(self.memory)():
-            values["memory"] = asdict(
-                MemoryConfig()
-            )  # any family's released ones: so results named them from the first
-        elif isinstance(self.memory, MemoryConfig):
-            values["memory"] = asdict(self.memory)
+        is_own = self.memory is None or self.memory == type(self.memory)()
+        memory = MemoryConfig() if is_own else self.memory  # of any family: so results named them from the first
+        if isinstance(memory, MemoryConfig):
+            values["memory"] = asdict(memory) | {"mem_every": memory.mem_every or self._interval()}
         if self.precision == "auto":  # also: results of projects that knew no precision stay theirs
             del values["precision"]
         return values
+
+    def _interval(self) -> int | None:
+        """r that the network chooses, and r of other families' results, which named it so from the first; None where
+        only the network or the video tells."""
+        record = REGISTRY.get(self.model)
+        if record is None or (record.variant == "lite" and self.size is None):
+            return None
+        return interval_of(record.variant, self.size or 0) if record.family == "xmem" else RELEASED_INTERVAL
 
     def as_json(self) -> dict[str, Any]:
         """In JSON's types, as `schema` reads them."""
@@ -68,7 +74,7 @@ class TrackSettings:
 
     def with_model(self, name: str) -> TrackSettings:
         """With a registered checkpoint that takes this one's place: settings of another family's memories become the
-        released ones."""
+        defaults."""
         if name == self.model:
             return self
         own = FAMILIES[REGISTRY[name].family].config
@@ -81,6 +87,6 @@ class TrackSettings:
         if not isinstance(self.memory, family.config):
             raise InputError(
                 f"The memory settings are a {type(self.memory).__name__}, and the model is of the family "
-                f"{family.title}: give a {family.config.__name__}, or none for the released settings."
+                f"{family.title}: give a {family.config.__name__}, or none for the defaults."
             )
         return self.memory

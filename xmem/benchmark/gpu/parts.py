@@ -99,13 +99,13 @@ def scores(bench: Bench) -> Figures:
 def launches(bench: Bench) -> Figures:
     """By the profiler: what the device is given in a memory period, and copies in either direction."""
     engine, images = begun(bench.network(), bench.scale.size, 1), endless(bench.scale.size)
-    for _ in range(2 * engine.config.mem_every):
+    for _ in range(2 * engine.video_state.interval):
         engine.step(next(images))
     activities = [torch.profiler.ProfilerActivity.CPU]
     if bench.place.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     frames = []
-    for _ in range(engine.config.mem_every):
+    for _ in range(engine.video_state.interval):
         with torch.profiler.profile(activities=activities) as profile:
             engine.step(next(images))
             synchronise(bench.place)
