@@ -55,9 +55,8 @@ function draw(value) {
   own = value;
   const reset = make("button", { type: "button", className: "m-reset" }, "Defaults");
   reset.onclick = () => {
-    const values = Object.fromEntries(value.settings.map((item) => [item.name, item.default]));
-    own = null;
-    props.value = { ...value, values };
+    draw({ ...value, values: Object.fromEntries(value.settings.map((item) => [item.name, item.default])) });
+    props.value = own;
     trigger("input", {});
   };
   const head = make("p", { className: "m-head" }, `Of ${value.title}, with its paper's symbols`, reset);

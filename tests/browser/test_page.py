@@ -181,6 +181,23 @@ def test_what_the_mouse_paints_is_where_it_was_painted_and_comes_back_in_place(p
     keys(page, 7)
 
 
+def test_how_often_is_remembered_is_left_to_the_network_until_a_number_is_asked_for(page, clips):
+    """And again after "Defaults"; the other numbers stay numbers."""
+    upload(page, clips[320, 180])
+    press(page, "#settings button")
+    page.wait_for_selector("#memory button:visible")
+    press(page, "#memory button")
+    page.wait_for_selector("#m-mem_every-none:visible")
+    assert page.is_checked("#m-mem_every-none") and page.is_hidden("#m-mem_every")
+    page.uncheck("#m-mem_every-none")
+    assert page.input_value("#m-mem_every:visible") == "5"
+    page.fill("#m-top_k", "9")
+    page.press("#m-top_k", "Tab")
+    press(page, ".m-reset")
+    page.wait_for_function("document.querySelector('#m-mem_every-none').checked")
+    assert page.is_hidden("#m-mem_every") and page.input_value("#m-top_k") == "30"
+
+
 @pytest.mark.parametrize(("width", "size"), [(1280, (640, 360)), (660, (360, 640)), (390, (360, 640))])
 def test_the_canvas_stays_in_place_when_the_estimate_arrives(page, clips, width, size):
     """Its text comes seconds after the frame is there to be painted on, and would move it under the brush."""
