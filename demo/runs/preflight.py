@@ -24,6 +24,7 @@ from xmem.session import Session, TrackSettings
 from xmem.session.settings import WHOLE
 
 ESTIMATE = "estimate.json"
+QUICK = 30  # seconds: a run without a GPU that is done by then may as well have the larger size
 ENOUGH = 8  # frames of a run, of which the first ones take longer, from which its speed is learnt
 
 Answer = tuple[Any, Any, Any, Any]  # card, button of the proposed size, proposed size, button to ask
@@ -51,8 +52,10 @@ def build() -> EstimateRow:
 
 def wire(step: EstimateRow, opened: Sequence[Dependency], chosen: SettingsPanel, changed: Counters) -> None:
     """opened: the events after which there is another video."""
+    is_free = gr.State(True)
     for event in opened:
-        event.success(announced, chosen.controls, step.outputs, **ESTIMATES, **QUIET)
+        event.success(for_new_clip, [is_free, *chosen.controls], [*step.outputs, chosen.size], **ESTIMATES, **QUIET)
+    gr.on([chosen.size.input, step.use_size.click], lambda: False, None, is_free, **QUIET)
     step.ask.click(by_request, chosen.controls, step.outputs, **ESTIMATES, **QUIET)
     latest = {"trigger_mode": "always_last", **ESTIMATES, **QUIET}
     altered = [chosen.model.change, chosen.device.change, chosen.size.change]
@@ -84,6 +87,32 @@ def announced(request: gr.Request, *values: Any) -> Iterator[Answer]:
     if studio.has_session(request) and not studio.is_running(request) and not zero.is_lent():
         yield panels.TIMING, gr.update(visible=False), 0, gr.update(visible=False)
     yield at_once(request, *values)
+
+
+def for_new_clip(is_free: bool, request: gr.Request, *values: Any) -> Iterator[tuple[Any, ...]]:
+    """`announced`, and then the size that suits the clip and the machine, where the visitor is free of a choice; a size
+    that changes is followed by an estimate of its own."""
+    for answer in announced(request, *values):
+        yield *answer, gr.skip()
+    if is_free and (size := _better_size(request, *values)):
+        yield *[gr.skip()] * len(answer), size
+
+
+def _better_size(request: gr.Request, *values: Any) -> int | None:
+    """Without a GPU, that of GPUs for a run that is quick with it by the latest estimate, and else the usual one; None
+    where it is as it should be, is not known, or where there is work already."""
+    if settings.default_size() != settings.CPU_SIZE or settings.GPU_SIZE not in settings.allowed_sizes():
+        return None
+    if not studio.has_session(request) or studio.is_running(request):
+        return None
+    session, chosen = studio.session_of(request), settings.read(*values)
+    known = _fitting(session, chosen)
+    if chosen.size not in (settings.CPU_SIZE, settings.GPU_SIZE) or session.key_frames or not known:
+        return None
+    is_fine = min(session.info.width, session.info.height) >= settings.GPU_SIZE
+    seconds = known["seconds_per_frame"] * known["frames"] * (settings.GPU_SIZE / chosen.size) ** 2
+    size = settings.GPU_SIZE if is_fine and seconds <= QUICK else settings.CPU_SIZE
+    return size if size != chosen.size else None
 
 
 def when_changed(request: gr.Request, *values: Any) -> Answer:

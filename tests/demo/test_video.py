@@ -201,6 +201,46 @@ def test_an_estimate_is_given_after_upload_and_kept_for_the_run(visitor, session
     assert panel and "estimated" in panels.finished(progress, False)
 
 
+@pytest.fixture
+def two_sizes(monkeypatch, chosen):
+    """The sizes without and with a GPU are of a small clip, and there is none."""
+    monkeypatch.setattr(settings, "CPU_SIZE", 96)
+    monkeypatch.setattr(settings, "GPU_SIZE", 128)
+    monkeypatch.setattr(settings, "allowed_sizes", lambda: [96, 128])
+    monkeypatch.setattr(settings, "default_size", lambda: 96)
+    chosen[2] = 96
+    return chosen
+
+
+def size_for_new_clip(visitor, chosen, is_free=True):
+    """The size that follows the estimate, None where it stays."""
+    *_, last = preflight.for_new_clip(is_free, visitor, *chosen)
+    return None if last[-1] == gr.skip() else last[-1]
+
+
+def test_a_new_clip_takes_the_larger_size_where_a_run_with_it_is_quick(visitor, session, two_sizes, monkeypatch):
+    assert size_for_new_clip(visitor, two_sizes) == 128
+    two_sizes[2] = 128
+    assert size_for_new_clip(visitor, two_sizes) is None, "it has it"
+    monkeypatch.setattr(preflight, "QUICK", 0)
+    assert size_for_new_clip(visitor, two_sizes) == 96, "left from a clip before, which was shorter"
+    two_sizes[2] = 96
+    assert size_for_new_clip(visitor, two_sizes) is None
+
+
+def test_a_size_that_was_chosen_and_one_with_work_already_stay(visitor, session, two_sizes, act, painted):
+    assert size_for_new_clip(visitor, two_sizes, is_free=False) is None
+    assert size_for_new_clip(visitor, [*two_sizes[:2], 112, *two_sizes[3:]]) is None
+    act(paint.stroke, frame=0, mask=painted((1, 60, 90, 40, 120)), colors={})
+    assert size_for_new_clip(visitor, two_sizes) is None
+
+
+def test_frames_that_are_small_themselves_are_not_enlarged(visitor, session, two_sizes, monkeypatch):
+    monkeypatch.setattr(settings, "GPU_SIZE", 200)
+    monkeypatch.setattr(settings, "allowed_sizes", lambda: [96, 200])
+    assert size_for_new_clip(visitor, two_sizes) is None
+
+
 def test_after_a_run_its_own_speed_is_what_is_expected_and_the_estimate_goes(visitor, session, chosen, act, painted):
     preflight.at_once(visitor, *chosen)
     act(paint.stroke, frame=0, mask=painted((1, 60, 90, 40, 120)), colors={})

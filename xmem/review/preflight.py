@@ -134,7 +134,7 @@ def estimate(
     device = describe_device(model.device)
     if model.dtype != torch.float32:
         device += f", {str(model.dtype).removeprefix('torch.')}"
-    reason = f"Timed on this video: {_number(trial.seconds)} s per frame on {device}. {advice}".strip()
+    reason = f"Timed on this video at {size} pixels: {_number(trial.seconds)} s per frame on {device}. {advice}".strip()
     limit = family_of(model).limit
     if trial.growth_bytes and limit:
         grows = f"{_number(trial.growth_bytes / 1e6)} MB with each frame, and reading it takes longer"
