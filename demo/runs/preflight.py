@@ -101,9 +101,7 @@ def for_new_clip(is_free: bool, request: gr.Request, *values: Any) -> Iterator[t
 def _better_size(request: gr.Request, *values: Any) -> int | None:
     """Without a GPU, that of GPUs for a run that is quick with it by the latest estimate, and else the usual one; None
     where it is as it should be, is not known, or where there is work already."""
-    if settings.default_size() != settings.CPU_SIZE or settings.GPU_SIZE not in settings.allowed_sizes():
-        return None
-    if not studio.has_session(request) or studio.is_running(request):
+    if not settings.may_grow() or not studio.has_session(request) or studio.is_running(request):
         return None
     session, chosen = studio.session_of(request), settings.read(*values)
     known = _fitting(session, chosen)

@@ -58,12 +58,12 @@ def build() -> SettingsPanel:
 
 
 def _size() -> gr.Dropdown:
+    until = f" Until you choose, quick runs take {GPU_SIZE} pixels." if may_grow() else ""
     return gr.Dropdown(
         size_choices(),
         value=default_size(),
         label="Inference size",
-        info="Shorter side while tracking; larger is finer and slower. Results keep the video's size. "
-        "Until you choose, quick runs take 480 pixels.",
+        info="Shorter side while tracking; larger is finer and slower. Results keep the video's size." + until,
         elem_id="size",
     )
 
@@ -178,6 +178,11 @@ def allowed_sizes() -> list[int]:
 
 def default_size() -> int:
     return min(CPU_SIZE if models.device_choices()[0][1] == "cpu" else GPU_SIZE, allowed_sizes()[-1])
+
+
+def may_grow() -> bool:
+    """Whether runs that are quick with it take a larger size than the default one: see `demo.runs.preflight`."""
+    return default_size() == CPU_SIZE and GPU_SIZE in allowed_sizes()
 
 
 def choose_model(name: str, device: str) -> Iterator[tuple[Any, str, str]]:

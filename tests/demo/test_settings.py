@@ -2,6 +2,7 @@
 
 import threading
 
+import gradio as gr
 import pytest
 
 import xmem
@@ -119,6 +120,14 @@ def test_the_settings_change_with_the_models_family(chosen, model, name):
     assert read.memory == FAMILIES[name].config(mem_every=3)
     assert settings.values(read)[3] == control
     assert "value" not in settings.shown_memory(model, control), "of one family they stay as they are"
+
+
+@pytest.mark.parametrize(("device", "pixels", "grows"), [("cpu", 9e6, True), ("cpu", 2e5, False), ("cuda", 9e6, False)])
+def test_that_quick_runs_take_a_larger_size_is_said_where_they_do(monkeypatch, device, pixels, grows):
+    monkeypatch.setattr(settings, "limits", lambda: Limits(inference_pixels=int(pixels)))
+    monkeypatch.setattr(models, "device_choices", lambda: [(device, device)])
+    with gr.Blocks():
+        assert ("480" in settings._size().info) == grows
 
 
 def test_how_often_is_remembered_is_automatic_until_it_is_chosen(chosen):
