@@ -1,6 +1,7 @@
 """A session on a real clip: results that are right, kept, and found again."""
 
 import io
+import json
 import shutil
 import threading
 from dataclasses import replace
@@ -14,7 +15,7 @@ from PIL import Image
 from tests.plain_pipeline import make_plain
 from tests.session.scene import COUNT, HEIGHT, SETTINGS, WIDTH, images, square
 from tests.video.clips import write_clip
-from xmem import InputError, Session, segment_video
+from xmem import InputError, MemoryConfig, Session, segment_video
 from xmem.render.post import PostProcessing
 from xmem.render.styles import Style
 from xmem.session import results
@@ -50,6 +51,21 @@ def test_one_key_frame_gives_what_segment_video_gives(session, network, clip, tm
     assert len({mask.tobytes() for mask in masks}) > 3, "the network must do something"
     for frame, mask in enumerate(masks):
         assert np.array_equal(session.mask(frame), mask), f"frame {frame}"
+
+
+def test_results_from_before_networks_had_an_interval_of_their_own_go_on_as_they_are(session, network):
+    """Their projects name no memory settings, and every fifth frame was remembered."""
+    before = replace(SETTINGS, size=320, memory=MemoryConfig(mem_every=5))
+    session.set_key_frame(0, square(4))
+    run(session, network, before)
+    project = session.folder / "project.json"
+    written = json.loads(project.read_text())
+    written["settings"]["memory"] = None
+    project.write_text(json.dumps(written))
+    again = Session.open(session.folder)
+    assert again.settings == before and again.pending() == []
+    run(again, network, replace(before, memory=None))
+    assert Session.open(session.folder).settings.memory is None, "results of the network's own are gone on with as such"
 
 
 def test_what_was_given_and_whether_anything_was_computed_can_be_asked_for(session, network, tmp_path):

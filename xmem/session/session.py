@@ -124,7 +124,10 @@ class Session:
     def open(cls, folder: str | PathLike) -> Session:
         """Go on with the session in `folder`."""
         folder = Path(folder)
-        return cls(folder, read_project(folder / PROJECT))
+        session = cls(folder, read_project(folder / PROJECT))
+        settings = session.settings.as_in([result.signature for result in session._results.all])
+        session._project = replace(session._project, settings=settings)
+        return session
 
     @staticmethod
     def is_in(folder: str | PathLike) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -67,6 +68,16 @@ class TrackSettings:
         if record is None or (record.variant == "lite" and self.size is None):
             return None
         return interval_of(record.variant, self.size or 0) if record.family == "xmem" else RELEASED_INTERVAL
+
+    def as_in(self, signatures: Sequence[dict[str, Any]]) -> TrackSettings:
+        """With r as XMem was released, where results are of it and none of the network's own: those from before it had
+        one go on as they are. signatures: of the results that there are."""
+        memory = self.memory or MemoryConfig()
+        if not isinstance(memory, MemoryConfig) or memory.mem_every is not None:
+            return self
+        released = replace(self, memory=replace(memory, mem_every=RELEASED_INTERVAL))
+        is_before = released.signature in signatures and self.signature not in signatures
+        return released if is_before else self
 
     def as_json(self) -> dict[str, Any]:
         """In JSON's types, as `schema` reads them."""
