@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -52,10 +53,9 @@ def build() -> EstimateRow:
 
 def wire(step: EstimateRow, opened: Sequence[Dependency], chosen: SettingsPanel, changed: Counters) -> None:
     """opened: the events after which there is another video."""
-    is_free = gr.State(True)
     for event in opened:
-        event.success(for_new_clip, [is_free, *chosen.controls], [*step.outputs, chosen.size], **ESTIMATES, **QUIET)
-    gr.on([chosen.size.input, step.use_size.click], lambda: False, None, is_free, **QUIET)
+        event.success(for_new_clip, [chosen.own, *chosen.controls], [*step.outputs, chosen.size], **ESTIMATES, **QUIET)
+    step.use_size.click(partial(settings.with_own, "size"), [chosen.own, step.proposed], chosen.own, **QUIET)
     step.ask.click(by_request, chosen.controls, step.outputs, **ESTIMATES, **QUIET)
     latest = {"trigger_mode": "always_last", **ESTIMATES, **QUIET}
     altered = [chosen.model.change, chosen.device.change, chosen.size.change]
@@ -89,12 +89,12 @@ def announced(request: gr.Request, *values: Any) -> Iterator[Answer]:
     yield at_once(request, *values)
 
 
-def for_new_clip(is_free: bool, request: gr.Request, *values: Any) -> Iterator[tuple[Any, ...]]:
-    """`announced`, and then the size that suits the clip and the machine, where the visitor is free of a choice; a size
+def for_new_clip(own: dict[str, Any], request: gr.Request, *values: Any) -> Iterator[tuple[Any, ...]]:
+    """`announced`, and then the size that suits the clip and the machine, where the visitor has chosen none; a size
     that changes is followed by an estimate of its own."""
     for answer in announced(request, *values):
         yield *answer, gr.skip()
-    if is_free and (size := _better_size(request, *values)):
+    if "size" not in own and (size := _better_size(request, *values)):
         yield *[gr.skip()] * len(answer), size
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -32,6 +33,7 @@ class SettingsPanel:
     memory: gr.HTML
     direction: gr.Radio
     pause: gr.Checkbox
+    own: gr.State  # what the visitor chose of them, by name: not what a clip of before had
 
     @property
     def controls(self) -> list[Component]:
@@ -54,7 +56,7 @@ def build() -> SettingsPanel:
         with gr.Accordion("Memory", open=False, elem_id="memory"):
             memories = memory.control(chosen)
         _clicks()
-    return SettingsPanel(model, device, size, model_note, accuracy, memories, direction, pause)
+    return SettingsPanel(model, device, size, model_note, accuracy, memories, direction, pause, gr.State({}))
 
 
 def _size() -> gr.Dropdown:
@@ -109,6 +111,9 @@ def wire(step: SettingsPanel, status: gr.HTML) -> None:
         [step.model, step.model_note, status],
         **QUIET,
     )
+    for name in ("size", "memory", "direction", "pause"):
+        control = getattr(step, name)
+        control.input(partial(with_own, name), [step.own, control], step.own, **QUIET)
     step.model.change(models.accuracy, step.model, step.accuracy, **QUIET)
     step.model.change(shown_memory, [step.model, step.memory], step.memory, **QUIET)
 
@@ -134,6 +139,22 @@ def read(
         direction,
         pause_at_cuts,
     )
+
+
+def with_own(name: str, own: dict[str, Any], value: Any) -> dict[str, Any]:
+    """The visitor chose a value."""
+    return own | {name: value}
+
+
+def for_new_clip(own: dict[str, Any] | None = None, model: str = "") -> list[Any]:
+    """Updates of the controls: what the visitor chose, and else the defaults, whatever a clip of before had.
+    model: the one that is chosen, which stays."""
+    own, model = own or {}, model or models.default_model()
+    memories = own.get("memory") or {}
+    if memories.get("family") != models.family(model).name:
+        memories = memory.shown(model)
+    size = own.get("size", default_size())
+    return [gr.skip(), gr.skip(), size, memories, own.get("direction", "both"), own.get("pause", False)]
 
 
 def shown_memory(model: str, now: dict[str, Any]) -> Any:

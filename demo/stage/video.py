@@ -120,8 +120,9 @@ def wire(
     chosen = track.settings
     minimal = {"show_progress": "minimal", "show_progress_on": step.note, **PRIVATE}
     too_much = gr.State()  # the file that was refused, and what is offered of it
-    loaded = step.upload.upload(load, step.upload, [*shown, *chosen.controls, too_much], **minimal)
-    cut = step.note.part(load_part, too_much, [*shown, *chosen.controls, too_much], **QUIET, **RENDERINGS)
+    own = [chosen.own, chosen.model]
+    loaded = step.upload.upload(load, [step.upload, *own], [*shown, *chosen.controls, too_much], **minimal)
+    cut = step.note.part(load_part, [too_much, *own], [*shown, *chosen.controls, too_much], **QUIET, **RENDERINGS)
     step.note.halt(halt, None, None, queue=False, **QUIET)
     step.another.click(take_away, None, shown, js=SETTLE, **QUIET)
     step.another.click(preflight.nothing, None, estimate.outputs, **QUIET)
@@ -154,10 +155,15 @@ def _refused(sentence: str, file: Any, request: gr.Request, offer: str = "") -> 
     return *nothing(said), *_kept_settings(), kept
 
 
-@in_words(_refused, raises=False)
-def load(file: str | None, request: gr.Request) -> tuple[Any, ...]:
+def _not_opened(sentence: str, file: Any, request: gr.Request, *_own: Any) -> tuple[Any, ...]:
+    return _refused(sentence, file, request)
+
+
+@in_words(_not_opened, raises=False)
+def load(file: str | None, request: gr.Request, *own: Any) -> tuple[Any, ...]:
     """A video was chosen: a new session with its first frame on the canvas; or a bundle: go on where it was saved.
-    Updates of (*opened, *settings, the file where it is too much, with the offer)."""
+    own: as `settings.for_new_clip` takes it. Updates of (*opened, *settings, the file where it is too much, with the
+    offer)."""
     studio.workspace_of(request).stop_opening(ANOTHER)
     path = uploaded(file, request)
     if path.suffix.lower() == ".zip":
@@ -167,11 +173,11 @@ def load(file: str | None, request: gr.Request) -> tuple[Any, ...]:
         session = studio.begin_session(request, path)
     except TooMuch as error:
         return _refused(sentence_of(error), file, request, error.offer)
-    return *opened(session, facts(session.info)), *_kept_settings(), None
+    return *opened(session, facts(session.info)), *settings.for_new_clip(*own), None
 
 
-@in_words(_refused, raises=False)
-def load_part(offered: tuple[str, str], request: gr.Request) -> Iterator[tuple[Any, ...]]:
+@in_words(_not_opened, raises=False)
+def load_part(offered: tuple[str, str], request: gr.Request, *own: Any) -> Iterator[tuple[Any, ...]]:
     """The offer was taken: a new session with what is allowed of a video that is too long or too large. Yields updates
     as of `load`, the last for the outcome."""
     file, offer = offered
@@ -190,7 +196,7 @@ def load_part(offered: tuple[str, str], request: gr.Request) -> Iterator[tuple[A
             yield _only_note(gr.skip()) if str(end) == ANOTHER else stopped
             return
     said = panels.message(_what_was_taken(latest, made[0].frame_count), "good")
-    yield *opened(made[0], facts(made[0].info) + said), *_kept_settings(), None
+    yield *opened(made[0], facts(made[0].info) + said), *settings.for_new_clip(*own), None
 
 
 class _NotWanted(InputError):

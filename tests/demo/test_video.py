@@ -19,6 +19,7 @@ from demo.visit import studio
 from xmem import leaving
 from xmem.limits import Limits
 from xmem.render.post import PostProcessing
+from xmem.session import TrackSettings
 from xmem.video import fitting
 
 
@@ -212,10 +213,24 @@ def two_sizes(monkeypatch, chosen):
     return chosen
 
 
-def size_for_new_clip(visitor, chosen, is_free=True):
+def size_for_new_clip(visitor, chosen, **own):
     """The size that follows the estimate, None where it stays."""
-    *_, last = preflight.for_new_clip(is_free, visitor, *chosen)
+    *_, last = preflight.for_new_clip(own, visitor, *chosen)
     return None if last[-1] == gr.skip() else last[-1]
+
+
+def test_a_new_clip_begins_with_what_the_visitor_chose_and_not_with_what_a_clip_of_before_had(visitor, clip, chosen):
+    """A finished sample may be of 240 pixels and of its own memory settings."""
+    *_, model, device, size, memories, direction, pause, _ = video.load(str(clip), visitor, {}, chosen[0])
+    assert model == device == gr.skip()
+    assert settings.read(chosen[0], "cpu", size, memories, direction, pause) == TrackSettings(
+        chosen[0], "cpu", settings.default_size()
+    )
+    own = {"size": 240, "pause": True, "memory": settings.memory.shown(chosen[0]) | {"values": chosen[3]}}
+    *_, size, memories, direction, pause, _ = video.load(str(clip), visitor, own, chosen[0])
+    assert (size, direction, pause, memories["values"]) == (240, "both", True, chosen[3])
+    *_, memories, _, _, _ = video.load(str(clip), visitor, own, "STCN")
+    assert memories["family"] == "stcn", "those that were chosen are of another family"
 
 
 def test_a_new_clip_takes_the_larger_size_where_a_run_with_it_is_quick(visitor, session, two_sizes, monkeypatch):
@@ -229,7 +244,7 @@ def test_a_new_clip_takes_the_larger_size_where_a_run_with_it_is_quick(visitor, 
 
 
 def test_a_size_that_was_chosen_and_one_with_work_already_stay(visitor, session, two_sizes, act, painted):
-    assert size_for_new_clip(visitor, two_sizes, is_free=False) is None
+    assert size_for_new_clip(visitor, two_sizes, size=96) is None
     assert size_for_new_clip(visitor, [*two_sizes[:2], 112, *two_sizes[3:]]) is None
     act(paint.stroke, frame=0, mask=painted((1, 60, 90, 40, 120)), colors={})
     assert size_for_new_clip(visitor, two_sizes) is None
