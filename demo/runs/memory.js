@@ -28,7 +28,7 @@ function number(item, value) {
   const { low: min, high: max, step, name } = item;
   const field = make("input", { type: "number", min, max, step, id: `m-${name}`, value: value ?? "" });
   field.onchange = () => {
-    const wanted = field.value === "" ? item.default ?? min : Math.min(max, Math.max(min, Math.round(Number(field.value))));
+    const wanted = field.value === "" ? item.default ?? item.first : Math.min(max, Math.max(min, Math.round(Number(field.value))));
     field.value = wanted;
     send(name, wanted);
   };

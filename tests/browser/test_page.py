@@ -191,6 +191,9 @@ def test_how_often_is_remembered_is_left_to_the_network_until_a_number_is_asked_
     assert page.is_checked("#m-mem_every-none") and page.is_hidden("#m-mem_every")
     page.uncheck("#m-mem_every-none")
     assert page.input_value("#m-mem_every:visible") == "5"
+    page.fill("#m-mem_every", "")
+    page.press("#m-mem_every", "Tab")
+    assert page.input_value("#m-mem_every") == "5", "a field that is emptied has what it began with"
     page.fill("#m-top_k", "9")
     page.press("#m-top_k", "Tab")
     press(page, ".m-reset")
