@@ -74,9 +74,8 @@ class Bench:
 
     def state(self) -> VideoState:
         """A new one, at the clip's size."""
-        state = family_of(self.model).open(self.model, self.config)
-        state.size = (self.case.size, self.case.size)  # of which the shorter side counts
-        return state
+        side = self.case.size  # of both, the shorter one counts
+        return family_of(self.model).open_at((side, side), self.model, self.config)
 
     def mask(self, frame: np.ndarray) -> np.ndarray:
         return stand_in(frame.shape[1], frame.shape[0], self.case.objects)

@@ -76,9 +76,8 @@ def overflows(state: VideoState) -> bool:
 def fits_range(model: Network) -> bool:
     """Whether a network can remember a frame in its precision, tried with one of noise."""
     family = family_of(model)
-    state = family.open(model, family.config())
     side = 4 * family.grid.multiple + family.grid.plus_one
-    state.size = (side, side)
+    state = family.open_at((side, side), model, family.config())
     image = torch.randn((1, 3, side, side), generator=torch.Generator().manual_seed(0))
     index = np.zeros((side, side), np.uint8)
     index[: side // 2] = 1

@@ -227,6 +227,12 @@ class Family:
     settings: tuple[Setting, ...] = ()
     limit: str = ""
 
+    def open_at(self, size: tuple[int, int], model: Network, config: Any) -> VideoState:
+        """A state for one video whose inference size, (h, w) before padding, is known."""
+        state = self.open(model, config)
+        state.size = size
+        return state
+
     def chosen(self, values: Mapping[str, Any]) -> Any:
         """Settings by their fields' names, the others as by default. Raises InputError for an unknown one, for a value
         outside of its limits, and for a combination that cannot work."""

@@ -103,9 +103,8 @@ class _Rehearsal:
 
     def state(self) -> VideoState:
         """A new one that has the run's settings and size."""
-        state = self.engine.family.open(self.engine.model, self.config)
-        state.size = self.engine.video_state.size
-        return state
+        engine = self.engine
+        return engine.family.open_at(engine.video_state.size, engine.model, self.config)
 
     def _outlook(self, times: int = 1) -> Outlook:
         """For so many times the run's frames."""
