@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import cv2
 import pytest
 import torch
 
@@ -106,3 +107,20 @@ def test_a_full_memory_is_known_by_each_librarys_words(words):
     assert is_out_of_memory(RuntimeError(words))
     assert not is_out_of_memory(ValueError(words))
     assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 1), (8, 4)])
+def test_opencv_leaves_half_of_the_cores_to_the_other_stages(monkeypatch, cores, expected):
+    """Its threads spin while they wait."""
+    before, torchs = cv2.getNumThreads(), torch.get_num_threads()
+    try:
+        cv2.setNumThreads(64)
+        monkeypatch.setattr(device_module, "allowed_cores", lambda: cores)
+        device_module.select_device("cpu")
+        assert cv2.getNumThreads() == expected
+        cv2.setNumThreads(1)  # whoever has set fewer is left alone
+        device_module.select_device("cpu")
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
+        torch.set_num_threads(torchs)

@@ -13,6 +13,7 @@ ENGINE = (
     *(
         "errors",
         "config",
+        "freed",
         "device",
         "limits",
         "leaving",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import math
 import os
@@ -14,9 +13,11 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import cv2
 import torch
 
 from xmem.errors import InputError
+from xmem.freed import keep_freed_memory
 
 log = logging.getLogger("xmem")
 
@@ -28,8 +29,6 @@ _OUT_OF_MEMORY = (
     "unable to find an engine to execute this computation",  # cuDNN, of which none fits into what is left
 )
 _NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # instructions that multiply bfloat16 as such
-KEPT_BYTES, OWN_BLOCK_BYTES = 512 << 20, 32 << 20  # freed memory that stays ours; blocks above that never do
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names of glibc's settings
 _CONTAINER = Path("/sys/fs/cgroup")  # control groups, version 2
 CPU_QUOTA = _CONTAINER / "cpu.max"  # "QUOTA PERIOD" or "max PERIOD"
 _RESET_PEAK = "5"  # what Linux takes for: forget the highest resident size so far
@@ -58,9 +57,9 @@ def select_device(choice: str = "auto") -> torch.device:
         )
     if choice == "cpu":
         _use_allowed_cores()
-        _keep_freed_memory()
     if choice == "cuda":
         torch.backends.cudnn.benchmark = True  # a clip's frames have one shape: trying the algorithms once pays
+    keep_freed_memory()
     return torch.device(choice)
 
 
@@ -182,20 +181,15 @@ def allowed_cores() -> int:
 
 
 def _use_allowed_cores() -> None:
-    """torch counts the host's cores; in a container with a quota, so many threads only wait for each other."""
-    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > allowed_cores():
-        torch.set_num_threads(allowed_cores())
+    """torch counts the host's cores; in a container with a quota, so many threads only wait for each other.
 
-
-def _keep_freed_memory() -> None:
-    """Let glibc reuse what a frame frees for the next frame instead of returning it to the system in between.
-
-    The system clears each page that it hands out again: without this, that was a sixth of xmem-lite's time on a CPU.
+    OpenCV gets half of them: it is called by several stages of a video's way at once, and its threads spin while they
+    wait, on two cores for a fifteenth of the processor time of a run.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:  # other C libraries have other ways, or none
-        mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
-        mallopt(_M_MMAP_THRESHOLD, OWN_BLOCK_BYTES)
+    cores = allowed_cores()
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores:
+        torch.set_num_threads(cores)
+    cv2.setNumThreads(min(cv2.getNumThreads(), max(1, cores // 2)))
 
 
 def start_memory_count(device: torch.device) -> None:

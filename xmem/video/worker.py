@@ -18,6 +18,7 @@ from typing import Any
 from PIL import Image
 
 from xmem.errors import InputError
+from xmem.freed import keep_freed_memory
 from xmem.limits import TooLarge, TooLong
 from xmem.private import message_without
 from xmem.video import confinement
@@ -31,6 +32,7 @@ _MAX_SAID, _MAX_WORDS = 20, 500  # lines for the log with each answer, and chara
 def main(control: socket.socket) -> None:
     """Wait for files to read, until nobody is left who could want one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     children: dict[bytes, int] = {}
     spare = _Spare(control)
     while True:
