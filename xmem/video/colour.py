@@ -15,6 +15,7 @@ _TO_RGB = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FU
 # Of these, swscale makes planes of colours in half the time that it takes to make pixels, and the same levels where the
 # rows are even: of odd ones a thousandth differs by one.
 _QUICK_AS_PLANES = ("yuv420p", "yuvj420p", "nv12", "yuv420p10le")
+_WORTH_THREADS = 1 << 20  # pixels; of fewer, waking other threads takes as long as they save
 _TO_YUV = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
 
 
@@ -60,7 +61,10 @@ def to_rgb(frame: VideoFrame, reformatter: VideoReformatter, width: int, height:
 
 
 def _reformatted(frame: VideoFrame, reformatter: VideoReformatter, width: int, height: int, layout: str) -> VideoFrame:
-    return reformatter.reformat(frame, width, height, layout, interpolation=_TO_RGB, dst_color_range=ColorRange.JPEG)
+    threads = 1 if width * height < _WORTH_THREADS else 0  # as many as there are cores
+    return reformatter.reformat(
+        frame, width, height, layout, interpolation=_TO_RGB, dst_color_range=ColorRange.JPEG, threads=threads
+    )
 
 
 def _merged(frame: VideoFrame) -> np.ndarray:
