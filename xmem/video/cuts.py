@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ class CutDetector:
     def _begins_shot(self, look: _Look) -> bool:
         if self._after_blank:
             return self._is_other_scene(look, _STRUCTURE_AFTER_BLANK)
-        change = min((look.colour_change(other) for other in self._seen), default=0.0)
+        change = look.colour_change(self._seen) if self._seen else 0.0
         cut = change > max(_COLOUR, _COLOUR_RISE * max(self._changes)) and self._is_other_scene(look, _STRUCTURE)
         if not cut:
             self._changes.append(change)
@@ -75,9 +75,11 @@ class _Look:
     histogram: np.ndarray
     grey: np.ndarray
 
-    def colour_change(self, other: _Look) -> float:
-        """The part of the pixels that other colours would have to be found for, 0 to 1."""
-        return 1 - float(np.minimum(self.histogram, other.histogram).sum())
+    def colour_change(self, others: Collection[_Look]) -> float:
+        """The part of the pixels, 0 to 1, that other colours would have to be found for, to be like the nearest of
+        `others`."""
+        shared = np.minimum(self.histogram, [other.histogram for other in others]).sum(axis=1)
+        return 1 - float(shared.max())
 
     def structure_change(self, other: _Look) -> float:
         """0 where the same things are seen, moved or lit otherwise; about 0.7 between unrelated images.
