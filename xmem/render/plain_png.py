@@ -30,22 +30,26 @@ def write_compact_mask(path: Path, mask: np.ndarray) -> None:
     height, width = mask.shape
     last = int(mask.max(initial=0))
     depth = next(bits for bits in (1, 2, 4, 8) if last < 1 << bits)
-    together = 8 // depth  # pixels a byte
-    spread = np.zeros((height, -(-width // together) * together), np.uint8)
-    spread[:, :width] = mask
-    rows = np.zeros((height, 1 + spread.shape[1] // together), np.uint8)  # each begins with its filter: none
-    if depth == 1:
-        rows[:, 1:] = np.packbits(spread, axis=1)
-    else:
-        for place in range(together):
-            rows[:, 1:] |= spread[:, place::together] << (8 - depth * (place + 1))
+    packed = np.packbits(mask, axis=1) if depth == 1 else _packed(mask, depth)
+    rows = np.zeros((height, 1 + packed.shape[1]), np.uint8)  # each begins with its filter: none
+    rows[:, 1:] = packed
     size = struct.pack(">2I5B", width, height, depth, 3, 0, 0, 0)  # a palette image
     palette = DAVIS_PALETTE.tobytes()[: 3 << depth]
     chunks = (b"IHDR" + size, b"PLTE" + palette, b"IDAT" + zlib.compress(rows.data, 1), b"IEND")
-    with open(path, "wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
-        for chunk in chunks:
-            file.write(struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)))
+    parts = (struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
+    path.write_bytes(_SIGNATURE + b"".join(parts))
+
+
+def _packed(mask: np.ndarray, depth: int) -> np.ndarray:
+    """Rows uint8 [H, bytes] of uint8 [H, W], so many bits a pixel."""
+    height, width = mask.shape
+    together = 8 // depth  # pixels a byte
+    spread = np.zeros((height, -(-width // together) * together), np.uint8)
+    spread[:, :width] = mask
+    rows = np.zeros((height, spread.shape[1] // together), np.uint8)
+    for place in range(together):
+        rows |= spread[:, place::together] << (8 - depth * (place + 1))
+    return rows
 
 
 def read_plain_png(path: Path) -> np.ndarray | None:
