@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.lib.format import write_array_header_1_0
@@ -31,7 +33,8 @@ SUFFIX, OLD_SUFFIX = ".npy.zst", ".png"
 SUFFIXES = (SUFFIX, OLD_SUFFIX)
 ADVICE = "save the bundle again"
 STEPS = 65535
-_LEVEL = 1
+# The first level, with a smaller table, which stays in the processor's nearest cache: as small, in a tenth less time.
+_OPTIONS: dict[int, int] = {zstd.CompressionParameter.compression_level: 1, zstd.CompressionParameter.hash_log: 12}
 _HEADER_BYTES = 128  # of such an array; NumPy's own reader runs a parser of Python over it, which trips in many ways
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\x00\x76\x00\{'descr': '\|u1', 'fortran_order': False, "
@@ -91,10 +94,20 @@ def packed(stacked: np.ndarray) -> bytes:
     header = BytesIO()
     write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2, *stacked.shape)})
     file[:_HEADER_BYTES] = np.frombuffer(header.getbuffer(), np.uint8)
-    bits, low_and_high = stacked.view(np.uint16), file[_HEADER_BYTES:].reshape(2, *stacked.shape)
-    np.bitwise_and(bits, 255, out=low_and_high[0], casting="unsafe")
-    np.right_shift(bits, 8, out=low_and_high[1], casting="unsafe")
-    return zstd.compress(file.data, _LEVEL)
+    bits = np.ascontiguousarray(stacked.view(np.uint16), "<u2").view(np.uint8)
+    planes = file[_HEADER_BYTES:].reshape(2, -1, stacked.shape[-1])
+    cv2.split(bits.reshape(*planes.shape[1:], 2), list(planes))
+    return _compressor().compress(file.data, zstd.ZstdCompressor.FLUSH_FRAME)
+
+
+def _compressor() -> zstd.ZstdCompressor:
+    """This thread's own: what a new one asks of the system takes as long as half of the packing."""
+    if not hasattr(_of_thread, "compressor"):
+        _of_thread.compressor = zstd.ZstdCompressor(options=_OPTIONS)
+    return _of_thread.compressor
+
+
+_of_thread = threading.local()
 
 
 def shape_of(path: Path, objects: int) -> tuple[int, int]:
