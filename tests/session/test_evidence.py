@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xmem.session.evidence import NOTHING, Witness, disagreement
+from xmem.session.evidence import NOTHING, View, Witness, disagreement
 
 H, W = 160, 240
 
@@ -27,9 +27,8 @@ def second(mask: np.ndarray | None = None, image: np.ndarray | None = None):
     before, given = picture(60)
     now, true = picture(66)
     witness.painted(0, before, given)
-    shown = (0, before, given)
-    witness.look(*shown)
-    (found,) = witness.look(1, now if image is None else image, true if mask is None else mask, shown)
+    view = View(now if image is None else image, true if mask is None else mask)
+    (found,) = witness.look(view, View(before, given))
     return found
 
 
@@ -65,7 +64,7 @@ def test_a_mask_in_two_pieces_is_loose():
 def test_what_cannot_be_told_is_not():
     witness = Witness([1, 2])
     image, mask = picture(60)
-    one, two = witness.look(0, image, mask)  # no frame before, nothing painted, no object 2
+    one, two = witness.look(View(image, mask))  # no frame before, nothing painted, no object 2
     assert (one.motion, one.lost, one.colour, one.beside) == (None,) * 4
     assert two == NOTHING
 
@@ -74,9 +73,9 @@ def test_of_several_painted_frames_the_most_alike_counts():
     witness = Witness([1])
     image, mask = picture(60)
     witness.painted(9, np.ascontiguousarray(image[..., ::-1]), mask)
-    far = witness.look(0, image, mask)[0].colour
+    far = witness.look(View(image, mask))[0].colour
     witness.painted(3, image, mask)
-    assert witness.look(0, image, mask)[0].colour < far / 2
+    assert witness.look(View(image, mask))[0].colour < far / 2
 
 
 def test_passes_disagree_by_the_overlap_of_their_masks():
@@ -90,5 +89,5 @@ def test_frames_of_any_size_are_looked_at(shape):
     witness = Witness([1])
     image, mask = np.zeros((*shape, 3), np.uint8), np.ones(shape, np.uint8)
     witness.painted(0, image, mask)
-    witness.look(0, image, mask)
-    assert len(witness.look(1, image, mask, (0, image, mask))) == 1
+    witness.look(View(image, mask))
+    assert len(witness.look(View(image, mask), View(image, mask))) == 1

@@ -176,8 +176,10 @@ def test_a_stopped_run_keeps_what_is_done_and_goes_on_later(session, network):
     assert [step.frame for step in run(again, network)] == list(range(5, COUNT)) and again.pending(SETTINGS) == []
 
 
-def test_stages_beside_one_another_give_what_one_after_the_other_gives(session, network, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 4])
+def test_stages_beside_one_another_give_what_one_after_the_other_gives(session, network, monkeypatch, threads):
     """Masks, probabilities and figures to the byte, of a forward pass and a blended one."""
+    monkeypatch.setattr(results, "allowed_cores", lambda: threads)
     for frame in (0, 12):
         session.set_key_frame(frame, square(4 + 2 * frame))
     steps = run(session, network)

@@ -17,7 +17,7 @@ from xmem.errors import InputError
 from xmem.networks import Network
 from xmem.scoring.evaluation import LabelledSequence, find_sequences, labelled_frames
 from xmem.scoring.metrics import region_similarity
-from xmem.session.evidence import Witness
+from xmem.session.evidence import View, Witness
 from xmem.session.stats import ObjectStats, measure
 from xmem.session.suggestions import frame_scores, suggest
 from xmem.video import FrameReader
@@ -87,7 +87,8 @@ def run(
     """
     engine, rows, j, given = Propagator(model, size=size), [], {}, None
     witness = Witness([])
-    before: tuple[int, np.ndarray, np.ndarray] | None = None
+    before: View | None = None
+    previous: np.ndarray | None = None
     with FrameReader(sequence.images) as reader:
         items = labelled_frames(sequence, reader)
         for (frame, truth), prob in engine.run(items, lambda item: {} if engine.objects else {"mask": item.truth}):
@@ -96,11 +97,10 @@ def run(
                 assert truth is not None  # with which the first frame comes
                 given, witness = frame.index, Witness(engine.objects)
                 witness.painted(frame.index, frame.image, truth)
-            shown = (frame.index, frame.image, index)
-            told = witness.look(*shown, before)
-            previous = before[2] if before else None
+            view = View(frame.image, index)
+            told = witness.look(view, before)
             rows += measure(frame.index, index, prob[1:].float().cpu().numpy(), engine.objects, previous, told)
-            before = shown
+            before, previous = view, index
             if truth is not None:
                 j[frame.index] = float(np.mean([region_similarity(index == i, truth == i) for i in engine.objects]))
     if given is None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from xmem.engine.transfers import at_hand
 from xmem.session import probabilities as soft
-from xmem.session.results import PROBABILITIES, Results, ResultWriter, SpanResult
+from xmem.session.results import PROBABILITIES, Results, ResultWriter, Shown, SpanResult
 from xmem.session.spans import Anchor, Span
 from xmem.session.stats import ObjectStats
 
@@ -93,8 +93,8 @@ def _measure_rest(before: Before, result: SpanResult, own: Iterable[int], writer
     for frame in sorted(set(own) - known):
         found, neighbour = result.sixteen_bits(frame), before.mask(frame - 1)
         if found is not None:
-            previous = None if neighbour is None else at_hand(neighbour)
-            writer.measure(frame, at_hand(result.mask(frame)), at_hand(found), previous)
+            previous = None if neighbour is None else Shown(at_hand(neighbour))
+            writer.measure(frame, at_hand(found), Shown(at_hand(result.mask(frame))), previous)
 
 
 def _keep_frame(before: Before, owner: SpanResult, frame: int, result: SpanResult, writer: ResultWriter) -> None:
@@ -119,7 +119,7 @@ def _keep_given(before: Before, result: SpanResult, writer: ResultWriter, mask: 
     probabilities = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in own])
     given, bits = at_hand(mask), at_hand(soft.bits_of(probabilities))
     writer.write(before.span.first, given, bits)
-    writer.measure(before.span.first, given, bits, None)
+    writer.measure(before.span.first, bits, Shown(given), None)
 
 
 def _only(mask: np.ndarray, ids: Sequence[int]) -> np.ndarray:

@@ -5,18 +5,20 @@ All of it is measured on a small copy of the frame (`SIDE` pixels), so that a ru
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
-SIDE = 128  # pixels, shorter side of the frames looked at
-_LEAST_PIXELS = 12  # of an object on such a frame: fewer tell nothing
-_REACH = 7  # pixels beside a mask among which its colours are looked for
+SIDE = 96  # pixels, shorter side of the frames looked at
+_LEAST_PIXELS = 7  # of an object on such a frame: fewer tell nothing
+_REACH = 5  # pixels beside a mask among which its colours are looked for
 _BINS = (6, 12, 12)  # of L, a and b
 _LIKE = 1.0  # logarithm of how much more usual a colour is in the object than elsewhere, to count as the object's
+_BLUR = 3  # pixels around one that its blurred colour is made of
 _RARE = 1e-4  # share below which no colour is told from another
 
 
@@ -46,28 +48,51 @@ NOTHING = Evidence()
 
 
 class View:
-    """A frame and its index mask, small. image: uint8 [H, W, 3] RGB; mask: uint8 [H, W]."""
+    """A frame and its index mask, small: image uint8 [h, w, 3] RGB, grey [h, w], mask uint8 [h, w].
 
-    def __init__(self, image: np.ndarray, mask: np.ndarray):
+    image: uint8 [H, W, 3] RGB; mask: uint8 [H, W]. reach: pixels of the small copy beside the objects as far as which
+    colours will be asked for, None for everywhere.
+    """
+
+    def __init__(self, image: np.ndarray, mask: np.ndarray, reach: int | None = _REACH):
         height, width = image.shape[:2]
         scale = min(1.0, SIDE / min(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        step = max(1, int(0.5 / scale))  # whole pixels left out first: averaging all of a large frame takes as long as
-        image = np.ascontiguousarray(image[::step, ::step])  # ...
-        if min(image.shape[:2]) >= 2 * min(size):  # averages of four are quick, and less is left for those of parts
-            image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-        self.image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        # Four pixels of the frame are averaged for one, wherever it is much larger: all of them tell no more.
+        self.image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        self.grey = cv2.cvtColor(self.image, cv2.COLOR_RGB2GRAY)
         self.mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+        self.reach = reach
+        self._colours: np.ndarray | None = None
 
-    @cached_property
-    def grey(self) -> np.ndarray:
-        return cv2.cvtColor(self.image, cv2.COLOR_RGB2GRAY)
-
-    @cached_property
+    @property
     def colours(self) -> np.ndarray:
-        """The bin of each pixel's colour, int [h, w]."""
-        lab = cv2.cvtColor(cv2.GaussianBlur(self.image, (0, 0), 0.8), cv2.COLOR_RGB2LAB)
-        return cv2.transform(cv2.LUT(lab, _bins_of_levels()), np.ones((1, 3), np.float32)).astype(np.int16)
+        """The bin of each pixel's colour, int [h, w]; 0 where none is asked for."""
+        if self._colours is None:  # not `cached_property`, which in Python 3.11 makes all views wait for each other
+            self._colours = self._bins()
+        return self._colours
+
+    def _bins(self) -> np.ndarray:
+        colours = np.zeros(self.mask.shape, np.int16)
+        rows, columns = self._asked()
+        if rows.start < rows.stop:
+            top, left = max(0, rows.start - _BLUR), max(0, columns.start - _BLUR)
+            around = self.image[top : rows.stop + _BLUR, left : columns.stop + _BLUR]
+            lab = cv2.cvtColor(cv2.GaussianBlur(around, (0, 0), 0.8), cv2.COLOR_RGB2LAB)
+            lab = lab[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+            colours[rows, columns] = cv2.transform(cv2.LUT(lab, _bins_of_levels()), np.ones((1, 3), np.float32))
+        return colours
+
+    def _asked(self) -> tuple[slice, slice]:
+        """Rows and columns in which colours will be asked for."""
+        height, width = self.mask.shape
+        if self.reach is None:
+            return slice(0, height), slice(0, width)
+        x, y, wide, high = cv2.boundingRect(self.mask)
+        if wide == 0:
+            return slice(0, 0), slice(0, 0)
+        rows, columns = ((at - self.reach, at + length + self.reach) for at, length in ((y, high), (x, wide)))
+        return slice(max(0, rows[0]), min(height, rows[1])), slice(max(0, columns[0]), min(width, columns[1]))
 
     def usual(self, where: np.ndarray) -> np.ndarray:
         """The share of each colour among some pixels, bool [h, w] -> float [bins]."""
@@ -84,54 +109,45 @@ class _Painted:
     other: np.ndarray
 
 
-@dataclass
 class Witness:
-    """Collects evidence over the frames of a span. objects: the ids that are followed."""
+    """Collects evidence over the frames of a span, for several threads. objects: the ids that are followed."""
 
-    objects: Sequence[int]
-    _painted: dict[int, dict[int, _Painted]] = field(default_factory=dict)  # object -> frame -> colours
-    _views: dict[int, View] = field(default_factory=dict)  # of the last two frames
-    _flow: cv2.DISOpticalFlow = field(
-        default_factory=lambda: cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-    )
+    def __init__(self, objects: Sequence[int]):
+        self._objects = objects
+        self._painted: dict[int, dict[int, _Painted]] = {}  # object -> frame -> colours
+        self._flows = threading.local()
 
     def painted(self, frame: int, image: np.ndarray, mask: np.ndarray) -> None:
-        """Tell of a frame with a given mask: image uint8 [H, W, 3] RGB, index mask uint8 [H, W]."""
-        view = View(image, mask)
-        for i in self.objects:
+        """Tell of a frame with a given mask, before any is looked at: image uint8 [H, W, 3] RGB, index mask uint8
+        [H, W]."""
+        view = View(image, mask, reach=None)
+        for i in self._objects:
             own = view.mask == i
             if np.count_nonzero(own) >= _LEAST_PIXELS:
                 self._painted.setdefault(i, {})[frame] = _Painted(view.usual(_inner(own)), view.usual(~own))
 
-    def look(
-        self,
-        frame: int,
-        image: np.ndarray,
-        mask: np.ndarray,
-        neighbour: tuple[int, np.ndarray, np.ndarray] | None = None,
-        passes: Mapping[int, float] | None = None,
-    ) -> list[Evidence]:
+    def look(self, view: View, before: View | None = None, passes: Mapping[int, float] | None = None) -> list[Evidence]:
         """What can be told of each object, in the order of `objects`.
 
-        neighbour: frame, image and index mask of the frame to compare with. passes: per object, see `Evidence`.
+        before: of the frame to compare with. passes: per object, see `Evidence`.
         """
-        view = self._view(frame, image, mask)
-        before = self._view(*neighbour) if neighbour else None
-        self._views = {frame: view} | ({neighbour[0]: before} if neighbour and before else {})
         carried = self._carried(view, before) if before is not None else None
-        return [self._of(i, view, carried, (passes or {}).get(i)) for i in self.objects]
-
-    def _view(self, frame: int, image: np.ndarray, mask: np.ndarray) -> View:
-        return self._views[frame] if frame in self._views else View(image, mask)
+        return [self._of(i, view, carried, (passes or {}).get(i)) for i in self._objects]
 
     def _carried(self, view: View, before: View) -> np.ndarray | None:
         """The neighbouring frame's mask, each pixel where the flow has it on this one; uint8 [h, w]."""
         if view.grey.shape != before.grey.shape or min(view.grey.shape) < _REACH * 2:
             return None
         # where each pixel is on the neighbouring frame; OpenCV's stub knows no None
-        flow = self._flow.calc(view.grey, before.grey, None)  # type: ignore[call-overload]  # [h, w, 2]
+        flow = self._flow().calc(view.grey, before.grey, None)  # type: ignore[call-overload]  # [h, w, 2]
         came_from = cv2.add(_places(*view.grey.shape), flow)
         return cv2.remap(before.mask, came_from, None, cv2.INTER_NEAREST)  # type: ignore[call-overload]
+
+    def _flow(self) -> cv2.DISOpticalFlow:
+        """This thread's own, which has buffers."""
+        if not hasattr(self._flows, "own"):
+            self._flows.own = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        return self._flows.own
 
     def _of(self, i: int, view: View, carried: np.ndarray | None, passes: float | None) -> Evidence:
         own = view.mask == i

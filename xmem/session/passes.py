@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -222,7 +222,7 @@ def _write(leg: Leg, found: _Found, writer: ResultWriter, figures: _Figures) -> 
     passes = None
     if other is not None and not is_first:
         passes = at_hand(other), fetch(sixteen_bits(found.probabilities[1:]))
-    figures.take(frame.index, mask, fetched, Shown(frame.image, passes=passes))
+    figures.take(frame.index, fetched, Shown(mask, frame.image, passes))
     return mask
 
 
@@ -231,7 +231,7 @@ class _Figures:
 
     def __init__(self, leg: Leg, writer: ResultWriter, left: Suspended | None):
         self._leg, self._writer = leg, writer
-        self._kept: tuple[int, Fetched, Fetched, Shown] | None = None
+        self._kept: tuple[int, Fetched, Shown] | None = None
         job = leg.job  # whose frames are read here before others are read ahead
         for anchor in job.span.key_frames:
             writer.painted(anchor.frame, job.access.frame(anchor.frame).image, job.given(anchor))
@@ -239,28 +239,22 @@ class _Figures:
         if frame is not None and leg.job.span.first <= frame <= leg.job.span.last:
             kept = leg.result.sixteen_bits(frame)
             assert kept is not None, "a state is never ahead of what is on disk"
-            shown = Shown(job.access.frame(frame).image)
-            self._kept = frame, at_hand(leg.result.mask(frame)), at_hand(kept), shown
+            shown = Shown(at_hand(leg.result.mask(frame)), job.access.frame(frame).image)
+            self._kept = frame, at_hand(kept), shown
 
-    def take(self, frame: int, mask: Fetched, probabilities: Fetched, shown: Shown) -> None:
-        """A frame is written. mask: gives the index mask uint8 [H, W]; probabilities: as `ResultWriter` takes them."""
-        kept, self._kept = self._kept, (frame, mask, probabilities, shown)
+    def take(self, frame: int, probabilities: Fetched, shown: Shown) -> None:
+        """A frame is written. probabilities: as `ResultWriter` takes them."""
+        kept, self._kept = self._kept, (frame, probabilities, shown)
         if not self._leg.backward:
-            self._measure(self._kept, kept[1] if kept else None, kept[3].image if kept else None)
+            self._writer.measure(*self._kept, kept[2] if kept else None)
         elif kept is not None:
-            self._measure(kept, mask, shown.image)
+            self._writer.measure(*kept, shown)
 
     def finish(self) -> None:
         """No frame follows."""
         if self._leg.backward and self._kept is not None:
             neighbour = self._leg.mask_before(self._kept[0])
-            self._measure(self._kept, None if neighbour is None else at_hand(neighbour), None)
-
-    def _measure(
-        self, of: tuple[int, Fetched, Fetched, Shown], neighbour: Fetched | None, image: np.ndarray | None
-    ) -> None:
-        """neighbour: gives the index mask of the frame before, if any; image: that frame, where it is at hand."""
-        self._writer.measure(*of[:3], neighbour, replace(of[3], before=image))
+            self._writer.measure(*self._kept, None if neighbour is None else Shown(at_hand(neighbour)))
 
 
 def _looked_at(frames: Iterator[Frame], context: int, leg: Leg) -> Iterator[_LookedAt]:

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from xmem.limits import MIN_SIZE, scaled
 from xmem.render.masks import read_index_mask
 from xmem.render.plain_png import write_compact_mask
 from xmem.session import probabilities as soft
-from xmem.session.evidence import Evidence, Witness, disagreement
+from xmem.session.evidence import View, Witness, disagreement
 from xmem.session.schema import read_json
 from xmem.session.settings import SCOPES, WHOLE
 from xmem.session.spans import Span, SpanTable, span_as_json, span_of_table
@@ -37,18 +38,28 @@ from xmem.video.stills import png_header
 
 PROBABILITIES = "probabilities"
 ASIDE = "aside"  # folder of what one pass alone gave, for the other one to be blended with
-_WAITING = 4  # frames or their figures that may wait to be written
-_MOST_WRITERS = 4  # threads
+_WAITING = 8  # frames, or their figures, that may wait to be written
+_MOST_THREADS = 4
 
 
-@dataclass(frozen=True)
 class Shown:
-    """What evidence is found in. image, before: uint8 [H, W, 3] RGB, of a frame and of the one before it. passes: give
-    what the pass is blended with, float32 [O, h, w], and its own as `sixteen_bits`, where there are two."""
+    """A frame in which evidence is found, for several threads.
 
-    image: np.ndarray
-    before: np.ndarray | None = None
-    passes: tuple[Fetched, Fetched] | None = None
+    mask: gives its index mask uint8 [H, W]. image: uint8 [H, W, 3] RGB; None where it is not at hand. passes: give what
+    the pass is blended with, float32 [O, h, w], and its own as `sixteen_bits`, where there are two.
+    """
+
+    def __init__(self, mask: Fetched, image: np.ndarray | None = None, passes: tuple[Fetched, Fetched] | None = None):
+        self.mask, self.image, self.passes = mask, image, passes
+        self._lock = threading.Lock()
+        self._view: View | None = None
+
+    def view(self) -> View | None:
+        """Both, small: made by whoever asks first, while others wait. None without an image."""
+        with self._lock:
+            if self._view is None and self.image is not None:
+                self._view = View(self.image, self.mask())
+            return self._view
 
 
 @dataclass(frozen=True)
@@ -162,9 +173,9 @@ _MAX_BYTES = 1 << 20  # of span.json
 class ResultWriter:
     """Writes frames into a span's folder while the caller goes on, a few at a time; use as a context manager.
 
-    Files are written by several threads, and may be there in another order than they were given; figures by one, in
-    order. An error, an InputError where the disk is full, shows at a later call, or on leaving the context; nothing is
-    begun after it, and `flush` raises it each time.
+    Several threads do it: files may be there in another order than they were given, figures come in order. An error,
+    an InputError where the disk is full, shows at a later call, or on leaving the context; nothing is begun after it,
+    and `flush` raises it each time.
     """
 
     def __init__(self, result: SpanResult):
@@ -175,9 +186,12 @@ class ResultWriter:
                 part.unlink()
         self._stats = StatsFile(self._folder / "stats.csv")
         self._stack = ExitStack()
-        self._writing = self._stack.enter_context(Behind(_WAITING, min(allowed_cores(), _MOST_WRITERS)))
-        self._measuring = self._stack.enter_context(Behind(_WAITING))
-        self._witness = Witness(self._objects)  # of that thread alone
+        self._behind = self._stack.enter_context(Behind(_WAITING, min(allowed_cores(), _MOST_THREADS)))
+        self._appending = threading.Lock()
+        self._given = 0  # how often figures were asked for
+        self._coming: dict[int, Sequence[ObjectStats]] = {}  # by that number, until those before have come
+        self._appended = 0
+        self._witness = Witness(self._objects)
 
     def __enter__(self) -> ResultWriter:
         return self
@@ -193,32 +207,25 @@ class ResultWriter:
         What one pass alone gave is kept aside until the span is complete: alone, of a first pass whose probabilities
         are blended with those from before; or what was written before, where this is the second pass.
         """
-        self._writing.put(self._write, frame, mask, probabilities, alone, second)
+        self._behind.put(self._write, frame, mask, probabilities, alone, second)
 
     def painted(self, frame: int, image: np.ndarray, mask: np.ndarray) -> None:
-        """Tell of a key frame: image uint8 [H, W, 3] RGB and its given index mask [H, W], which others are held to."""
-        self._measuring.put(self._witness.painted, frame, image, mask)
+        """Tell of a key frame, before any frame is measured: image uint8 [H, W, 3] RGB and its given index mask
+        [H, W], which others are held to."""
+        self._witness.painted(frame, image, mask)
 
-    def measure(
-        self,
-        frame: int,
-        mask: Fetched,
-        probabilities: Fetched,
-        neighbour: Fetched | None,
-        shown: Shown | None = None,
-    ) -> None:
-        """Add the frame's figures. neighbour: gives the index mask of the frame that it is compared with, or None;
-        shown: what evidence is found in, where it is at hand."""
-        self._measuring.put(self._measure, frame, mask, probabilities, neighbour, shown)
+    def measure(self, frame: int, probabilities: Fetched, shown: Shown, neighbour: Shown | None) -> None:
+        """Add the frame's figures. probabilities: as `write` takes them; neighbour: the frame that it is compared with,
+        if any."""
+        self._behind.put(self._measure, self._number(), frame, probabilities, shown, neighbour)
 
     def copy(self, rows: Sequence[ObjectStats]) -> None:
         """Add figures as they are."""
-        self._measuring.put(self._append, rows)
+        self._behind.put(self._append, self._number(), rows)
 
     def flush(self) -> None:
         """Wait until all that was given is on disk."""
-        self._writing.flush()
-        self._measuring.flush()
+        self._behind.flush()
 
     def _write(self, frame: int, mask: Fetched, probabilities: Fetched, alone: Fetched | None, second: bool) -> None:
         written, aside = self._folder / PROBABILITIES, self._folder / ASIDE
@@ -232,24 +239,27 @@ class ResultWriter:
             _replace(soft.path_of(written, frame), lambda path: path.write_bytes(encoded))
             _replace(self._folder / "masks" / f"{frame:05d}.png", lambda path: write_compact_mask(path, mask()))
 
-    def _measure(
-        self, frame: int, mask: Fetched, probabilities: Fetched, neighbour: Fetched | None, shown: Shown | None
-    ) -> None:
-        previous = None if neighbour is None else neighbour()
-        evidence = self._evidence(frame, mask(), previous, shown) if shown else None
-        self._append(measure(frame, mask(), soft.as_floats(probabilities()), self._objects, previous, evidence))
+    def _number(self) -> int:
+        self._given += 1
+        return self._given - 1
 
-    def _evidence(self, frame: int, mask: np.ndarray, previous: np.ndarray | None, shown: Shown) -> list[Evidence]:
+    def _measure(self, number: int, frame: int, probabilities: Fetched, shown: Shown, neighbour: Shown | None) -> None:
         passes = None
         if shown.passes:
             other, own = shown.passes
             passes = disagreement(other(), soft.as_floats(own()), self._objects)
-        before = (frame - 1, shown.before, previous) if previous is not None and shown.before is not None else None
-        return self._witness.look(frame, shown.image, mask, before, passes)
+        view = shown.view()
+        evidence = self._witness.look(view, neighbour.view() if neighbour else None, passes) if view else None
+        previous = neighbour.mask() if neighbour else None
+        bits = probabilities().view(np.uint16)
+        self._append(number, measure(frame, shown.mask(), bits, self._objects, previous, evidence))
 
-    def _append(self, rows: Sequence[ObjectStats]) -> None:
-        with _disk_may_be_full():
-            self._stats.append(rows)
+    def _append(self, number: int, rows: Sequence[ObjectStats]) -> None:
+        with self._appending, _disk_may_be_full():
+            self._coming[number] = rows
+            while self._appended in self._coming:
+                self._stats.append(self._coming.pop(self._appended))
+                self._appended += 1
 
 
 @contextmanager

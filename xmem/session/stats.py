@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from xmem.errors import InputError
 from xmem.session.evidence import NOTHING, Evidence
+from xmem.session.probabilities import STEPS, as_floats, bits_of
 from xmem.session.schema import Coordinate, Count, FrameNumber, ObjectId, Share
 
 log = logging.getLogger("xmem")
@@ -58,8 +59,9 @@ def measure(
 ) -> list[ObjectStats]:
     """One row per object of a frame, in the order of `objects`.
 
-    index: index mask uint8 [H, W] at source size; probabilities: float32 [O, h, w] at inference size, channel o of the
-    id objects[o], background left out; previous: the neighbouring frame's index mask [H, W], None on the first frame.
+    index: index mask uint8 [H, W] at source size; probabilities: [O, h, w] at inference size, channel o of the id
+    objects[o], background left out, as `certainties` takes them; previous: the neighbouring frame's index mask [H, W],
+    None on the first frame.
     evidence: of each object, if any.
     Values are rounded to what is meaningful, so that a table holds them exactly.
     Raises ValueError where there is not one channel per object.
@@ -79,27 +81,39 @@ def measure(
 def certainties(probabilities: np.ndarray) -> list[float]:
     """Per object, the overlap (J) that its mask has with the truth if the network's probabilities are right.
 
-    probabilities: float32 [O, h, w], background left out. Of an object's own pixels each adds its probability to the
+    probabilities: uint16 [O, h, w] as they are kept (`xmem.session.probabilities`), or float32, which are rounded to
+    it; background left out. Of an object's own pixels each adds its probability to the
     expected intersection; pixels outside add theirs to the expected union. So both doubtful pixels inside the mask and
     probable ones beside it lower it, and a small object's doubts weigh as much as a large one's. Where an object has no
     pixel it is the certainty that it is absent: 1 minus the highest probability left.
     """
-    return [_expected_overlap(probabilities, i) for i in range(len(probabilities))]
+    bits = probabilities if probabilities.dtype == np.uint16 else bits_of(probabilities)
+    return [_of_one(bits[0])] if len(bits) == 1 else [_of_several(bits, i) for i in range(len(bits))]
 
 
-def _expected_overlap(probabilities: np.ndarray, channel: int) -> float:
-    """Of one object's channel, 0 to 1."""
-    whole = probabilities[channel]
-    least = min(_TRACE, 0.5 / (1 + len(probabilities)))  # the highest of O + 1 that sum to one is above 1 / (O + 1)
-    x, y, width, height = cv2.boundingRect((whole > least).view(np.uint8))  # most of a frame is far from an object
-    near = probabilities[:, y : y + height, x : x + width]
+def _of_one(bits: np.ndarray) -> float:
+    """Expected overlap, 0 to 1, of an object that is alone: all sums are of whole numbers. bits: uint16 [h, w]."""
+    probable, own = (cv2.threshold(bits, least, 0, cv2.THRESH_TOZERO)[1] for least in (int(_TRACE * STEPS), STEPS // 2))
+    area = cv2.countNonZero(own)
+    if area == 0:
+        return 1 - int(bits.max(initial=0)) / STEPS
+    intersection = cv2.sumElems(own)[0]
+    outside = cv2.sumElems(probable)[0] - intersection
+    return min(1.0, intersection / (STEPS * area + outside))
+
+
+def _of_several(bits: np.ndarray, channel: int) -> float:
+    """Expected overlap, 0 to 1, of one object among others. bits: uint16 [O, h, w]."""
+    whole = bits[channel]
+    least = min(_TRACE, 0.5 / (1 + len(bits)))  # the highest of O + 1 that sum to one is above 1 / (O + 1)
+    x, y, width, height = cv2.boundingRect((whole > int(least * STEPS)).view(np.uint8))  # most of a frame is far away
+    near = as_floats(bits[:, y : y + height, x : x + width])
     probability = near[channel]  # [h, w]
-    mask = probability > 1 - near.sum(axis=0)  # above the background: the pixels that are its own, where it is alone
-    if len(near) > 1:
-        mask &= probability >= near.max(axis=0)
+    mask = probability > 1 - near.sum(axis=0)  # above the background
+    mask &= probability >= near.max(axis=0)
     area = np.count_nonzero(mask)
     if area == 0:
-        return 1 - float(whole.max(initial=0))
+        return 1 - int(whole.max(initial=0)) / STEPS
     intersection = float(np.vdot(probability, mask))
     outside = float(np.vdot(probability, ~mask & (probability > _TRACE)))
     return min(1.0, intersection / (area + outside))
@@ -107,14 +121,14 @@ def _expected_overlap(probabilities: np.ndarray, channel: int) -> float:
 
 def _shape(mask: np.ndarray) -> tuple[int, tuple[int, int, int, int] | None, tuple[float, float] | None]:
     """Area, box and centroid of bool [H, W]."""
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    if width == 0:
+    counts = [cv2.reduce(mask.view(np.uint8), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for axis in (0, 1)]
+    columns, rows = (np.flatnonzero(count) for count in counts)
+    if len(columns) == 0:
         return 0, None, None
-    inside = mask[y : y + height, x : x + width].view(np.uint8)
-    sums = cv2.moments(inside, binaryImage=True)
-    area = int(sums["m00"])
-    centroid = round(x + sums["m10"] / area, 2), round(y + sums["m01"] / area, 2)
-    return area, (x, y, width, height), centroid
+    area = int(counts[0].sum())
+    x, y = (round(int(count @ np.arange(len(count))) / area, 2) for count in counts)
+    (left, right), (top, bottom) = ((int(places[0]), int(places[-1])) for places in (columns, rows))
+    return area, (left, top, right + 1 - left, bottom + 1 - top), (x, y)
 
 
 def _overlap(mask: np.ndarray, area: int, box: tuple[int, int, int, int] | None, previous: np.ndarray) -> float:
@@ -133,13 +147,16 @@ class StatsFile:
 
     def __init__(self, path: str | PathLike) -> None:
         self.path = Path(path)
+        self._is_whole = False  # as far as this object has written it
 
     def append(self, rows: Sequence[ObjectStats]) -> None:
         """Add the rows of a frame. A row left half written by a crash is closed first, and stays unread."""
-        start = self._start()
+        start = "" if self._is_whole else self._start()
+        self._is_whole = False
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             file.write(start)
             csv.writer(file, lineterminator="\n").writerows(_cells(row) for row in rows)
+        self._is_whole = True
 
     def _start(self) -> str:
         """What has to come before the next row: the header, the end of a broken line, or nothing."""
