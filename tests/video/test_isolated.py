@@ -91,6 +91,22 @@ def test_the_same_frames_come_in_any_order(tmp_path, kind):
         assert_same(access.frame(1), plain.frame(1)), "it opens again"
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_pictures_are_made_where_they_are_wanted(clip, apart):
+    rooms = []
+
+    def room(shape: tuple[int, ...]) -> np.ndarray:
+        rooms.append(np.zeros(shape, np.uint8))
+        return rooms[-1]
+
+    with FrameAccess(clip) if apart else in_this_process(lambda: FrameAccess(clip)) as access:
+        plain = [frame.image for frame in access.forward(0, 11)]
+        for given in (access.forward(0, 11, room), reversed(list(access.backward(11, 0, room)))):
+            for frame, expected in zip(given, plain, strict=True):
+                assert any(np.shares_memory(frame.image, each) for each in rooms)
+                assert np.array_equal(frame.image, expected)
+
+
 def page_faults(pid: int) -> int:
     """How often the system has handed pages to a process and its threads."""
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[7])

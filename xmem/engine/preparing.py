@@ -38,11 +38,12 @@ class Preparing:
         else:
             self._resized, self._padding = self.size, padding_to_stride(*self.size, grid.multiple)
         self._constants: tuple[Tensor, Tensor] | None = None  # of the normalisation
+        self._device, self._dtype = model.device, model.dtype  # which a network looks for among its weights
 
     def image(self, frame: np.ndarray) -> Tensor:
         """uint8 [H, W, 3] -> normalised, resized, padded [1, 3, H', W'], all of it on the network's device."""
         height, width = frame.shape[:2]
-        rows = upload(frame, self.model.device).view(height, 3 * width).float()
+        rows = upload(frame, self._device).view(height, 3 * width).float()
         scale, shift = self._scale_and_shift(width, rows.device)
         left, right, top, bottom = self._padding
         full = self._resized[0] + top + bottom, self._resized[1] + left + right
@@ -54,11 +55,11 @@ class Preparing:
         else:
             image = torch.addcmul(shift, rows, scale).view(1, height, width, 3).permute(0, 3, 1, 2)
             inner.copy_(self._resize(image)[0].permute(1, 2, 0).reshape(inner.shape))
-        return padded[None].permute(0, 3, 1, 2).to(self.model.dtype).contiguous(memory_format=torch.channels_last)
+        return padded[None].permute(0, 3, 1, 2).to(self._dtype).contiguous(memory_format=torch.channels_last)
 
     def given(self, mask: np.ndarray, ids: list[int]) -> Given:
         """An index mask [H, W], and masks of the ids that it speaks for, soft ones the way that the image goes."""
-        index = upload(mask if mask.dtype == np.uint8 else mask.astype(np.int32), self.model.device)
+        index = upload(mask if mask.dtype == np.uint8 else mask.astype(np.int32), self._device)
         masks = torch.stack([index == i for i in ids])[None].float()
         if self.grid.hard_masks:
             masks = F.interpolate(masks, size=self._resized, mode="nearest-exact")

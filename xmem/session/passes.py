@@ -16,7 +16,7 @@ from xmem.engine.masks import index_of
 from xmem.engine.pipeline import ahead
 from xmem.engine.preparing import resize_to_frame
 from xmem.engine.propagator import Propagator
-from xmem.engine.transfers import Fetched, at_hand, brought_near, fetch, near, upload
+from xmem.engine.transfers import Fetched, at_hand, brought_near, fetch, near, room_near, upload
 from xmem.families import family_of
 from xmem.memory import MemoryUse
 from xmem.networks import Network
@@ -194,14 +194,15 @@ def _frames_of(leg: Leg, left: Suspended | None) -> Iterator[_LookedAt]:
     """The frames of a pass, or those that are left of it."""
     span, access = leg.job.span, leg.job.access
     own, last = span.own(leg.backward).frame, span.end_of(leg.backward)
+    room = room_near(leg.job.model.device)
     if leg.backward:
         first = left.place.frame - 1 if left else own
         context = min(CUT_CONTEXT, own - first)
-        frames = access.backward(first + context, last) if first >= last else iter(())
+        frames = access.backward(first + context, last, room) if first >= last else iter(())
     else:
         first = left.place.frame + 1 if left else own
         context = min(CUT_CONTEXT, first - own)
-        frames = access.forward(first - context, last) if first <= last else iter(())
+        frames = access.forward(first - context, last, room) if first <= last else iter(())
     return _looked_at(frames, context, leg)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from xmem.errors import InputError
-from xmem.video.colour import Colour
+from xmem.video.colour import Colour, Room
 from xmem.video.frames import FileFrames, FolderFrames, Frames
 from xmem.video.isolated import is_isolated
 from xmem.video.isolated_frames import IsolatedFrames
@@ -96,22 +96,24 @@ class FrameAccess:
             raise InputError(f"{self.path.name!r} is damaged: only {self.frame_count} of its frames can be decoded.")
         return frame
 
-    def forward(self, first: int, last: int) -> Iterator[Frame]:
-        """Frames first to last, both included. Raises InputError where one is outside of the video."""
+    def forward(self, first: int, last: int, room: Room | None = None) -> Iterator[Frame]:
+        """Frames first to last, both included. room: makes an array uint8 of a shape for each picture, which is used
+        where it saves a copy. Raises InputError where one is outside of the video."""
         self._check(first, last)
         self.finished = False
-        return self._forward(first, last)
+        return self._forward(first, last, room)
 
-    def backward(self, last: int, first: int) -> Iterator[Frame]:
-        """Frames last to first, both included, backwards. Raises InputError where one is outside of the video.
+    def backward(self, last: int, first: int, room: Room | None = None) -> Iterator[Frame]:
+        """Frames last to first, both included, backwards; room: as `forward` takes it. Raises InputError where one is
+        outside of the video.
 
         At most about 128 MB of decoded pictures are held (four pictures at least).
         """
         self._check(first, last)
-        return self._frames.backward(last, first)
+        return self._frames.backward(last, first, room)
 
-    def _forward(self, first: int, last: int) -> Iterator[Frame]:
-        for frame in self._frames.forward(first, last):
+    def _forward(self, first: int, last: int, room: Room | None) -> Iterator[Frame]:
+        for frame in self._frames.forward(first, last, room):
             if frame is None:
                 break
             yield frame

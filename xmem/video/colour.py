@@ -1,5 +1,6 @@
 """Decoded pictures to RGB and back, by the stream's own matrix and range, so that no colour shifts on the way."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -46,15 +47,22 @@ def colour_of(frame: VideoFrame) -> Colour:
     return Colour(matrix, frame.color_primaries, frame.color_trc)
 
 
-def to_rgb(frame: VideoFrame, reformatter: VideoReformatter, width: int, height: int) -> np.ndarray:
-    """uint8 [height, width, 3] RGB of a decoded frame; transparent parts are shown on white, as on a page."""
+Room = Callable[[tuple[int, ...]], np.ndarray]  # makes an array uint8 of a shape that a picture is to lie in
+
+
+def to_rgb(
+    frame: VideoFrame, reformatter: VideoReformatter, width: int, height: int, room: Room | None = None
+) -> np.ndarray:
+    """uint8 [height, width, 3] RGB of a decoded frame; transparent parts are shown on white, as on a page.
+    room: where pictures of usual videos are made at once, which saves a copy; others are not."""
     if frame.colorspace == UNSPECIFIED:
         frame.colorspace = assumed_matrix(frame.width, frame.height)
     if frame.format.name.startswith("yuvj"):
         frame.color_range = ColorRange.JPEG
     is_as_it_is = (width, height) == (frame.width, frame.height)
     if frame.format.name in _QUICK_AS_PLANES and is_as_it_is and height % 2 == 0:
-        return _merged(_reformatted(frame, reformatter, width, height, "gbrp"))
+        target = room((height, width, 3)) if room else None
+        return _merged(_reformatted(frame, reformatter, width, height, "gbrp"), target)
     has_alpha = any(component.is_alpha for component in frame.format.components)
     layout = "rgba" if has_alpha or frame.format.has_palette else "rgb24"
     return on_white(_reformatted(frame, reformatter, width, height, layout).to_ndarray())
@@ -67,13 +75,13 @@ def _reformatted(frame: VideoFrame, reformatter: VideoReformatter, width: int, h
     )
 
 
-def _merged(frame: VideoFrame) -> np.ndarray:
-    """uint8 [H, W, 3] RGB of planes of green, blue and red."""
+def _merged(frame: VideoFrame, target: np.ndarray | None) -> np.ndarray:
+    """uint8 [H, W, 3] RGB of planes of green, blue and red; written into `target`, if any."""
     green, blue, red = (
         np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
         for plane in frame.planes
     )
-    return cv2.merge([red, green, blue])
+    return cv2.merge([red, green, blue], target)
 
 
 def on_white(image: np.ndarray) -> np.ndarray:

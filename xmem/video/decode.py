@@ -18,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 from xmem.errors import InputError
 from xmem.limits import check_shape, limits, smaller
 from xmem.private import Private
-from xmem.video.colour import Colour, colour_of, to_rgb
+from xmem.video.colour import Colour, Room, colour_of, to_rgb
 from xmem.video.source import DAMAGE, open_container, video_stream
 from xmem.video.timeline import Timeline
 
@@ -118,13 +118,15 @@ class VideoDecoder:
             yield first
         yield from self._pictures
 
-    def to_rgb(self, picture: VideoFrame) -> np.ndarray:
+    def to_rgb(self, picture: VideoFrame, room: Room | None = None) -> np.ndarray:
         """uint8 [height, width, 3] RGB, upright; a picture of another size than the first is resized to it.
 
+        room: where it is made, if it can be.
         Raises InputError for a picture whose form or colours FFmpeg cannot convert.
         """
         try:
-            return self.orientation.apply(to_rgb(picture, self._reformatter, *self._size))
+            room = room if self.orientation == Orientation() else None
+            return self.orientation.apply(to_rgb(picture, self._reformatter, *self._size, room))
         except av.error.FFmpegError as error:
             name = self.path.name
             raise InputError(f"{name!r} has pictures whose colours cannot be read; convert it to H.264 MP4.") from error

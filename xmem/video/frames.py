@@ -10,7 +10,7 @@ from typing import Protocol
 
 from av import VideoFrame
 
-from xmem.video.colour import Colour, colour_of_images
+from xmem.video.colour import Colour, Room, colour_of_images
 from xmem.video.images import IMAGE_RATE, list_images, load_image
 from xmem.video.index import FrameIndex, info_of_table, info_table
 from xmem.video.probe import VideoInfo, folder_info
@@ -23,7 +23,8 @@ _HELD_FRAMES = 4  # at least, however large they are
 
 class Frames(Protocol):
     """What `FrameAccess` wants of a source. frame: None where a damaged file turns out not to have it; `len` then tells
-    how many there are. table: plain values that say which frames there are, for the next time."""
+    how many there are. room: where pictures are made, for those that can be. table: plain values that say which frames
+    there are, for the next time."""
 
     @property
     def info(self) -> VideoInfo: ...
@@ -37,9 +38,9 @@ class Frames(Protocol):
     def start(self) -> Fraction: ...
     def __len__(self) -> int: ...
     def table(self) -> dict: ...
-    def frame(self, index: int) -> Frame | None: ...
-    def forward(self, first: int, last: int) -> Iterator[Frame | None]: ...
-    def backward(self, last: int, first: int) -> Iterator[Frame]: ...
+    def frame(self, index: int, room: Room | None = None) -> Frame | None: ...
+    def forward(self, first: int, last: int, room: Room | None = None) -> Iterator[Frame | None]: ...
+    def backward(self, last: int, first: int, room: Room | None = None) -> Iterator[Frame]: ...
     def close(self) -> None: ...
 
 
@@ -62,14 +63,14 @@ class FolderFrames:
     def table(self) -> dict:
         return {"names": self._names, "info": info_table(self.info)}
 
-    def frame(self, index: int) -> Frame:
+    def frame(self, index: int, room: Room | None = None) -> Frame:
         path = self._images[index]
         return Frame(load_image(path), index, index / IMAGE_RATE, 1 / IMAGE_RATE, path.stem)
 
-    def forward(self, first: int, last: int) -> Iterator[Frame]:
+    def forward(self, first: int, last: int, room: Room | None = None) -> Iterator[Frame]:
         return (self.frame(index) for index in range(first, last + 1))
 
-    def backward(self, last: int, first: int) -> Iterator[Frame]:
+    def backward(self, last: int, first: int, room: Room | None = None) -> Iterator[Frame]:
         return (self.frame(index) for index in range(last, first - 1, -1))
 
     def close(self) -> None:
@@ -109,14 +110,14 @@ class FileFrames:
     def start(self) -> Fraction:
         return self._seeker.decoder.start
 
-    def frame(self, index: int) -> Frame | None:
+    def frame(self, index: int, room: Room | None = None) -> Frame | None:
         picture = self._seeker.picture(index)
-        return None if picture is None else self._converted(index, picture)
+        return None if picture is None else self._converted(index, picture, room)
 
-    def forward(self, first: int, last: int) -> Iterator[Frame | None]:
-        return (self.frame(index) for index in range(first, last + 1))
+    def forward(self, first: int, last: int, room: Room | None = None) -> Iterator[Frame | None]:
+        return (self.frame(index, room) for index in range(first, last + 1))
 
-    def backward(self, last: int, first: int) -> Iterator[Frame]:
+    def backward(self, last: int, first: int, room: Room | None = None) -> Iterator[Frame]:
         """In runs that are decoded forwards and held, not yet converted, until they were given."""
         count = max(_HELD_FRAMES, HELD_BYTES // self._seeker.decoder.picture_bytes)
         while last >= first:
@@ -127,13 +128,13 @@ class FileFrames:
             while held:
                 picture = held.pop()
                 if picture is not None:
-                    yield self._converted(begin + len(held), picture)
+                    yield self._converted(begin + len(held), picture, room)
             last = begin - 1
 
     def close(self) -> None:
         self._seeker.close()
 
-    def _converted(self, index: int, picture: VideoFrame) -> Frame:
+    def _converted(self, index: int, picture: VideoFrame, room: Room | None) -> Frame:
         decoder = self._seeker.decoder
         time = int(self._seeker.index.times[index]) * decoder.time_base
-        return Frame(decoder.to_rgb(picture), index, time, decoder.duration(picture), f"{index:05d}")
+        return Frame(decoder.to_rgb(picture, room), index, time, decoder.duration(picture), f"{index:05d}")

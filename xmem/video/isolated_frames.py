@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from xmem.limits import check_frames, check_shape, shrinks
-from xmem.video.colour import Colour
+from xmem.video.colour import Colour, Room
 from xmem.video.index import FrameIndex, info_of_table
 from xmem.video.isolated import Conversation, shared
 from xmem.video.probe import VideoInfo
@@ -27,11 +27,17 @@ _BROKEN = (
 )
 
 
+def _anywhere(shape: tuple[int, ...]) -> np.ndarray:
+    return np.empty(shape, np.uint8)
+
+
 @dataclass
 class _Ticket:
-    """A picture that was asked for, and the slot that it comes in. answer: None where there is no such frame."""
+    """A picture that was asked for, and the slot that it comes in. room: where it is wanted. answer: None where there
+    is no such frame."""
 
     slot: int
+    room: Room
     answer: Frame | None = None
     has_come: bool = False
 
@@ -79,15 +85,15 @@ class IsolatedFrames:
             self._table_count = self._count
         return dict(self._table)
 
-    def frame(self, index: int) -> Frame | None:
-        return next(self._asked([{"frame": index}]))
+    def frame(self, index: int, room: Room | None = None) -> Frame | None:
+        return next(self._asked([{"frame": index}], room))
 
-    def forward(self, first: int, last: int) -> Iterator[Frame | None]:
-        return self._asked({"frame": index} for index in range(first, last + 1))
+    def forward(self, first: int, last: int, room: Room | None = None) -> Iterator[Frame | None]:
+        return self._asked(({"frame": index} for index in range(first, last + 1)), room)
 
-    def backward(self, last: int, first: int) -> Iterator[Frame]:
+    def backward(self, last: int, first: int, room: Room | None = None) -> Iterator[Frame]:
         self._there().ask({"backward": [last, first]})
-        for frame in self._asked({"next": True} for _ in range(first, last + 1)):
+        for frame in self._asked(({"next": True} for _ in range(first, last + 1)), room):
             if frame is None:
                 return
             yield frame
@@ -109,11 +115,11 @@ class IsolatedFrames:
                 self._table, self._table_count = reader.table, reader.count
         return self._reader
 
-    def _asked(self, requests: Iterable[dict[str, Any]]) -> Iterator[Frame | None]:
+    def _asked(self, requests: Iterable[dict[str, Any]], room: Room | None) -> Iterator[Frame | None]:
         """The answers, of which a few are made ahead."""
         reader, waiting = self._there(), deque[_Ticket]()
         for request in requests:
-            waiting.append(reader.ask_frame(request))
+            waiting.append(reader.ask_frame(request, room or _anywhere))
             if len(waiting) == SLOTS:
                 yield self._taken(reader, waiting)
         while waiting:
@@ -170,11 +176,11 @@ class _Reader:
             self._arrive()
         return self._other.ask(request)
 
-    def ask_frame(self, request: dict[str, Any]) -> _Ticket:
+    def ask_frame(self, request: dict[str, Any], room: Room) -> _Ticket:
         """Ask for a picture, without waiting for it."""
         while not self._free:
             self._arrive()
-        ticket = _Ticket(self._free.pop())
+        ticket = _Ticket(self._free.pop(), room)
         self._other.send(request | {"at": ticket.slot * self._stride})
         self._coming.append(ticket)
         return ticket
@@ -208,17 +214,18 @@ class _Reader:
         with self._other.trusting_nothing():
             self.count = min(self.count, int(answer["count"]))
             if "index" in answer:
-                ticket.answer = self._frame(answer, ticket.slot)
+                ticket.answer = self._frame(answer, ticket)
         ticket.has_come = True
         self._free.append(ticket.slot)
 
-    def _frame(self, answer: dict[str, Any], slot: int) -> Frame:
+    def _frame(self, answer: dict[str, Any], ticket: _Ticket) -> Frame:
         if tuple(answer["shape"]) != self._shape:
             raise ValueError(f"a picture of {answer['shape']}")
         assert self._memory is not None
         index, time, duration = int(answer["index"]), Fraction(answer["time"]), Fraction(answer["duration"])
-        pixels = np.frombuffer(self._memory, np.uint8, math.prod(self._shape), slot * self._stride)
-        image = pixels.reshape(self._shape).copy()  # the other process may go on writing
+        pixels = np.frombuffer(self._memory, np.uint8, math.prod(self._shape), ticket.slot * self._stride)
+        image = ticket.room(self._shape)
+        image[:] = pixels.reshape(self._shape)  # where the other process may go on writing
         return Frame(image, index, time, duration, str(answer["name"])[:_MAX_NAME])
 
     def _checked(self, table: dict[str, Any]) -> VideoInfo:

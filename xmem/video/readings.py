@@ -7,6 +7,7 @@ InputError.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ class FramesReading:
         self._frames: Frames | None = None
         self._backward: Iterator[Frame] = iter(())
         self._memory: np.ndarray | None = None  # uint8 [bytes]
+        self._at = 0  # in it, of the picture that is being read
 
     def about(self) -> dict[str, Any]:
         """All that a FrameAccess tells of a file."""
@@ -63,21 +65,27 @@ class FramesReading:
         if "descriptor" in request:  # of the memory for pictures
             self._memory = _memory_of(request)
             return {}
+        self._at = request.get("at", 0)
         if "frame" in request:
-            found = self._frames.frame(request["frame"])
+            found = self._frames.frame(request["frame"], self._room)
         elif "backward" in request:
-            self._backward = iter(self._frames.backward(*request["backward"]))
+            last, first = request["backward"]
+            self._backward = iter(self._frames.backward(last, first, self._room))
             return {}
         elif "next" in request:
             found = next(self._backward, None)
         else:
             return {"table": self._frames.table(), "info": info_table(self._frames.info)}
-        return {"count": len(self._frames)} | ({} if found is None else self._handed(found, request["at"]))
+        return {"count": len(self._frames)} | ({} if found is None else self._handed(found))
 
-    def _handed(self, frame: Frame, at: int) -> dict[str, Any]:
-        pixels = frame.image.reshape(-1)
+    def _room(self, shape: tuple[int, ...]) -> np.ndarray:
         assert self._memory is not None
-        self._memory[at : at + len(pixels)] = pixels
+        return self._memory[self._at : self._at + math.prod(shape)].reshape(shape)
+
+    def _handed(self, frame: Frame) -> dict[str, Any]:
+        room = self._room(frame.image.shape)
+        if not np.may_share_memory(frame.image, room):
+            room[:] = frame.image
         return {
             "index": frame.index,
             "time": str(frame.time),
