@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xmem.session.evidence import Evidence
-from xmem.session.stats import ObjectStats, StatsFile, certainties, measure, read_stats
+from xmem.session.stats import ObjectStats, StatsFile, certainties, measure, read_stats, shapes_of
 
 
 def field(value: float = 0.0, shape=(48, 64)) -> np.ndarray:
@@ -23,14 +23,14 @@ def test_area_box_and_centroid_are_in_pixels_of_the_source():
     index = np.zeros((96, 128), np.uint8)
     index[20:30, 40:60] = 3
     index[25, 59] = 0
-    (row,) = measure(7, index, square(1.0)[None], [3], None)
+    (row,) = measure(7, shapes_of(index, [3]), square(1.0)[None], [3])
     assert (row.frame, row.object, row.area, row.box) == (7, 3, 199, (40, 20, 20, 10))
     ys, xs = np.nonzero(index)
     assert row.centroid == pytest.approx((xs.mean(), ys.mean()), abs=0.01)
 
 
 def test_an_object_without_pixels_has_neither_box_nor_centroid():
-    (row,) = measure(0, np.zeros((48, 64), np.uint8), field()[None], [1], None)
+    (row,) = measure(0, shapes_of(np.zeros((48, 64), np.uint8), [1]), field()[None], [1])
     assert (row.area, row.box, row.centroid) == (0, None, None)
 
 
@@ -38,10 +38,11 @@ def test_overlap_is_that_with_the_previous_mask_of_the_same_object():
     index, previous = np.zeros((2, 48, 64), np.uint8)
     index[:10, :10], previous[:10, 5:15] = 1, 1  # 50 in both, 150 in either
     previous[20:30, 20:30] = 2
-    one, two, three = measure(1, index, np.stack([field()] * 3), [1, 2, 3], previous)
+    ids = [1, 2, 3]
+    one, two, three = measure(1, shapes_of(index, ids), np.stack([field()] * 3), ids, shapes_of(previous, ids))
     assert one.overlap == pytest.approx(1 / 3, abs=1e-4)
     assert (two.overlap, three.overlap) == (0, 1)  # vanished; empty on both
-    assert measure(0, index, field()[None], [1], None)[0].overlap == 1
+    assert measure(0, shapes_of(index, [1]), field()[None], [1])[0].overlap == 1
 
 
 def test_certainty_is_the_expected_overlap_with_the_truth():
@@ -91,7 +92,7 @@ def test_certainty_of_one_among_several_counts_pixels_in_which_it_is_the_most_pr
 
 def test_objects_and_channels_must_agree():
     with pytest.raises(ValueError, match="2 objects"):
-        measure(0, np.zeros((4, 4), np.uint8), np.zeros((1, 4, 4), np.float32), [1, 2], None)
+        measure(0, shapes_of(np.zeros((4, 4), np.uint8), [1, 2]), np.zeros((1, 4, 4), np.float32), [1, 2])
 
 
 ROWS = [
@@ -125,7 +126,8 @@ def test_a_table_of_an_earlier_version_opens_and_goes_on(tmp_path):
 def test_measures_survive_their_file_exactly(tmp_path):
     rng = np.random.default_rng(1)
     index = rng.integers(0, 3, (48, 64), np.uint8)
-    rows = measure(0, index, rng.random((2, 24, 32), np.float32) / 2, [1, 2], index[::-1])
+    shapes, before = shapes_of(index, [1, 2]), shapes_of(index[::-1], [1, 2])
+    rows = measure(0, shapes, rng.random((2, 24, 32), np.float32) / 2, [1, 2], before)
     StatsFile(tmp_path / "stats.csv").append(rows)
     assert list(read_stats(tmp_path / "stats.csv").values()) == rows
 

@@ -18,7 +18,7 @@ from xmem.networks import Network
 from xmem.scoring.evaluation import LabelledSequence, find_sequences, labelled_frames
 from xmem.scoring.metrics import region_similarity
 from xmem.session.evidence import View, Witness
-from xmem.session.stats import ObjectStats, measure
+from xmem.session.stats import ObjectStats, Shape, measure, shapes_of
 from xmem.session.suggestions import frame_scores, suggest
 from xmem.video import FrameReader
 
@@ -88,7 +88,7 @@ def run(
     engine, rows, j, given = Propagator(model, size=size), [], {}, None
     witness = Witness([])
     before: View | None = None
-    previous: np.ndarray | None = None
+    previous: list[Shape] | None = None
     with FrameReader(sequence.images) as reader:
         items = labelled_frames(sequence, reader)
         for (frame, truth), prob in engine.run(items, lambda item: {} if engine.objects else {"mask": item.truth}):
@@ -99,8 +99,9 @@ def run(
                 witness.painted(frame.index, frame.image, truth)
             view = View(frame.image, index)
             told = witness.look(view, before)
-            rows += measure(frame.index, index, prob[1:].float().cpu().numpy(), engine.objects, previous, told)
-            before, previous = view, index
+            shapes = shapes_of(index, engine.objects)
+            rows += measure(frame.index, shapes, prob[1:].float().cpu().numpy(), engine.objects, previous, told)
+            before, previous = view, shapes
             if truth is not None:
                 j[frame.index] = float(np.mean([region_similarity(index == i, truth == i) for i in engine.objects]))
     if given is None:

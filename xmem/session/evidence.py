@@ -215,6 +215,8 @@ def _largest_piece(mask: np.ndarray, thin: bool = True) -> int:
     counted: np.ndarray = mask[max(0, y - 1) : y + height + 1, max(0, x - 1) : x + width + 1].view(np.uint8)
     if not thin:
         counted = cv2.morphologyEx(counted, cv2.MORPH_OPEN, _CROSS)
+        if not counted.any():
+            return 0
     count, _, figures, _ = cv2.connectedComponentsWithStats(counted, connectivity=8)
     return int(figures[1:, cv2.CC_STAT_AREA].max()) if count > 1 else 0
 

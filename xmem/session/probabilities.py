@@ -2,7 +2,7 @@
 agree), as a file `.npy.zst` that other programs open as well.
 
 It is a NumPy array of bytes [2, O, h, w], first the low ones and then the high ones, which apart are a tenth smaller,
-compressed by Zstandard at its first level. Files of before are grey PNGs of 16 bits, the objects one below another, and
+compressed by Zstandard. Files of before are grey PNGs of 16 bits, the objects one below another, and
 are still read.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -33,8 +34,9 @@ SUFFIX, OLD_SUFFIX = ".npy.zst", ".png"
 SUFFIXES = (SUFFIX, OLD_SUFFIX)
 ADVICE = "save the bundle again"
 STEPS = 65535
-# The first level, with a smaller table, which stays in the processor's nearest cache: as small, in a tenth less time.
-_OPTIONS: dict[int, int] = {zstd.CompressionParameter.compression_level: 1, zstd.CompressionParameter.hash_log: 12}
+# The level next to the first one, with a table that stays in the processor's nearest cache: files are 3 % larger than
+# by the first level, and packed in three quarters of its time.
+_OPTIONS: dict[int, int] = {zstd.CompressionParameter.compression_level: -1, zstd.CompressionParameter.hash_log: 10}
 _HEADER_BYTES = 128  # of such an array; NumPy's own reader runs a parser of Python over it, which trips in many ways
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\x00\x76\x00\{'descr': '\|u1', 'fortran_order': False, "
@@ -91,13 +93,18 @@ def all_files(folder: Path) -> list[Path]:
 def packed(stacked: np.ndarray) -> bytes:
     """What `read` reads, of uint16 or int16 [O, h, w]."""
     file = np.empty(_HEADER_BYTES + 2 * stacked.size, np.uint8)
-    header = BytesIO()
-    write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2, *stacked.shape)})
-    file[:_HEADER_BYTES] = np.frombuffer(header.getbuffer(), np.uint8)
+    file[:_HEADER_BYTES] = np.frombuffer(_header(stacked.shape), np.uint8)
     bits = np.ascontiguousarray(stacked.view(np.uint16), "<u2").view(np.uint8)
     planes = file[_HEADER_BYTES:].reshape(2, -1, stacked.shape[-1])
     cv2.split(bits.reshape(*planes.shape[1:], 2), list(planes))
     return _compressor().compress(file.data, zstd.ZstdCompressor.FLUSH_FRAME)
+
+
+@lru_cache(maxsize=4)
+def _header(shape: tuple[int, ...]) -> bytes:
+    header = BytesIO()
+    write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2, *shape)})
+    return header.getvalue()
 
 
 def _compressor() -> zstd.ZstdCompressor:

@@ -32,7 +32,7 @@ from xmem.session.evidence import View, Witness, disagreement
 from xmem.session.schema import read_json
 from xmem.session.settings import SCOPES, WHOLE
 from xmem.session.spans import Span, SpanTable, span_as_json, span_of_table
-from xmem.session.stats import ObjectStats, StatsFile, measure, read_stats
+from xmem.session.stats import ObjectStats, Shape, StatsFile, measure, read_stats, shapes_of
 from xmem.session.suspended import STATE
 from xmem.video.stills import png_header
 
@@ -53,9 +53,17 @@ class Shown:
         self.mask, self.image, self.passes = mask, image, passes
         self._lock = threading.Lock()
         self._view: View | None = None
+        self._shapes: list[Shape] | None = None
+
+    def shapes(self, objects: Sequence[int]) -> list[Shape]:
+        """Of `objects`, always the same ones: made by whoever asks first, while others wait."""
+        with self._lock:
+            if self._shapes is None:
+                self._shapes = shapes_of(self.mask(), objects)
+            return self._shapes
 
     def view(self) -> View | None:
-        """Both, small: made by whoever asks first, while others wait. None without an image."""
+        """Both, small, made likewise. None without an image."""
         with self._lock:
             if self._view is None and self.image is not None:
                 self._view = View(self.image, self.mask())
@@ -250,9 +258,9 @@ class ResultWriter:
             passes = disagreement(other(), soft.as_floats(own()), self._objects)
         view = shown.view()
         evidence = self._witness.look(view, neighbour.view() if neighbour else None, passes) if view else None
-        previous = neighbour.mask() if neighbour else None
+        shapes, previous = shown.shapes(self._objects), neighbour.shapes(self._objects) if neighbour else None
         bits = probabilities().view(np.uint16)
-        self._append(number, measure(frame, shown.mask(), bits, self._objects, previous, evidence))
+        self._append(number, measure(frame, shapes, bits, self._objects, previous, evidence))
 
     def _append(self, number: int, rows: Sequence[ObjectStats]) -> None:
         with self._appending, _disk_may_be_full():

@@ -49,19 +49,49 @@ class ObjectStats:
     evidence: Evidence = NOTHING
 
 
+@dataclass(frozen=True)
+class Shape:
+    """An object's pixels on a frame. area, box, centroid: as `ObjectStats` has them; inside: bool [h, w] of the box."""
+
+    area: int
+    box: tuple[int, int, int, int] | None
+    centroid: tuple[float, float] | None
+    inside: np.ndarray
+
+    def overlap(self, other: Shape) -> float:
+        """Intersection over union; 1 where both are empty."""
+        shared = 0
+        if self.box and other.box:
+            rows = range(max(self.box[1], other.box[1]), min(self.box[1] + self.box[3], other.box[1] + other.box[3]))
+            columns = range(max(self.box[0], other.box[0]), min(self.box[0] + self.box[2], other.box[0] + other.box[2]))
+            if rows and columns:
+                shared = int(np.count_nonzero(self._part(rows, columns) & other._part(rows, columns)))
+        union = self.area + other.area - shared
+        return shared / union if union else 1.0
+
+    def _part(self, rows: range, columns: range) -> np.ndarray:
+        assert self.box is not None
+        x, y = self.box[:2]
+        return self.inside[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
+
+
+def shapes_of(index: np.ndarray, objects: Sequence[int]) -> list[Shape]:
+    """Of each of `objects` in an index mask uint8 [H, W]."""
+    return [_shape(index == i) for i in objects]
+
+
 def measure(
     frame: int,
-    index: np.ndarray,
+    shapes: Sequence[Shape],
     probabilities: np.ndarray,
     objects: Sequence[int],
-    previous: np.ndarray | None,
+    previous: Sequence[Shape] | None = None,
     evidence: Sequence[Evidence] | None = None,
 ) -> list[ObjectStats]:
     """One row per object of a frame, in the order of `objects`.
 
-    index: index mask uint8 [H, W] at source size; probabilities: [O, h, w] at inference size, channel o of the id
-    objects[o], background left out, as `certainties` takes them; previous: the neighbouring frame's index mask [H, W],
-    None on the first frame.
+    shapes: of each object, at source size; probabilities: [O, h, w] at inference size, channel o of the id objects[o],
+    background left out, as `certainties` takes them; previous: shapes on the neighbouring frame, None on the first one.
     evidence: of each object, if any.
     Values are rounded to what is meaningful, so that a table holds them exactly.
     Raises ValueError where there is not one channel per object.
@@ -70,11 +100,12 @@ def measure(
         raise ValueError(f"{len(objects)} objects need probabilities [{len(objects)}, h, w].")
     rows = []
     told = evidence or [NOTHING] * len(objects)
-    for i, certainty, known in zip(objects, certainties(probabilities), told, strict=True):
-        mask = index == i
-        area, box, centroid = _shape(mask)
-        overlap = 1.0 if previous is None else _overlap(mask, area, box, previous == i)
-        rows.append(ObjectStats(frame, i, area, round(certainty, 4), round(overlap, 4), box, centroid, known))
+    overlaps = [shape.overlap(other) for shape, other in zip(shapes, previous or shapes, strict=True)]
+    for i, shape, certainty, overlap, known in zip(
+        objects, shapes, certainties(probabilities), overlaps, told, strict=True
+    ):
+        figures = shape.area, round(certainty, 4), round(overlap, 4), shape.box, shape.centroid
+        rows.append(ObjectStats(frame, i, *figures, known))
     return rows
 
 
@@ -119,27 +150,17 @@ def _of_several(bits: np.ndarray, channel: int) -> float:
     return min(1.0, intersection / (area + outside))
 
 
-def _shape(mask: np.ndarray) -> tuple[int, tuple[int, int, int, int] | None, tuple[float, float] | None]:
-    """Area, box and centroid of bool [H, W]."""
+def _shape(mask: np.ndarray) -> Shape:
+    """Of bool [H, W]."""
     counts = [cv2.reduce(mask.view(np.uint8), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for axis in (0, 1)]
     columns, rows = (np.flatnonzero(count) for count in counts)
     if len(columns) == 0:
-        return 0, None, None
+        return Shape(0, None, None, mask[:0, :0])
     area = int(counts[0].sum())
     x, y = (round(int(count @ np.arange(len(count))) / area, 2) for count in counts)
-    (left, right), (top, bottom) = ((int(places[0]), int(places[-1])) for places in (columns, rows))
-    return area, (left, top, right + 1 - left, bottom + 1 - top), (x, y)
-
-
-def _overlap(mask: np.ndarray, area: int, box: tuple[int, int, int, int] | None, previous: np.ndarray) -> float:
-    """Intersection over union of bool masks [H, W]; looks for the intersection in the box only, for speed."""
-    shared = 0
-    if box:
-        x, y, width, height = box
-        part = np.s_[y : y + height, x : x + width]
-        shared = int(np.count_nonzero(mask[part] & previous[part]))
-    union = area + int(np.count_nonzero(previous)) - shared
-    return shared / union if union else 1.0
+    (left, right), (top, bottom) = ((int(places[0]), int(places[-1]) + 1) for places in (columns, rows))
+    inside = mask[top:bottom, left:right].copy()  # the rest of a frame need not be kept
+    return Shape(area, (left, top, right - left, bottom - top), (x, y), inside)
 
 
 class StatsFile:

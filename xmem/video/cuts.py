@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -67,13 +67,17 @@ class CutDetector:
         return bool(self._seen) and all(change > limit for change in changes)
 
 
-@dataclass(frozen=True)
 class _Look:
-    """A frame reduced. histogram: float32 [512] of RGB, sums to 1; grey: float32 [36, 64], free of brightness and
-    contrast."""
+    """A frame reduced. histogram: float32 [512] of RGB, sums to 1."""
 
-    histogram: np.ndarray
-    grey: np.ndarray
+    def __init__(self, histogram: np.ndarray, levels: np.ndarray, mean: float, contrast: float):
+        self.histogram = histogram
+        self._levels, self._mean, self._contrast = levels, mean, contrast
+
+    @cached_property
+    def grey(self) -> np.ndarray:
+        """float32 [36, 64], free of brightness and contrast."""
+        return (self._levels.astype(np.float32) - self._mean) / self._contrast
 
     def colour_change(self, others: Collection[_Look]) -> float:
         """The part of the pixels, 0 to 1, that other colours would have to be found for, to be like the nearest of
@@ -94,13 +98,12 @@ def _look(image: np.ndarray) -> _Look | None:
     """The frame reduced, or None where it shows nothing."""
     step = max(1, min(image.shape[0] // (2 * _HEIGHT), image.shape[1] // (2 * _WIDTH)))
     small = cv2.resize(image[::step, ::step], (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    grey -= grey.mean()
-    contrast = float(grey.std())
+    levels = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    mean, contrast = (float(found[0, 0]) for found in cv2.meanStdDev(levels))
     if contrast < _BLANK:
         return None
     histogram = cv2.calcHist([small], [0, 1, 2], None, [_LEVELS] * 3, [0, 256] * 3).ravel()
-    return _Look(histogram / (_WIDTH * _HEIGHT), grey / contrast)
+    return _Look(histogram / (_WIDTH * _HEIGHT), levels, mean, contrast)
 
 
 def _residual(before: np.ndarray, after: np.ndarray) -> float:
