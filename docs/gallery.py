@@ -29,7 +29,7 @@ from xmem.video.writer import H264, VideoWriter
 
 WIDTH = 320  # pixels, of a picture
 SHOWCASE_WIDTH = 640
-FILM = replace(H264, options={**H264.options, "crf": "31", "preset": "veryslow"}, sound=None)  # small; seen, not edited
+FILM = replace(H264, options={"crf": "31", "preset": "veryslow", "bf": "0"}, sound=None)  # small; seen, not edited
 
 
 def track(piece: Piece, folder: Path, model: Network) -> Session:

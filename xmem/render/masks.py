@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image
 
 from xmem.errors import InputError
-from xmem.render.palette import DAVIS_PALETTE
-from xmem.render.plain_png import read_plain_png
+from xmem.render.plain_png import encoded, read_plain_png
 from xmem.render.regions import Regions, grey_regions, regions_of
 from xmem.video.stills import read_still
 
@@ -65,9 +64,11 @@ def read_mask(source: str | Path | np.ndarray | Image.Image, width: int, height:
 
 def write_index_mask(path: str | Path | IO[bytes], mask: np.ndarray) -> None:
     """Write uint8 [H, W] ids as a palette PNG with the DAVIS palette."""
-    image = Image.fromarray(np.ascontiguousarray(mask, np.uint8)).convert("L")
-    image.putpalette(DAVIS_PALETTE.tobytes())
-    image.save(path, format="PNG", compress_level=3)  # flat areas: higher levels cost time and save nothing
+    data = encoded(np.asarray(mask, np.uint8), 8)  # in half of Pillow's time
+    if isinstance(path, (str, Path)):
+        Path(path).write_bytes(data)
+    else:
+        path.write(data)
 
 
 def read_index_mask(path: Path) -> np.ndarray:

@@ -22,22 +22,26 @@ _MAX_BYTES = 64_000_000  # of a file
 
 
 def write_compact_mask(path: Path, mask: np.ndarray) -> None:
-    """Write uint8 [H, W] ids as a palette PNG of as few bits a pixel as they need: for what is written at every frame.
+    """Write uint8 [H, W] ids as a palette PNG of as few bits a pixel as they need: for what nobody else reads.
 
     Every reader of PNGs shows it as it shows those of `write_index_mask`, whose palette however has all colours. Pillow
     takes five times as long, most of it to pack the bits.
     """
-    height, width = mask.shape
     last = int(mask.max(initial=0))
-    depth = next(bits for bits in (1, 2, 4, 8) if last < 1 << bits)
-    packed = np.packbits(mask, axis=1) if depth == 1 else _packed(mask, depth)
+    path.write_bytes(encoded(mask, next(bits for bits in (1, 2, 4, 8) if last < 1 << bits)))
+
+
+def encoded(mask: np.ndarray, depth: int) -> bytes:
+    """The file of uint8 [H, W] ids that so many bits a pixel can hold, with as many colours of the DAVIS palette."""
+    height, width = mask.shape
+    packed = np.packbits(mask, axis=1) if depth == 1 else mask if depth == 8 else _packed(mask, depth)
     rows = np.zeros((height, 1 + packed.shape[1]), np.uint8)  # each begins with its filter: none
     rows[:, 1:] = packed
     size = struct.pack(">2I5B", width, height, depth, 3, 0, 0, 0)  # a palette image
     palette = DAVIS_PALETTE.tobytes()[: 3 << depth]
     chunks = (b"IHDR" + size, b"PLTE" + palette, b"IDAT" + zlib.compress(rows.data, 1), b"IEND")
     parts = (struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
-    path.write_bytes(_SIGNATURE + b"".join(parts))
+    return _SIGNATURE + b"".join(parts)
 
 
 def _packed(mask: np.ndarray, depth: int) -> np.ndarray:
