@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xmem.benchmark.clips import stand_in
+from xmem.checkpoints import load_model
+from xmem.engine import propagator, segment
+from xmem.engine.masks import index_of
+from xmem.engine.preparing import Preparing
+from xmem.engine.propagator import Propagator
+from xmem.engine.transfers import at_hand
 from xmem.errors import InputError
 from xmem.families import FAMILIES, Family, Given, Turn, VideoState
 from xmem.families.base import Finish
 from xmem.memory import MemoryUse
-from xmem.networks import Network
-from xmem.networks.xmem import soft_aggregate
+from xmem.networks import Network, padding_to_stride
 from xmem.pieces import Pieces
+from xmem.session import passes
+from xmem.session.probabilities import sixteen_bits
+from xmem.video import FrameReader
 
 NAME = "free"
 KNOWN = 8  # frames after which its probabilities repeat
-_EDGE = 3.2  # logits, inside and outside
-_NOISE = 1.5  # logits at stride 4, as a decoder's last layer gives them: what files of probabilities have to hold
 
 
 class FreeNetwork(Network):
@@ -67,8 +77,8 @@ class FreeState(VideoState):
 
 
 @contextmanager
-def free_network(height: int, width: int, objects: int, device: torch.device) -> Generator[FreeNetwork, None, None]:
-    """A network for frames of that size and objects 1 and up, whose family is known within the context."""
+def free_network(known: Tensor) -> Generator[FreeNetwork, None, None]:
+    """A network whose family is known within the context. known: as `FreeNetwork` has them, on the device to run on."""
     with_family = Family(
         name=NAME,
         title="A network that costs nothing",
@@ -81,7 +91,7 @@ def free_network(height: int, width: int, objects: int, device: torch.device) ->
     )
     FAMILIES[NAME] = with_family
     try:
-        yield FreeNetwork(_known(height, width, objects).to(device)).eval()
+        yield FreeNetwork(known).eval()
     finally:
         del FAMILIES[NAME]
 
@@ -90,17 +100,43 @@ def _not_built(_: Mapping[str, Any]) -> Network:
     raise InputError("A network that costs nothing has no weights.")
 
 
-def _known(height: int, width: int, objects: int) -> Tensor:
-    """Discs side by side that drift, as soft and as uneven as a decoder gives them, on the padded grid."""
-    sides = [-(-side // 16) * 16 for side in (height, width)]
-    discs = torch.from_numpy(stand_in(sides[1], sides[0], objects))
-    masks = torch.stack([discs == i for i in range(1, objects + 1)])[None].float()
-    masks = F.interpolate(masks, scale_factor=0.25, mode="area")
-    noise = torch.Generator().manual_seed(0)
-    known = []
-    for shift in range(KNOWN):
-        logits = _EDGE * (2 * masks.roll(shift, 3) - 1) * 2
-        logits = logits + _NOISE * torch.randn(logits.shape, generator=noise)
-        logits = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
-        known.append(soft_aggregate(torch.sigmoid(logits))[0])
-    return torch.stack(known)
+def recorded(clip: Path, objects: int) -> Tensor:
+    """What xmem-lite gives on the first KNOWN frames of a clip from stand-in objects: as a `FreeNetwork` knows it.
+
+    So files of probabilities have to hold what those of a real network do.
+    """
+    engine, known = Propagator(load_model("xmem-lite", "cpu", "float32")), []
+    with FrameReader(clip) as reader:
+        height, width = reader.info.height, reader.info.width
+        mask = stand_in(width, height, objects)
+        for number, frame in enumerate(islice(reader, KNOWN)):
+            known.append(engine.step(frame.image, mask if number == 0 else None))
+    padded = F.pad(torch.stack(known), padding_to_stride(height, width))
+    return padded[torch.arange(KNOWN) % len(known)]
+
+
+@contextmanager
+def host_alone(known: Tensor, frame_shape: tuple[int, int]) -> Generator[FreeNetwork, None, None]:
+    """A network with which nothing is left to do but what the host of a device does, in runs within the context.
+
+    All that a device computes of a frame of (H, W) is asked for as ever, but on 16x16 pixels, so that it costs its
+    calls alone; what would be fetched lies there. A copy to the device costs nothing: it makes that itself.
+    """
+    left, _, top, _ = padding_to_stride(*frame_shape)
+    whole = known[..., top : top + frame_shape[0], left : left + frame_shape[1]].contiguous()
+    ids = list(range(1, known.shape[1]))
+    there = {
+        torch.uint8: cycle([index_of(prob, ids).numpy() for prob in whole]),
+        torch.int16: cycle([sixteen_bits(prob[1:]).numpy() for prob in whole]),
+    }
+    with free_network(known[..., :16, :16].contiguous()) as network, ExitStack() as stack:
+        small, frame = Preparing(network, FAMILIES[NAME].grid, None, (16, 16)), np.zeros((16, 16, 3), np.uint8)
+        to_device = Preparing.image
+        stack.enter_context(patch.object(Preparing, "image", lambda *_: to_device(small, frame)))
+        for module in (passes, segment):
+            stack.enter_context(patch.object(module, "index_of", lambda prob, objects, given: index_of(prob, objects)))
+            stack.enter_context(patch.object(module, "fetch", lambda tensor: at_hand(next(there[tensor.dtype]))))
+        for module in (passes, propagator):
+            stack.enter_context(patch.object(module, "resize_to_frame", lambda prob, shape: prob))
+        stack.enter_context(patch.object(passes, "room_near", lambda _: lambda shape: np.empty(shape, np.uint8)))
+        yield network
