@@ -1,6 +1,7 @@
 """Frames in any order are the very frames that the reader gives in time order, whatever the file."""
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -295,3 +296,16 @@ def test_a_writer_takes_it_for_a_reader(tmp_path, first, last, seconds):
     if first == 0:
         copy = copy_clip(source, tmp_path / "copy.mp4")  # x264's threads do not give the same bytes every time
         assert sound_of(out) == sound_of(copy) and times_of(out) == times_of(copy)
+
+
+@pytest.mark.parametrize(("width", "height", "threads"), [(64, 48, 1), (1024, 576, 4)])
+def test_beside_a_network_small_pictures_are_decoded_by_one_thread_and_large_ones_by_several(
+    tmp_path, monkeypatch, width, height, threads
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    clip = write_clip(tmp_path / "clip.mp4", flat_images(3, width, height))
+    for beside, expected in ((True, threads), (False, 4)):
+        decoder = decode.VideoDecoder(clip, beside=beside)
+        assert decoder._stream.codec_context.thread_count == expected
+        assert sum(1 for _ in decoder) == 3
+        decoder.close()

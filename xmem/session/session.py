@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 
@@ -222,12 +222,12 @@ class Session:
         """The id that a new object gets."""
         return self._project.next_object
 
-    def access(self) -> FrameAccess:
-        """The frames of the video, in any order; a context manager."""
+    def access(self, beside: bool = False) -> FrameAccess:
+        """The frames of the video, in any order; a context manager. beside: whether a network runs meanwhile."""
         index = files.read_table(self.folder / INDEX)
         if index is None:  # a bundle brings none, and perhaps a video of which a part was taken
             check_frames(self.frame_count, self.name)
-        access = FrameAccess(self.video, index=index, most=self.frame_count)
+        access = FrameAccess(self.video, index=index, most=self.frame_count, beside=beside)
         if index is None and access.index.get("part") and access.frame_count < self.frame_count:
             access.close()
             access = FrameAccess(self.video)  # which says that it is too long
@@ -607,12 +607,13 @@ class Session:
 
     def _compute(self, tasks: list[Task], settings: TrackSettings, network: Network) -> Generator[Step, None, None]:
         began, cuts = time.monotonic(), set[int]()
-        with self.access() as access:
+        opened = partial(self.access, beside=True)
+        with opened() as access:
 
             def job(span: Span) -> SpanJob:
                 return SpanJob(span, settings, self._anchors(), self._masks.read, access, network)
 
-            run = Run(self._results, tasks, job, self.access, cuts)
+            run = Run(self._results, tasks, job, opened, cuts)
             try:
                 with closing(run.frames()) as computed:  # its threads end before the video is closed
                     for found in computed:

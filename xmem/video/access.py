@@ -30,16 +30,19 @@ class FrameAccess:
     and `forward` and `backward` leave them out.
     most: without an index, frames from the beginning that are taken of a source which may be too long, as far as the
     allowed seconds go; what is behind them is never decoded. The index keeps to them. Within `xmem.limits.shrinking`
-    the frames of a file that are too large come smaller, also in `info`.
+    the frames of a file that are too large come smaller, also in `info`. beside: whether a network runs meanwhile: then
+    small pictures are decoded by one thread.
     Where `xmem.video.isolated` says so, another process reads it, with the same results.
     Raises InputError when nothing can be read.
     """
 
-    def __init__(self, source: str | Path, index: Mapping | None = None, most: int | None = None) -> None:
+    def __init__(
+        self, source: str | Path, index: Mapping | None = None, most: int | None = None, beside: bool = False
+    ) -> None:
         self.path = existing_path(source)
         self.finished = False
         kind = IsolatedFrames if is_isolated() else FolderFrames if self.path.is_dir() else FileFrames
-        self._frames: Frames = kind(self.path, index, most)
+        self._frames: Frames = kind(self.path, index, most, beside)
 
     @property
     def index(self) -> dict:

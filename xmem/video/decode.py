@@ -25,6 +25,7 @@ from xmem.video.timeline import Timeline
 _log = logging.getLogger("xmem")
 _FALLBACK_RATE = Fraction(25)  # frames per second for streams that do not say
 _DECODER_THREADS = 4  # each holds a frame
+_SMALL = 1 << 19  # pixels; beside a network, pictures of fewer are decoded by one thread
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,20 @@ class VideoDecoder:
 
     start: the first frame's time on the file's own clock, in seconds, to which its sound refers. picture_bytes: of the
     first decoded picture, as they mostly are. is_damaged: whether something could not be decoded so far; of the first
-    such thing a warning is logged, unless warns is False.
+    such thing a warning is logged, unless warns is False. beside: whether a network runs meanwhile, which needs the
+    cores: small pictures then come from one thread, which wakes no others.
     """
 
-    def __init__(self, path: Path, warns: bool = True) -> None:
+    def __init__(self, path: Path, warns: bool = True, beside: bool = False) -> None:
         self.path = path
         self._warns = warns
         self._container = open_container(path)
         try:
             self._stream = video_stream(self._container, path)
             self._stream.thread_type = "AUTO"
-            self._stream.codec_context.thread_count = min(_DECODER_THREADS, os.cpu_count() or 1)
+            is_small = self._stream.width * self._stream.height < _SMALL
+            threads = 1 if beside and is_small else min(_DECODER_THREADS, os.cpu_count() or 1)
+            self._stream.codec_context.thread_count = threads
             self.rate = stream_rate(self._stream)
             self.time_base: Fraction = self._stream.time_base or 1 / self.rate
             self.codec = self._stream.codec_context.name

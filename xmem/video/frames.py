@@ -47,7 +47,7 @@ class Frames(Protocol):
 class FolderFrames:
     """Images by number. The index holds the size, so that not every header is read again."""
 
-    def __init__(self, path: Path, table: Mapping | None, most: int | None = None) -> None:
+    def __init__(self, path: Path, table: Mapping | None, most: int | None = None, beside: bool = False) -> None:
         self._images = list_images(path, most)
         self._names = zlib.crc32("\n".join(image.name for image in self._images).encode())
         mine = table if table is not None and table.get("names") == self._names else None
@@ -78,11 +78,11 @@ class FolderFrames:
 
 
 class FileFrames:
-    """Frames of a video file by number."""
+    """Frames of a video file by number. beside: as a `VideoDecoder` has it."""
 
-    def __init__(self, path: Path, table: Mapping | None, most: int | None = None) -> None:
+    def __init__(self, path: Path, table: Mapping | None, most: int | None = None, beside: bool = False) -> None:
         index = FrameIndex.of_table(table, path) if table is not None else None
-        self._seeker = PictureSeeker(path, index, most)
+        self._seeker = PictureSeeker(path, index, most, beside)
 
     def __len__(self) -> int:
         return len(self._seeker.index)

@@ -46,8 +46,8 @@ class IsolatedFrames:
     """Frames by number (see `xmem.video.frames.Frames`), read by a process of their own, which is there while it is
     needed. Raises InputError where that breaks down or takes too long."""
 
-    def __init__(self, path: Path, table: Mapping | None, most: int | None = None) -> None:
-        self._path, self._table, self._most = path, table, most
+    def __init__(self, path: Path, table: Mapping | None, most: int | None = None, beside: bool = False) -> None:
+        self._path, self._table, self._most, self._beside = path, table, most, beside
         self._reader: _Reader | None = None
         known = FrameIndex.of_table(table, path) if table is not None and path.is_file() else None
         if known is None:
@@ -109,7 +109,7 @@ class IsolatedFrames:
 
     def _there(self) -> _Reader:
         if self._reader is None or self._reader.is_closed:
-            self._reader = reader = _Reader(self._path, self._table, self._most)
+            self._reader = reader = _Reader(self._path, self._table, self._most, self._beside)
             self._known, self._count = reader.info, reader.count
             if self._table is None:
                 self._table, self._table_count = reader.table, reader.count
@@ -138,11 +138,12 @@ class _Reader:
     info, count, table, time_base, colour, sample_aspect, start: as a FrameAccess tells them.
     """
 
-    def __init__(self, path: Path, table: Mapping | None, most: int | None) -> None:
+    def __init__(self, path: Path, table: Mapping | None, most: int | None, beside: bool) -> None:
         self._path = path
         self._coming: deque[_Ticket] = deque()
         self._memory: mmap.mmap | None = None
-        wanted = {"kind": "frames", "path": str(path), "table": table, "most": most, "shrinks": shrinks()}
+        wanted = {"kind": "frames", "path": str(path), "table": table, "most": most}
+        wanted |= {"shrinks": shrinks(), "beside": beside}
         size = path.stat().st_size if path.is_file() else 0
         self._other = Conversation(wanted, path.name, _BROKEN.format(path.name), size)
         try:

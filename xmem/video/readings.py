@@ -37,6 +37,7 @@ class FramesReading:
 
     def __init__(self, wanted: dict[str, Any]) -> None:
         self._path, self._table, self._most = Path(wanted["path"]), wanted["table"], wanted["most"]
+        self._beside = wanted["beside"]
         self._held = ExitStack()
         if wanted["shrinks"]:
             self._held.enter_context(shrinking())
@@ -48,7 +49,7 @@ class FramesReading:
     def about(self) -> dict[str, Any]:
         """All that a FrameAccess tells of a file."""
         kind = FolderFrames if self._path.is_dir() else FileFrames
-        self._frames = frames = kind(self._path, self._table, self._most)
+        self._frames = frames = kind(self._path, self._table, self._most, self._beside)
         colour = frames.colour
         return {
             "info": info_table(frames.info),

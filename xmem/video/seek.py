@@ -26,11 +26,14 @@ class PictureSeeker:
 
     Each is checked against `index`. Where seeks lead astray, pictures are found by decoding from the start. Where that
     contradicts an index that packets told, the file is damaged: it is decoded once for a new one, which may be shorter.
-    most: without an index, how many frames from the beginning are wanted (see `index_file`).
+    most: without an index, how many frames from the beginning are wanted (see `index_file`). beside: as a
+    `VideoDecoder` has it.
     """
 
-    def __init__(self, path: Path, index: FrameIndex | None = None, most: int | None = None) -> None:
-        self._path = path
+    def __init__(
+        self, path: Path, index: FrameIndex | None = None, most: int | None = None, beside: bool = False
+    ) -> None:
+        self._path, self._beside = path, beside
         self._decoder: VideoDecoder | None = None
         self._pictures: Iterator[VideoFrame] = iter(())
         self._next: int | None = None  # frame that _pictures gives next; None = not known
@@ -125,7 +128,7 @@ class PictureSeeker:
 
     def _begin(self) -> VideoDecoder:
         self.close()
-        self._decoder = decoder = VideoDecoder(self._path, self._warns)
+        self._decoder = decoder = VideoDecoder(self._path, self._warns, self._beside)
         self._pictures = (timed.picture for timed in decoder)
         self._next, self._sought = 0, False
         return decoder
