@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -63,7 +63,7 @@ class Shown:
             return self._shapes
 
     def view(self) -> View | None:
-        """Both, small, made likewise. None without an image."""
+        """Image and mask, small, made likewise. None without an image."""
         with self._lock:
             if self._view is None and self.image is not None:
                 self._view = View(self.image, self.mask())
@@ -193,8 +193,7 @@ class ResultWriter:
             for part in (self._folder / name).glob("*.part"):  # of a run that was killed
                 part.unlink()
         self._stats = StatsFile(self._folder / "stats.csv")
-        self._stack = ExitStack()
-        self._behind = self._stack.enter_context(Behind(_WAITING, min(allowed_cores(), _MOST_THREADS)))
+        self._behind = Behind(_WAITING, min(allowed_cores(), _MOST_THREADS))
         self._appending = threading.Lock()
         self._given = 0  # how often figures were asked for
         self._coming: dict[int, Sequence[ObjectStats]] = {}  # by that number, until those before have come
@@ -205,7 +204,7 @@ class ResultWriter:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stack.__exit__(kind, error, trace)
+        self._behind.__exit__(kind, error, trace)
 
     def write(
         self, frame: int, mask: Fetched, probabilities: Fetched, alone: Fetched | None = None, second: bool = False

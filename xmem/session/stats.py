@@ -113,8 +113,8 @@ def certainties(probabilities: np.ndarray) -> list[float]:
     """Per object, the overlap (J) that its mask has with the truth if the network's probabilities are right.
 
     probabilities: uint16 [O, h, w] as they are kept (`xmem.session.probabilities`), or float32, which are rounded to
-    it; background left out. Of an object's own pixels each adds its probability to the
-    expected intersection; pixels outside add theirs to the expected union. So both doubtful pixels inside the mask and
+    it; background left out. Of an object's own pixels each adds its probability to the expected intersection; pixels
+    outside add theirs to the expected union. So both doubtful pixels inside the mask and
     probable ones beside it lower it, and a small object's doubts weigh as much as a large one's. Where an object has no
     pixel it is the certainty that it is absent: 1 minus the highest probability left.
     """
