@@ -109,17 +109,20 @@ def test_a_full_memory_is_known_by_each_librarys_words(words):
     assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 1), (8, 4)])
-def test_opencv_leaves_half_of_the_cores_to_the_other_stages(monkeypatch, cores, expected):
-    """Its threads spin while they wait."""
+def test_opencv_leaves_half_of_the_cores_to_the_other_stages(monkeypatch, cores, expected, device):
+    """Its threads spin while they wait, wherever the network runs."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     before, torchs = cv2.getNumThreads(), torch.get_num_threads()
     try:
         cv2.setNumThreads(64)
         monkeypatch.setattr(device_module, "allowed_cores", lambda: cores)
-        device_module.select_device("cpu")
+        device_module.select_device(device)
         assert cv2.getNumThreads() == expected
         cv2.setNumThreads(1)  # whoever has set fewer is left alone
-        device_module.select_device("cpu")
+        device_module.select_device(device)
         assert cv2.getNumThreads() == 1
     finally:
         cv2.setNumThreads(before)

@@ -38,7 +38,7 @@ def select_device(choice: str = "auto") -> torch.device:
     """The device that `choice` names: "cpu", "cuda", "mps", or "auto" for the first at hand of cuda, mps, cpu.
 
     Choosing the CPU also sets torch's thread count to the cores that this process may use; choosing CUDA lets cuDNN
-    try its algorithms once for each shape.
+    try its algorithms once for each shape; choosing any, OpenCV gets half of the cores, and freed memory is kept.
     Raises InputError for an unknown name and for a device that this machine does not have.
     """
     if choice not in DEVICES:
@@ -59,6 +59,7 @@ def select_device(choice: str = "auto") -> torch.device:
         _use_allowed_cores()
     if choice == "cuda":
         torch.backends.cudnn.benchmark = True  # a clip's frames have one shape: trying the algorithms once pays
+    _leave_cores_to_other_stages()
     keep_freed_memory()
     return torch.device(choice)
 
@@ -181,15 +182,15 @@ def allowed_cores() -> int:
 
 
 def _use_allowed_cores() -> None:
-    """torch counts the host's cores; in a container with a quota, so many threads only wait for each other.
+    """torch counts the host's cores; in a container with a quota, so many threads only wait for each other."""
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > allowed_cores():
+        torch.set_num_threads(allowed_cores())
 
-    OpenCV gets half of them: it is called by several stages of a video's way at once, and its threads spin while they
-    wait, on two cores for a fifteenth of the processor time of a run.
-    """
-    cores = allowed_cores()
-    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores:
-        torch.set_num_threads(cores)
-    cv2.setNumThreads(min(cv2.getNumThreads(), max(1, cores // 2)))
+
+def _leave_cores_to_other_stages() -> None:
+    """OpenCV gets half of the cores: several stages of a video's way call it at once, and its threads spin while they
+    wait, on two cores for a fifteenth of the processor time of a run."""
+    cv2.setNumThreads(min(cv2.getNumThreads(), max(1, allowed_cores() // 2)))
 
 
 def start_memory_count(device: torch.device) -> None:
