@@ -122,15 +122,14 @@ def host_alone(known: Tensor, frame_shape: tuple[int, int]) -> Generator[FreeNet
     All that a device computes of a frame of (H, W) is asked for as ever, but on 16x16 pixels, so that it costs its
     calls alone; what would be fetched lies there. A copy to the device costs nothing: it makes that itself.
     """
-    left, _, top, _ = padding_to_stride(*frame_shape)
-    whole = known[..., top : top + frame_shape[0], left : left + frame_shape[1]].contiguous()
-    ids = list(range(1, known.shape[1]))
-    there = {
-        torch.uint8: cycle([index_of(prob, ids).numpy() for prob in whole]),
-        torch.int16: cycle([sixteen_bits(prob[1:]).numpy() for prob in whole]),
-    }
     with free_network(known[..., :16, :16].contiguous()) as network, ExitStack() as stack:
-        small, frame = Preparing(network, FAMILIES[NAME].grid, None, (16, 16)), np.zeros((16, 16, 3), np.uint8)
+        grid, ids = FAMILIES[NAME].grid, list(range(1, known.shape[1]))
+        whole = Preparing(network, grid, None, frame_shape).crop(known).contiguous()
+        there = {
+            torch.uint8: cycle([index_of(prob, ids).numpy() for prob in whole]),
+            torch.int16: cycle([sixteen_bits(prob[1:]).numpy() for prob in whole]),
+        }
+        small, frame = Preparing(network, grid, None, (16, 16)), np.zeros((16, 16, 3), np.uint8)
         to_device = Preparing.image
         stack.enter_context(patch.object(Preparing, "image", lambda *_: to_device(small, frame)))
         for module in (passes, segment):

@@ -128,9 +128,8 @@ def main(words: list[str] | None = None) -> None:
         for number in range(args.rounds):
             for title, measure in (("page", measure_page), ("file to file", measure_file)):
                 folder = Path(args.folder or name) / f"{title} {number}"
-                print(
-                    title, asdict(measure(clip, folder, args.objects, model, args.device, args.host_alone)), flush=True
-                )
+                found = measure(clip, folder, args.objects, model, args.device, args.host_alone)
+                print(title, asdict(found), flush=True)
 
 
 if __name__ == "__main__":

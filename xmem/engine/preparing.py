@@ -27,7 +27,6 @@ class Preparing:
     """
 
     def __init__(self, model: Network, grid: Grid, size: int | None, frame_shape: tuple[int, int]):
-        self.model = model
         self.grid = grid
         height, width = frame_shape
         seen = inference_size(width, height, size, grid.longest)

@@ -146,7 +146,7 @@ def _opened(source: Session | FrameAccess | str | Path) -> AbstractContextManage
     """The video, opened for as long as it is needed; one that was open already stays so."""
     if isinstance(source, FrameAccess):
         return nullcontext(source)
-    return source.access() if isinstance(source, Session) else FrameAccess(source)
+    return source.access(beside=True) if isinstance(source, Session) else FrameAccess(source)
 
 
 def _work(session: Session, settings: TrackSettings) -> Work:

@@ -114,9 +114,9 @@ def certainties(probabilities: np.ndarray) -> list[float]:
 
     probabilities: uint16 [O, h, w] as they are kept (`xmem.session.probabilities`), or float32, which are rounded to
     it; background left out. Of an object's own pixels each adds its probability to the expected intersection; pixels
-    outside add theirs to the expected union. So both doubtful pixels inside the mask and
-    probable ones beside it lower it, and a small object's doubts weigh as much as a large one's. Where an object has no
-    pixel it is the certainty that it is absent: 1 minus the highest probability left.
+    outside add theirs to the expected union. So both doubtful pixels inside the mask and probable ones beside it lower
+    it, and a small object's doubts weigh as much as a large one's. Where an object has no pixel it is the certainty
+    that it is absent: 1 minus the highest probability left.
     """
     bits = probabilities if probabilities.dtype == np.uint16 else bits_of(probabilities)
     return [_of_one(bits[0])] if len(bits) == 1 else [_of_several(bits, i) for i in range(len(bits))]
