@@ -467,6 +467,10 @@ def test_stop_keeps_what_is_done_and_it_is_gone_on_with(page, sample):
     press(page, "#start-over")
     page.wait_for_selector("#stop:visible")
     assert not page.is_visible("#start-over")
+    late = "document.querySelector('#run-row').insertAdjacentHTML('beforeend', '<button id=start-over>Late</button>')"
+    page.evaluate(late)
+    assert not page.is_visible("#start-over"), "what was asked for before the run and is answered during it"
+    page.evaluate("document.querySelector('#start-over:last-child').remove()")
     page.wait_for_selector("#panel .run:has-text('left')", timeout=90_000)
     press(page, "#stop")
     says(page, "#panel", "Stopped after")
