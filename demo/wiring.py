@@ -15,7 +15,7 @@ PRIVATE = {"api_visibility": "private"}  # the page's own events; programs use t
 QUIET = {"show_progress": "hidden", "show_progress_on": [], **PRIVATE}
 RUNS = {"concurrency_limit": None, "concurrency_id": "run"}  # of all visitors; `demo.runs.turn` says whose turn it is
 RENDERINGS = {"concurrency_limit": 2, "concurrency_id": "render"}
-ESTIMATES = {"concurrency_limit": 2, "concurrency_id": "estimate"}
+ESTIMATES = {"concurrency_limit": 1, "concurrency_id": "estimate"}  # two at once would time each other
 
 # What is painted is on its way to the server until this has waited; it hands its arguments on.
 SETTLE = "async (...values) => { if (window.xmemSettled) await window.xmemSettled(); return values; }"

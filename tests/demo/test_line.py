@@ -9,7 +9,7 @@ import pytest
 
 from demo import line
 from demo.page import build_demo
-from demo.wiring import RENDERINGS, RUNS
+from demo.wiring import ESTIMATES, RENDERINGS, RUNS
 from xmem.limits import limits
 
 
@@ -67,6 +67,37 @@ def test_the_line_of_all_visitors_has_an_end(slow):
     address, _ = slow
     answers = [join(address, 1, f"visitor {number}").status_code for number in range(20)]
     assert answers.count(200) <= 14 and answers[-1] == 503
+
+
+def test_estimates_do_not_time_each_other(monkeypatch):
+    """After an upload two are asked for at once, by the clip and by what is new of it; beside another one, each would
+    say twice the time."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    begun, done, together = threading.Semaphore(0), threading.Event(), []
+    at_work = threading.Lock()
+
+    def estimate() -> int:
+        together.append(not at_work.acquire(blocking=False))
+        begun.release()
+        done.wait(20)
+        if not together[-1]:
+            at_work.release()
+        return 1
+
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.api(estimate, api_name="clip", **ESTIMATES)
+        gr.api(estimate, api_name="new", **ESTIMATES)
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    try:
+        assert [join(address, function, "one").status_code for function in (0, 1)] == [200, 200]
+        assert begun.acquire(timeout=20)
+        assert not begun.acquire(timeout=1), "the second one waits"
+        done.set()
+        assert begun.acquire(timeout=20)
+        assert together == [False, False]
+    finally:
+        done.set()
+        page.close()
 
 
 def test_the_page_has_such_a_line_and_no_door_beside_it(address):
