@@ -117,8 +117,39 @@ def test_specks_are_dropped_but_where_somebody_clicked_on_them():
 
 def test_all_of_the_image_is_looked_at_closer_where_the_object_fills_it_and_nothing_where_there_is_none(random_clicker):
     held = random_clicker.image(np.zeros((300, 400, 3), np.uint8))
-    assert held._around(np.ones((96, 128), np.float32), [(5, 5, True)], None) == (0, 0, 400, 300)
-    assert held._around(np.zeros((96, 128), np.float32), [(5, 5, True)], None) is None
+    everywhere, nowhere = np.ones((96, 128), np.float32), np.zeros((96, 128), np.float32)
+    assert held._around((everywhere, held._whole), [(5, 5, True)], None) == (0, 0, 400, 300)
+    assert held._around((nowhere, held._whole), [(5, 5, True)], None) is None
+
+
+def test_a_mask_is_not_cut_where_a_closer_look_ends(random_clicker, monkeypatch):
+    """The first look finds a part of the object alone; a closer one finds more, as far as it shows it."""
+    held = random_clicker.image(np.zeros((400, 600, 3), np.uint8))
+    looks = []
+
+    def decode(view, clicks, box, previous):
+        looks.append(view)
+        right = 320 if view is held._whole else 365
+        logits = np.full((view.size[0] // 2, view.size[1] // 2), -5, np.float32)
+        (left, top), (right, bottom) = (view.place(*corner) for corner in ((260, 160), (right, 240)))
+        logits[max(0, round(top / 2)) : round(bottom / 2), max(0, round(left / 2)) : round(right / 2)] = 5
+        return logits
+
+    monkeypatch.setattr(held, "_decode", decode)
+    mask = held.mask([(300, 200, True)])
+    assert len(looks) == 3 and looks[1].left + looks[1].width < 365 < looks[2].left + looks[2].width
+    rows, columns = np.nonzero(mask)
+    assert abs(columns.max() - 365) <= 3 and abs(rows.max() - 240) <= 3
+    held.mask([(300, 200, True), (310, 210, True)])
+    assert looks[3:] == [looks[2]], "further clicks are answered in the wider look"
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float64, np.float32, float])
+def test_places_may_be_any_numbers(random_clicker, kind):
+    image = picture()[0]
+    plain = random_clicker.image(image).mask([(40, 70, True)], box=(20, 20, 90, 120))
+    box = tuple(kind(side) for side in (20, 20, 90, 120))
+    assert np.array_equal(random_clicker.image(image).mask([(kind(40), kind(70), True)], box=box), plain)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from xmem.networks.click import ClickNet, Given, Seen
 STRIDE = 32  # sides of what the network sees are multiples of it
 WHOLE, CLOSER = 320, 448  # longer sides at which the network sees an image, and a part of it around the object
 MARGIN = 0.35  # of the object's box, on each side, that a closer look takes in
+CLOSER_LOOKS = 2  # at most: the second one, wider, where the mask of the first comes to where that ends
 MOST_VIEWS = 4  # kept of an image: looks with their features
 # Where a look ends within the image: a further click so near to it, as a share of its side, asks for another look, and
 # so does a mask that comes nearer than the second one.
@@ -96,12 +97,21 @@ class HeldByLooks(Held):
             if again is not None:
                 return again
         answer = self._decode(self._whole, clicks, box, start), self._whole
-        around = None if quick else self._around(answer[0], clicks, box)
-        if around is not None:
+        for _ in range(0 if quick else CLOSER_LOOKS):
+            is_enough = answer[1] is not self._whole and not self._is_cut(answer)
+            around = None if is_enough else self._around(answer, clicks, box)
+            if around is None:
+                break
             closer = self._closer(around)
             refined = _probability(self._logits(answer))
             answer = self._decode(closer, clicks, box, refined), closer
         return answer
+
+    def _is_cut(self, answer: Answer) -> bool:
+        """Whether a mask comes to where its look ends within the image."""
+        logits, view = answer
+        found = _extent(logits)
+        return found is not None and view.touches(view.in_image(found, logits.shape), MASK_EDGE, self.image.shape)
 
     def _again(self, view: View, clicks: tuple[Click, ...], box: Box | None, start: np.ndarray) -> Answer | None:
         """The answer to one more click in the look of the answer before, which is `start`; None where that look does
@@ -109,11 +119,8 @@ class HeldByLooks(Held):
         x, y, _ = clicks[-1]
         if view is self._whole or view.touches((x, y, x, y), CLICK_EDGE, self.image.shape):
             return None
-        logits = self._decode(view, clicks, box, start)
-        found = _extent(logits)
-        if found is None or view.touches(view.in_image(found, logits.shape), MASK_EDGE, self.image.shape):
-            return None
-        return logits, view
+        answer = self._decode(view, clicks, box, start), view
+        return None if _extent(answer[0]) is None or self._is_cut(answer) else answer
 
     def _decode(self, view: View, clicks: Sequence[Click], box: Box | None, previous: np.ndarray | None) -> np.ndarray:
         """Logits float32 [h, w] at half of what the network sees."""
@@ -127,20 +134,21 @@ class HeldByLooks(Held):
             seen = cv2.resize(part, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         device = self._model.device
         given = Given(
-            torch.tensor([places or [(0.0, 0.0, -1.0)]], device=device),
-            torch.tensor([given_box], device=device),
+            torch.tensor([places or [(0.0, 0.0, -1.0)]], dtype=torch.float32, device=device),
+            torch.tensor([given_box], dtype=torch.float32, device=device),
             torch.from_numpy(seen)[None, None].to(device),
             torch.tensor([float(previous is not None)], device=device),
         )
         return self._model.decode(view.seen, given)[0][0, 0].float().cpu().numpy()
 
-    def _around(self, logits: np.ndarray, clicks: Sequence[Click], box: Box | None) -> Box | None:
+    def _around(self, answer: Answer, clicks: Sequence[Click], box: Box | None) -> Box | None:
         """The box of what is meant, with a margin, in pixels of the image; None where nothing is found."""
         height, width = self.image.shape[:2]
+        logits, view = answer
         found = _extent(logits)
         if found is None:
             return None
-        left, top, right, bottom = self._whole.in_image(found, logits.shape)
+        left, top, right, bottom = view.in_image(found, logits.shape)
         for x, y, _ in clicks:
             left, right, top, bottom = min(left, x), max(right, x + 1), min(top, y), max(bottom, y + 1)
         if box is not None:
