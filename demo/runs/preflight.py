@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -83,8 +83,13 @@ def at_once(request: gr.Request, *values: Any) -> Answer:
 
 
 def announced(request: gr.Request, *values: Any) -> Iterator[Answer]:
-    """`at_once`, with a word about it meanwhile."""
+    """`at_once`, with a word about it meanwhile, where it is not known already: an upload that sets another size is
+    followed by two events that ask for the same."""
     if studio.has_session(request) and not studio.is_running(request) and not zero.is_lent():
+        known = _estimate_of(studio.session_of(request), values)
+        if known:
+            yield _shown(known)
+            return
         yield panels.TIMING, gr.update(visible=False), 0, gr.update(visible=False)
     yield at_once(request, *values)
 
@@ -137,6 +142,10 @@ def by_request(request: gr.Request, *values: Any) -> Answer:
     """Time a few frames and say what a run would take."""
     with leaving.while_wanted(studio.workspace_of(request).check_here):
         found = timed(studio.session_of(request), settings.read(*values))
+    return _shown(found)
+
+
+def _shown(found: Estimate) -> Answer:
     proposed = found.proposed_size or 0
     button = gr.update(visible=bool(proposed), value=f"Use {proposed} px")
     return panels.estimate(found), button, proposed, gr.update(visible=False)
@@ -165,14 +174,8 @@ def figures(session: Session, chosen: TrackSettings) -> dict[str, Any]:
 
 def keep(session: Session, found: Estimate, chosen: TrackSettings) -> None:
     """Remember an estimate, so that the run with the same settings can be compared with it."""
-    values = {
-        "seconds_per_frame": found.seconds_per_frame,
-        "peak_bytes": found.peak_bytes,
-        "settings": repr(chosen),
-        "objects": _count(session),
-        "frames": session.length,
-    }
-    (session.folder / ESTIMATE).write_text(json.dumps(values))
+    about = {"settings": repr(chosen), "objects": _count(session), "frames": session.length}
+    (session.folder / ESTIMATE).write_text(json.dumps(asdict(found) | about))
 
 
 def learn(session: Session, chosen: TrackSettings, frames: int, seconds: float) -> None:
@@ -211,6 +214,17 @@ def _fitting(session: Session, chosen: TrackSettings) -> dict[str, Any]:
     values = _known(session)
     fits = values.get("settings") == repr(chosen) and values.get("objects") == _count(session)
     return values if fits else {}
+
+
+def _estimate_of(session: Session, values: Sequence[Any]) -> Estimate | None:
+    """The latest estimate, where it was for these settings, objects and frames, and nothing was followed since."""
+    try:
+        known = _fitting(session, settings.read(*values))
+        if known.get("frames") != session.length or session.has_results:
+            return None
+        return Estimate(**{item.name: known[item.name] for item in fields(Estimate)})
+    except (KeyError, xmem.InputError):  # one of an earlier version; settings that cannot be
+        return None
 
 
 def _known(session: Session) -> dict[str, Any]:

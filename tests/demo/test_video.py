@@ -317,6 +317,19 @@ def test_while_frames_are_timed_a_word_keeps_the_place(visitor, session, chosen)
     assert "Timing" in first[0] and "A run takes about" in last[0]
 
 
+def test_a_clip_that_sets_another_size_is_timed_once(visitor, session, two_sizes, monkeypatch):
+    """The change of size asks for an estimate, and the clip itself does so as well."""
+    found, asked = preflight.timed(session, settings.read(*two_sizes)), []
+    monkeypatch.setattr(preflight, "estimate_session", lambda folder, _: asked.append(folder) or found)
+    two_sizes[2] = 128
+    assert "A run takes about" in list(preflight.announced(visitor, *two_sizes))[-1][0]
+    monkeypatch.setattr(preflight, "QUICK", 0)
+    assert size_for_new_clip(visitor, two_sizes) == 96 and len(asked) == 1
+    ((card, *_),) = preflight.announced(visitor, *two_sizes)
+    assert "A run takes about" in card and len(asked) == 1, "what is known is shown, also after a reload"
+    assert "A run takes about" in preflight.by_request(visitor, *two_sizes)[0] and len(asked) == 2
+
+
 def test_an_estimate_of_other_settings_is_not_compared(visitor, session, chosen):
     preflight.at_once(visitor, *chosen)
     chosen[2] = 96
