@@ -68,6 +68,13 @@ def test_sam_answers_as_the_click_network_does(sam, clicks, box, has_previous):
     assert mask.shape == image.shape[:2] and mask.dtype == bool
 
 
+def test_places_for_sam_may_be_any_numbers(sam):
+    image, box = picture()[0], (10, 20, 90, 130)
+    plain = sam.image(image).mask([(40, 70, True)], box)
+    of_numpy = sam.image(image).mask([(np.int64(40), np.float64(70), np.True_)], tuple(np.array(box)))
+    assert np.array_equal(of_numpy, plain)
+
+
 def test_sam_sees_an_image_once_and_each_click_goes_on_from_those_before(sam):
     asked = []
     held = sam.image(picture()[0])

@@ -48,6 +48,8 @@ class Held(ABC):
         Raises InputError where there is neither click, box nor previous mask, or a place outside the image.
         """
         self._check(clicks, box, previous)
+        clicks = [(float(x), float(y), bool(of)) for x, y, of in clicks]  # which may have been NumPy's
+        box = None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
         return without_specks(self._logits(self._answer(tuple(clicks), box, previous, quick)) > 0, clicks)
 
     def _check(self, clicks: Sequence[Click], box: Box | None, previous: np.ndarray | None) -> None:

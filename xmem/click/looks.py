@@ -134,8 +134,8 @@ class HeldByLooks(Held):
             seen = cv2.resize(part, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         device = self._model.device
         given = Given(
-            torch.tensor([places or [(0.0, 0.0, -1.0)]], dtype=torch.float32, device=device),
-            torch.tensor([given_box], dtype=torch.float32, device=device),
+            torch.tensor([places or [(0.0, 0.0, -1.0)]], device=device),
+            torch.tensor([given_box], device=device),
             torch.from_numpy(seen)[None, None].to(device),
             torch.tensor([float(previous is not None)], device=device),
         )
