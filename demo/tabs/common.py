@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,16 @@ def stop_file(workspace: Workspace, name: str) -> Path:
     return workspace.path / f"stop-{name}"
 
 
+@contextlib.contextmanager
+def stoppable(workspace: Workspace, name: str) -> Iterator[Path]:
+    """The `stop_file` of work that is done meanwhile; what it asked for has ended with it, for programs, too."""
+    stop = stop_file(workspace, name)
+    try:
+        yield stop
+    finally:
+        stop.unlink(missing_ok=True)
+
+
 def wire_work(
     name: str,
     buttons: list[gr.Button],
@@ -62,7 +73,7 @@ def wire_work(
     outputs: list[Component],
     **listener: Any,
 ) -> None:
-    """Wire `work`, which looks at `stop_file(workspace, name)` and yields `outputs`.
+    """Wire `work`, which is `stoppable` by this name and yields `outputs`.
 
     buttons: the one that starts it, others that make room meanwhile, and last the one that stops it (see `wire_stop`).
     listener: arguments of Gradio's for the work itself.

@@ -168,11 +168,10 @@ def _compared(
     sides = variants(session.settings, left, right)
     for _, model in (left, right):
         models.listed(model)
-    stop = tabs.stop_file(workspace, NAME)
     for said in _fetch({left[1], right[1]}):
         yield None, said
     place_of = turn.line().place(device=turn.device_of(session.settings))
-    with place_of as place, workspace.new_folder("files-") as folder:
+    with place_of as place, workspace.new_folder("files-") as folder, tabs.stoppable(workspace, NAME) as stop:
         while not place.wait(1):
             yield None, panels.waits(Progress(ahead=place.ahead, wait_seconds=place.seconds))
             if stop.exists():

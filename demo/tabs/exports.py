@@ -144,21 +144,28 @@ def _paths(steps: Iterator[tuple[str, Any]]) -> Iterator[list[str]]:
 
 
 def _delivered(
-    work: Callable[[Session, Path], Iterator[Making]], wanted: int, request: gr.Request
+    work: Callable[[Session, Path], Generator[Making, None, Any]], wanted: int, request: gr.Request
 ) -> Iterator[tuple[str, Any]]:
     workspace, session = studio.workspace_of(request), tabs.tracked(request)
-    stop, begun, latest = tabs.stop_file(workspace, NAME), time.monotonic(), None
-    with workspace.new_folder("files-") as folder:
-        for latest in follow(work(session, folder)):
+    begun, latest = time.monotonic(), None
+    with workspace.new_folder("files-") as folder, tabs.stoppable(workspace, NAME) as stop:
+        for latest in follow(_until(stop, work(session, folder))):
             workspace.keep_alive()
             workspace.check_here()
-            if stop.exists():
-                break
             if latest is not None:
                 yield tabs.rendering(latest.what, latest.latest, latest.before, latest.share), gr.skip()
         files = latest.files if latest else ()
         ended = _ended(files, wanted, time.monotonic() - begun, tabs.without_result(session))
         yield ended, [studio.handed(request, path) for path in files] if files else gr.skip()
+
+
+def _until(stop: Path, steps: Generator[Making, None, Any]) -> Generator[Making, None, None]:
+    """These steps, up to the first one after `stop` was made: that one knows every file that is finished."""
+    with contextlib.closing(steps):
+        for step in steps:
+            yield step
+            if stop.exists():
+                return
 
 
 def _ended(files: Sequence[Path], wanted: int, seconds: float, note: str) -> str:
@@ -191,7 +198,7 @@ def _of_one(step: Making, steps: Generator[ExportProgress, None, Path]) -> Gener
             yield replace(step, latest=latest)
 
 
-def bundle(session: Session, kinds: Sequence[str], folder: Path) -> Iterator[Making]:
+def bundle(session: Session, kinds: Sequence[str], folder: Path) -> Generator[Making, None, None]:
     """Write the files of these kinds, and the ZIP of everything, into `folder`."""
     made = yield from make(session, kinds, folder, share=0.9)
     yield replace(made, what="Packing the bundle", files=())

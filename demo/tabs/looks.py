@@ -316,8 +316,8 @@ def _applied(style: Style, request: gr.Request) -> Iterator[tuple[str, Any, Any]
     workspace, session = studio.workspace_of(request), tabs.tracked(request)
     if studio.is_running(request):  # whose masks are not all there yet
         raise xmem.InputError("A run is going on: wait until it is done, or press Stop.")
-    stop, begun = tabs.stop_file(workspace, NAME), time.monotonic()
-    with workspace.new_folder("files-") as folder:
+    begun = time.monotonic()
+    with workspace.new_folder("files-") as folder, tabs.stoppable(workspace, NAME) as stop:
         for latest in follow(_overlay(Styled(session, style), folder, tabs.stem_of(session))):
             workspace.keep_alive()
             workspace.check_here()

@@ -110,6 +110,7 @@ def test_stopping_gives_no_half_comparison(visitor, tiny_model, monkeypatch):
     *_, (panel, report, _, _) = steps
     assert "Stopped" in panel and not isinstance(report, str)
     assert [path.name for path in workspace.path.iterdir() if path.is_dir()] == ["session"]
+    assert not tabs.stop_file(workspace, compare.NAME).exists(), "the stop is not for the next one"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 import zipfile
 
 import av
@@ -69,14 +70,21 @@ def test_stopping_keeps_the_files_that_are_finished(visitor, tmp_path, monkeypat
         for step in real(*given, **named):
             if len(step.files) == 1:
                 stop.touch()
+                time.sleep(0.2)  # while the page looks at it
             yield step
         return step
 
     monkeypatch.setattr(exports, "make", stopped_after_the_first)
     monkeypatch.setattr("demo.runs.follow.HEARTBEAT_SECONDS", 0.01)
     _, (panel, files) = last_of(exports.export_files(["csv", "webm_alpha", "gif"], visitor), tmp_path)
-    assert "Stopped" in panel and "of 3 files" in panel
-    assert 1 <= len(files) < 3 and files[0].name == "My-clip-1-objects.csv"
+    assert "Stopped: 1 of 3 files" in panel
+    assert [file.name for file in files] == ["My-clip-1-objects.csv"]
+
+
+def test_a_stop_is_for_what_it_stopped_and_not_for_the_next(visitor):
+    tabs.stop_file(studio.workspace_of(visitor), exports.NAME).touch()
+    assert not list(exports.export_kinds(["csv"], visitor))
+    assert len(list(exports.export_kinds(["csv"], visitor))) == 1
 
 
 def test_the_bundle_holds_the_chosen_files_and_resumes_the_work(visitor, tmp_path):

@@ -185,6 +185,7 @@ def test_stopping_leaves_video_and_style_as_they_were(visitor, monkeypatch):
     assert not [
         path for path in studio.workspace_of(visitor).path.iterdir() if path.is_dir() and path.name != "session"
     ]
+    assert len(list(looks.apply_style(*PLAIN, visitor))) == 1, "the stop was not for the next one"
 
 
 def test_a_cut_out_on_a_picture_that_is_not_there_is_a_sentence_and_changes_nothing(visitor):
