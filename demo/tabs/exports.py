@@ -70,7 +70,7 @@ def build() -> ExportTab:
     with gr.Row(elem_id="export-row"):
         start = gr.Button("Export", variant="primary", elem_id="export-run", min_width=160, scale=0)
         stop = gr.Button("Stop", variant="stop", visible=False, elem_id="export-stop", min_width=160, scale=0)
-        bundle = gr.Button("Everything in one bundle", elem_id="export-bundle", min_width=240, scale=0)
+        bundle = gr.Button("Everything in one bundle", elem_id="export-bundle", min_width=280, scale=0)
     gr.HTML(
         '<p class="hint">The bundle holds the video, your corrections, all masks and the kinds chosen above. '
         "Drop it where a clip goes, to go on where you left off.</p>"

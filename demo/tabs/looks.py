@@ -326,11 +326,11 @@ def _applied(style: Style, request: gr.Request) -> Iterator[tuple[str, Any, Any]
                     changed.set_style(style)
                 video = studio.handed(request, latest)
                 yield _done(session, style, time.monotonic() - begun), video, video
-            elif stop.exists():
+                return
+            if stop.exists():
                 yield panels.message("Stopped: the video is as it was."), gr.skip(), gr.skip()
                 return
-            else:
-                yield tabs.rendering("Rendering", latest), gr.skip(), gr.skip()
+            yield tabs.rendering("Rendering", latest), gr.skip(), gr.skip()
 
 
 def _done(session: Session, style: Style, seconds: float) -> str:

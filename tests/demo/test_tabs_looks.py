@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from demo.runs.follow import follow
 from demo.tabs import common as tabs
 from demo.tabs import looks
 from demo.tabs.looks import MIDDLE
@@ -158,6 +159,16 @@ def test_programs_count_frames_from_0_and_get_plain_files(visitor):
     expected = looks.render(*drawn_from(visitor, 3))
     np.testing.assert_array_equal(looks.looks_preview(*PLAIN, 3, visitor), expected)
     assert [path.rsplit("/", 1)[1] for path in looks.apply_style(*PLAIN, visitor)] == ["My-clip-1-overlay.mp4"]
+
+
+def test_a_video_is_handed_out_once_though_the_steps_that_made_it_take_a_while_to_end(visitor, monkeypatch):
+    def ending_slowly(steps):
+        for step in follow(steps):
+            yield step
+        yield step
+
+    monkeypatch.setattr(looks, "follow", ending_slowly)
+    assert len(list(looks.apply_style(*PLAIN, visitor))) == 1
 
 
 def test_a_changed_result_is_drawn_anew_on_its_middle_frame(visitor, newcomer_page):
