@@ -175,10 +175,10 @@ async function load(scene) {
   const pixels = pen.getImageData(0, 0, width, height).data;
   const labels = new Uint8Array(width * height);
   for (let i = 0; i < labels.length; i++) labels[i] = pixels[4 * i];
-  const isSame = state.scene?.frame === scene.frame && state.labels?.length === labels.length && labels.every((id, i) => id === state.labels[i]);
+  const isSame = isHere && state.labels.length === labels.length && labels.every((id, i) => id === state.labels[i]);
   if (!isSame && actions.sent?.name !== "undo") clicking.end();  // its clicks were about what was there before
   const isOther = !state.scene || state.scene.width !== width || state.scene.height !== height;
-  Object.assign(state, { scene: { ...scene }, labels });
+  Object.assign(state, { scene: { ...scene }, labels: isSame ? state.labels : labels });  // of the same, what a pressed pointer asked for still holds
   polygon.clear();
   if (isOther) { paper.width = width; paper.height = height; objects.brush = 0; fit(); zoom.to(1); }
   reel.open(scene.reel, scene.frame);
